@@ -1,0 +1,1 @@
+"""Limelight: tasks, actors and objects over a cluster of ordinary machines."""

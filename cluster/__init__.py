@@ -1,0 +1,1 @@
+"""System actors and tools: scheduler, node manager, worker pool, zygote, object store, sessions."""

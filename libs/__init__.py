@@ -1,0 +1,1 @@
+"""The libraries, written against the public API only."""

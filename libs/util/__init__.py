@@ -1,0 +1,1 @@
+"""Small tools over tasks and actors: pools, queues, executors, placement groups, scheduling strategies."""

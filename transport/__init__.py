@@ -1,0 +1,1 @@
+"""Bytes between processes: messages, channels, authentication, bulk streams and shared memory."""
