@@ -1,0 +1,237 @@
+"""The seam between the public API and whatever runs it.
+
+`limelight.get`, `f.remote()` and the rest speak to one `Runtime` per process. Implementations: `actors/native` (the
+cluster), `actors/local` (everything in the caller's thread, for debuggers). Both pass tests/contracts/test_runtime.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .actor import ActorDescriptor
+    from .object_ref import ObjectRef, ObjectRefGenerator
+    from .options import ActorOptions, MethodOptions, TaskOptions
+    from .task import FunctionDescriptor
+
+
+class Runtime(Protocol):
+    """Runs tasks and actors and keeps objects, for one process. All methods may be called from any thread."""
+
+    def submit(
+        self, function: "FunctionDescriptor", args: tuple[Any, ...], kwargs: dict[str, Any], options: "TaskOptions"
+    ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """Run a function elsewhere, once its arguments are ready. Never blocks on the cluster.
+
+        Returns one ref per return value (`options.num_returns`), or a generator for "streaming" and "dynamic".
+        """
+        ...
+
+    def create_actor(
+        self, cls: "ActorDescriptor", args: tuple[Any, ...], kwargs: dict[str, Any], options: "ActorOptions"
+    ) -> "ActorEntry":
+        """Create an actor; its constructor runs in the background.
+
+        Raises:
+            ValueError: the name is taken (and `get_if_exists` is not set).
+        """
+        ...
+
+    def call(
+        self,
+        actor: "ActorEntry",
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: "MethodOptions",
+    ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """Call a method of an actor. Calls from one process arrive in the order they were made."""
+        ...
+
+    def put(self, value: Any, owner: "ActorEntry | None" = None) -> "ObjectRef[Any]":
+        """Store a value and return a ref to it."""
+        ...
+
+    def get(self, refs: "Sequence[ObjectRef[Any]]", timeout: float | None) -> list[Any]:
+        """Wait for all values; raise the first error among them, in the order of `refs`.
+
+        Raises:
+            GetTimeoutError: not all were there within `timeout` seconds.
+        """
+        ...
+
+    def wait(
+        self, refs: "Sequence[ObjectRef[Any]]", num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> "tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]":
+        """Wait until `num_returns` of the refs are ready or `timeout` seconds have gone; returns (ready, others), each in the order of `refs`."""
+        ...
+
+    def future(self, ref: "ObjectRef[Any]") -> "Future[Any]":
+        """A future that gets the ref's value or error."""
+        ...
+
+    def on_ready(self, ref: "ObjectRef[Any]", callback: Callable[[], None]) -> None:
+        """Call back once, from any thread, when the ref is ready; at once where it is already."""
+        ...
+
+    def next_item(self, generator: "ObjectRefGenerator[Any]", timeout: float | None) -> "ObjectRef[Any] | None":
+        """The ref to a streaming task's next item, or None when there are no more. Blocks.
+
+        Raises:
+            GetTimeoutError: there was none within `timeout` seconds.
+        """
+        ...
+
+    def on_next_item(self, generator: "ObjectRefGenerator[Any]", callback: Callable[[], None]) -> None:
+        """Call back once, from any thread, when `next_item` would not block."""
+        ...
+
+    def cancel(self, ref: "ObjectRef[Any] | ObjectRefGenerator[Any]", force: bool, recursive: bool) -> None:
+        """Cancel the task that makes the ref. No effect when it has finished."""
+        ...
+
+    def kill(self, actor: "ActorEntry", no_restart: bool) -> None:
+        """End an actor at once, without running its `atexit` handlers."""
+        ...
+
+    def get_actor(self, name: str, namespace: str | None) -> "ActorEntry":
+        """The live actor of that name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        ...
+
+    def list_named_actors(self, all_namespaces: bool) -> list[dict[str, str]]:
+        """Names (and namespaces) of live actors."""
+        ...
+
+    def export_ref(self, ref: "ObjectRef[Any]") -> tuple[Any, ...]:
+        """What a pickle holds for a ref: arguments for `import_ref` in any process of the cluster.
+
+        Called while a value is serialized; the serialization context records the ref as contained in the value.
+        """
+        ...
+
+    def import_ref(self, *exported: Any) -> "ObjectRef[Any]":
+        """The ref that `export_ref` described. Called while a value is deserialized."""
+        ...
+
+    def export_actor(self, actor: "ActorEntry") -> tuple[Any, ...]:
+        """What a pickle holds for an actor handle, like `export_ref`."""
+        ...
+
+    def import_actor(self, *exported: Any) -> "ActorEntry":
+        """The actor that `export_actor` described."""
+        ...
+
+    def exit_actor(self) -> None:
+        """End the actor that the caller runs in, after the current call. Raises to unwind the call."""
+        ...
+
+    def context(self) -> "ContextState":
+        """Where the calling code runs: ids, resources, environment."""
+        ...
+
+    def state(self, kind: str, **filters: Any) -> Any:
+        """Cluster state: kind is "nodes", "cluster_resources", "available_resources", "actors", "tasks", "placement_groups", "timeline", "objects", "workers"."""
+        ...
+
+    def create_placement_group(
+        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
+    ) -> "tuple[bytes, ObjectRef[Any]]":
+        """Reserve bundles of resources; returns the group's id and a ref that becomes ready with the reservation."""
+        ...
+
+    def remove_placement_group(self, placement_group_id: bytes) -> None:
+        """Give the bundles back and end what runs in them."""
+        ...
+
+    def get_placement_group(self, name: str) -> tuple[bytes, list[dict[str, float]]]:
+        """The id and the bundles of a named group.
+
+        Raises:
+            ValueError: there is none.
+        """
+        ...
+
+    def shutdown(self) -> None:
+        """Leave the cluster; end it where this process started it. Idempotent."""
+        ...
+
+
+class ActorEntry(Protocol):
+    """What a runtime keeps for an actor that this process has a handle to. Held by every handle; when it is garbage collected the process has none left."""
+
+    @property
+    def actor_id(self) -> bytes: ...
+    @property
+    def descriptor(self) -> "ActorDescriptor": ...
+
+
+class ContextState(Protocol):
+    """What `get_runtime_context()` reads. Ids are bytes, None where they do not apply."""
+
+    job_id: bytes
+    node_id: bytes
+    worker_id: bytes
+    task_id: bytes | None
+    task_name: str | None
+    function_name: str | None
+    actor_id: bytes | None
+    actor_name: str | None
+    namespace: str
+    placement_group_id: bytes | None
+    capture_child_tasks: bool
+    was_restarted: bool
+    attempt_number: int
+    resources: Mapping[str, float]
+    accelerator_ids: Mapping[str, Sequence[str]]
+    runtime_env: Mapping[str, Any]
+    address: str
+    session_name: str
+    local_mode: bool
+
+
+class SessionStarter(Protocol):
+    """Makes the process's runtime: starts a local cluster or connects to one. Registered by the root package."""
+
+    def __call__(self, **settings: Any) -> Runtime: ...
+
+
+_runtime: Runtime | None = None
+_starter: SessionStarter | None = None
+_auto_init: Callable[[], None] | None = None
+
+
+def register_starter(starter: SessionStarter, auto_init: Callable[[], None]) -> None:
+    """Say how `init` makes a runtime, and what the first call without one does."""
+    global _starter, _auto_init
+    _starter, _auto_init = starter, auto_init
+
+
+def starter() -> SessionStarter:
+    """The registered way to make a runtime."""
+    if _starter is None:
+        raise RuntimeError("No way to start a session is registered: import limelight, not its inner packages.")
+    return _starter
+
+
+def current() -> Runtime:
+    """The process's runtime; starts a local session when there is none yet, as in Ray."""
+    if _runtime is None and _auto_init is not None:
+        _auto_init()
+    if _runtime is None:
+        raise RuntimeError("Limelight is not running in this process: call limelight.init() first.")
+    return _runtime
+
+
+def current_or_none() -> Runtime | None:
+    """The process's runtime, or None; never starts one."""
+    return _runtime
+
+
+def install(runtime: Runtime | None) -> None:
+    """Make `runtime` the process's runtime (None: there is none)."""
+    global _runtime
+    _runtime = runtime
