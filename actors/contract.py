@@ -282,3 +282,201 @@ class LocateObject(Body):
     object_id: bytes
     owner: ProcessAddress
     hint: Location
+
+
+# --- actors -------------------------------------------------------------------------------------------------------------
+
+
+class ActorSpec(Body):
+    """What the head needs to know of an actor; `creation` (a `Creation`) it passes on unread."""
+
+    actor_id: bytes
+    class_name: str
+    name: str
+    namespace: str
+    detached: bool
+    max_restarts: int
+    owner: ProcessAddress
+    lease: LeaseSpec
+    light: bool
+    descriptor: bytes
+    creation: bytes
+
+
+class Creation(Body):
+    """How to make an actor: a template of kind "create" and its invocation, both encoded."""
+
+    template: bytes
+    invocation: bytes
+
+
+class RegisterActor(Body):
+    """To the head: make this actor. Answered with an `ActorFound`: this one, or with `get_if_exists` the one that has the name, or nothing (the name is taken)."""
+
+    spec: ActorSpec
+    get_if_exists: bool
+
+
+class ActorFound(Body):
+    """An actor by name or id; `actor_id` is empty when there is none."""
+
+    actor_id: bytes = b""
+    descriptor: bytes = b""
+
+
+class FindActor(Body):
+    """To the head: the live actor of that name. Answered with `ActorFound`."""
+
+    name: str
+    namespace: str
+
+
+class ListNamedActors(Body):
+    """To the head. Answered with a list of [name, namespace]."""
+
+    namespace: str | None
+
+
+class WatchActor(Body):
+    """To the head: tell this core of every change of an actor (`ActorChanged`), beginning with its present state."""
+
+    actor_id: bytes
+
+
+class ActorChanged(Body):
+    """To a core: what became of an actor. `state`: "pending", "alive", "restarting" or "dead".
+
+    `cause` is an encoded error when dead. `incarnation` counts its starts; a late message of an earlier one is ignored.
+    """
+
+    actor_id: bytes
+    state: str
+    incarnation: int
+    address: ProcessAddress | None
+    node: ProcessAddress | None
+    cause: bytes
+    name: str = ""
+
+
+class KillActor(Body):
+    """To the head: end an actor at once."""
+
+    actor_id: bytes
+    no_restart: bool
+
+
+class ActorUnreferenced(Body):
+    """To the head, from its owner: no handle is left. The actor ends after the calls it has."""
+
+    actor_id: bytes
+
+
+class EndActor(Body):
+    """To the executor that hosts an actor: end it after the calls it has."""
+
+    actor_id: bytes
+
+
+class ActorExited(Body):
+    """To the head, from the actor's host: it ended itself on purpose."""
+
+    actor_id: bytes
+    reason: str
+
+
+# --- processes and the cluster --------------------------------------------------------------------------------------------
+
+
+class WorkerConfig(Body):
+    """What a worker process is started with."""
+
+    process_id: str
+    host_id: str
+    node_id: bytes
+    token: bytes
+    socket: str
+    node: ProcessAddress
+    head: ProcessAddress
+    node_pid: int
+    arena: bytes
+    session: str
+    session_folder: str
+    resources: dict[str, int]
+    labels: dict[str, str]
+
+
+class WorkerReady(Body):
+    """To the node manager, from a worker: it listens."""
+
+    process_id: str
+    address: ProcessAddress
+
+
+class AssignWorker(Body):
+    """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
+
+    job_id: bytes
+    resources: dict[str, int]
+    accelerator_ids: dict[str, list[str]]
+    placement_group: bytes
+
+
+class RegisterDriver(Body):
+    """To the node manager, from a driver. Answered with `DriverRegistered`."""
+
+    address: ProcessAddress
+    job_id: bytes
+    namespace: str
+    log_to_driver: bool
+
+
+class DriverRegistered(Body):
+    """What a driver needs to know of the node it is on."""
+
+    node_id: bytes
+    head: ProcessAddress
+    arena: bytes
+    session: str
+    session_folder: str
+
+
+class QueryState(Body):
+    """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
+
+    kind: str
+
+
+class OutputLines(Body):
+    """To a driver's core: lines that its workers printed."""
+
+    batch: bytes
+
+
+class CreateGroup(Body):
+    """To the head: reserve a placement group. Answered (with an empty body, or an encoded error) when it is reserved."""
+
+    group_id: bytes
+    bundles: list[dict[str, int]]
+    strategy: str
+    name: str
+    detached: bool
+    owner: ProcessAddress
+
+
+class RemoveGroup(Body):
+    """To the head: give a placement group's resources back."""
+
+    group_id: bytes
+
+
+class FindGroup(Body):
+    """To the head: a placement group by name. Answered with `GroupFound`."""
+
+    name: str
+
+
+class GroupFound(Body):
+    """A placement group; the id is empty where there is none."""
+
+    group_id: bytes = b""
+    bundles: list[dict[str, int]] = []

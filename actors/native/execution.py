@@ -1,24 +1,21 @@
 """Running one invocation: arguments in, the user's code, an outcome out."""
 
-import functools
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...transport.protocol import Message
 from ..contract import Dependency, Invocation, Outcome, Template, Value, encode
 from ..object_ref import ObjectRef
 from ..serialization import deserialize, serialize_error
 from . import slot
 from .entry import ObjectEntry
-from .running import Job, running
+from .running import ActorExit, Job, running
+from .slot import NO_ARGS
 from .value_codec import from_inline
 
 if TYPE_CHECKING:
     from .core import Core
-
-NO_ARGS = b""
-"""What stands for `((), {})`: most no-op calls have no arguments, and need no pickle."""
 
 
 class Functions:
@@ -40,35 +37,59 @@ class Functions:
 
 
 class Execution:
-    """How invocations are run in this process. Each method runs on the thread that runs the user's code."""
+    """How invocations are run in this process. Methods run on the thread (or loop) that runs the user's code."""
 
     def __init__(self, core: "Core") -> None:
         self._core = core
         self.functions = Functions()
 
-    def call(self, job: Job, function: Callable[..., Any]) -> None:
-        """Run a plain function or method for a job, and answer."""
+    def run(self, job: Job, find: Callable[[Job], Callable[..., Any]]) -> None:
+        """Run a plain function for a job, and answer. `find` gives the function; it may fail like the function itself."""
         token = running.set(job)
         imports: list[ObjectEntry] = []
         start = time.perf_counter()
         try:
+            function = find(job)
             args, kwargs = self.arguments(job.invocation, imports)
             start = time.perf_counter()
+            job.interruptible = True
             result = function(*args, **kwargs)
             seconds = time.perf_counter() - start
             del args, kwargs
             if job.template.num_returns < 0:
-                self._core.streams.send_all(job, result)
-                outcome = Outcome("ok", time.perf_counter() - start)
-            else:
-                outcome = Outcome("ok", seconds, self.returns(job, result))
+                self._core.streaming.send(job, result)
+                seconds = time.perf_counter() - start
+            job.interruptible = False
+            outcome = Outcome("ok", seconds, self.returns(job, result))
             del result
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
-            args = kwargs = result = None  # noqa: F841 - the traceback's frames must not keep arguments alive
+            job.interruptible = False
+            args = kwargs = result = None  # the traceback's frame must not keep the arguments alive
             outcome = self.failure(job, error, time.perf_counter() - start)
-            del error
         finally:
             running.reset(token)
+        self.answer(job, outcome, imports)
+
+    async def run_async(self, job: Job, find: Callable[[Job], Callable[..., Any]]) -> None:
+        """Run a coroutine function (or async generator) for a job, and answer."""
+        running.set(job)  # the asyncio task has a context of its own
+        imports: list[ObjectEntry] = []
+        start = time.perf_counter()
+        try:
+            function = find(job)
+            args, kwargs = self.arguments(job.invocation, imports)
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            if job.template.num_returns < 0:
+                await self._core.streaming.send_async(job, result)
+            elif inspect.isawaitable(result):
+                result = await result
+            del args, kwargs
+            outcome = Outcome("ok", time.perf_counter() - start, self.returns(job, result))
+            del result
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
+            args = kwargs = result = None
+            outcome = self.failure(job, error, time.perf_counter() - start)
         self.answer(job, outcome, imports)
 
     def arguments(self, invocation: Invocation, imports: list[ObjectEntry]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -92,7 +113,7 @@ class Execution:
         if dependency.ref is None:
             raise ValueError("A stored dependency needs its ref.")
         ref: ObjectRef[Any] = self._core.table.imported(dependency.ref.object_id, dependency.ref.owner)
-        return self._core.read_stored(ref, value.location)
+        return self._core.values.read_stored(ref, value.location)
 
     def returns(self, job: Job, result: Any) -> tuple[Value, ...]:
         """A result as the values that its template promises.
@@ -102,8 +123,8 @@ class Execution:
         """
         count = job.template.num_returns
         if count == 1:
-            return (self.pack(job, result, 1),)
-        if count == 0:
+            return (self._pack(job, result, 1),)
+        if count <= 0:
             return ()
         try:
             parts: Sequence[Any] = tuple(result)
@@ -116,10 +137,9 @@ class Execution:
             raise ValueError(
                 f"{job.template.name} was to return {count} values (num_returns={count}), but returned {len(parts)}."
             )
-        return tuple(self.pack(job, part, index) for index, part in enumerate(parts, 1))
+        return tuple(self._pack(job, part, index) for index, part in enumerate(parts, 1))
 
-    def pack(self, job: Job, result: Any, index: int) -> Value:
-        """One result, ready to travel to the caller."""
+    def _pack(self, job: Job, result: Any, index: int) -> Value:
         return self._core.values.pack_result(result, job.invocation.task_id, index, job.channel.peer)
 
     def failure(self, job: Job, error: BaseException, seconds: float) -> Outcome:
@@ -127,23 +147,22 @@ class Execution:
         if job.cancelled and isinstance(error, KeyboardInterrupt | self._core.cancelled_errors):
             return Outcome("cancelled", seconds)
         template = job.template
-        data = serialize_error(error, **self._core.whereabouts(template.name, job))
-        retryable = self._core.is_retryable(template, error)
-        return Outcome("error", seconds, (Value("e", data),), retryable=retryable)
+        if job.invocation.actor_id and isinstance(error, SystemExit):
+            reason = "exit_actor() was called" if isinstance(error, ActorExit) else f"it called sys.exit({error.code!r})"
+            return self._core.actor_exits(job, reason)
+        data = serialize_error(error, **self._core.whereabouts(job))
+        return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
+
+    def _is_retryable(self, template: Template, error: BaseException) -> bool:
+        retry = template.options.get("retry_exceptions")
+        if not retry or not isinstance(error, Exception):
+            return False
+        return retry is True or isinstance(error, tuple(deserialize(retry, ())))
 
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
-        if not imports:
+        if imports:
+            self._core.wire.post(self._core.answer_holding, (job, outcome, imports))
+        else:
             job.channel.reply(job.call_id, encode(outcome))
-            return
-        self._core.wire.post(self._core.answer_holding, (job, outcome, imports))
 
-
-def describe(function: Any) -> str:
-    """A function's name for people."""
-    if isinstance(function, functools.partial):
-        return describe(function.func)
-    return getattr(function, "__qualname__", type(function).__name__)
-
-
-__all__ = ["NO_ARGS", "Execution", "Functions", "Message", "describe"]

@@ -14,10 +14,12 @@ class Job:
     Attributes:
         children: tasks it has submitted, for recursive cancellation.
         cancelled: its caller has asked to cancel it.
-        interrupt: how to interrupt it while it runs; None while it does not.
+        interruptible: user code runs, and may be interrupted.
+        handle: the asyncio task or thread id that runs it, where it is not the main thread.
+        stream: where its items go, for generators.
     """
 
-    __slots__ = ("call_id", "cancelled", "channel", "children", "credit", "interrupt", "invocation", "template")
+    __slots__ = ("call_id", "cancelled", "channel", "children", "handle", "interruptible", "invocation", "stream", "template")
 
     def __init__(self, channel: "Channel", call_id: int, invocation: "Invocation", template: "Template") -> None:
         self.channel = channel
@@ -26,9 +28,14 @@ class Job:
         self.template = template
         self.children: list[Any] | None = None
         self.cancelled = False
-        self.interrupt: Any = None
-        self.credit: Any = None
+        self.interruptible = False
+        self.handle: Any = None
+        self.stream: Any = None
 
 
 running: ContextVar[Job | None] = ContextVar("limelight_running", default=None)
 """The invocation that the current thread or asyncio task runs; None in a driver's own code."""
+
+
+class ActorExit(SystemExit):
+    """Unwinds a method that called `exit_actor()`."""

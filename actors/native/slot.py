@@ -3,6 +3,10 @@
 from typing import Any
 
 
+NO_ARGS = b""
+"""What stands for the pickle of `((), {})`: most no-op calls have no arguments, and need none."""
+
+
 class Slot:
     """The `index`-th dependency of a call; replaced by its value before the user's code sees the arguments."""
 

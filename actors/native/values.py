@@ -9,7 +9,7 @@ from ..object_ref import ObjectRef
 from ..serialization import Serialized, deserialize_error, serialize
 from . import slot
 from .entry import FAILED, INLINE, STORED, ObjectEntry
-from .execution import NO_ARGS
+from .slot import NO_ARGS
 from .task_record import TaskRecord, TaskTemplate
 from .value_codec import INLINE_LIMIT, from_inline, from_parts, to_inline
 
