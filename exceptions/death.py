@@ -32,7 +32,6 @@ class DeathKind(StrEnum):
 
 
 _ADVICE = {
-    DeathKind.SIGNALLED: "The stderr and stack above, where there are any, show what it was doing.",
     DeathKind.OUT_OF_MEMORY: "Ask for the memory it needs (memory=<bytes>), run fewer at once, or use a larger node.",
     DeathKind.NODE_LOST: "Allow retries (max_retries, max_restarts) to have it run again on another node.",
     DeathKind.UNREACHABLE: "Look at the node with `cluster status`, and at the network between the two.",
@@ -83,7 +82,7 @@ class DeathCause(msgspec.Struct, frozen=True):
         if self.fault_dump:
             parts.append("Stacks when it crashed:\n" + _indent(self.fault_dump.rstrip()))
         advice = _ADVICE.get(self.kind)
-        if advice and (self.kind is not DeathKind.SIGNALLED or self.stderr_tail or self.fault_dump):
+        if advice:
             parts.append(advice)
         return "\n".join(parts)
 
