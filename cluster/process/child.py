@@ -11,8 +11,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TextIO
 
 from .spawn import SpawnRequest
@@ -22,7 +21,7 @@ WorkerMain = Callable[[SpawnRequest], None]
 """A worker's main function. Its return ends the process with exit code 0; SystemExit and errors as in a script."""
 
 # Ray's value: when memory runs out the kernel takes a worker, whose loss is survived, before a node process.
-_OOM_SCORE = "1000"
+_OOM_SCORE = b"1000"
 _PR_SET_PDEATHSIG = 1
 _FIRST_FREE_DESCRIPTOR = 3
 # Loaded before the fork, which then has nothing to load.
@@ -46,11 +45,10 @@ def run_child(main: WorkerMain, request: SpawnRequest) -> NoReturn:
 
 
 def use_descriptors(stdin: int, stdout: int, stderr: int) -> None:
-    """Make these descriptors the process's standard streams, and close all others."""
+    """Make these descriptors the process's standard streams."""
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
-    close_descriptors_but()
 
 
 def close_descriptors_but(*kept: int) -> None:
@@ -70,13 +68,16 @@ def die_with_parent(parent_pid: int) -> None:
             os._exit(1)
 
 
-def restore_signals() -> None:
+def restore_signals(numbers: Iterable[int] = ()) -> None:
     """Default dispositions, so that what this process starts has them too, but SIGINT, which does nothing for now.
 
     SIGINT gets a handler and is not ignored, because subprocesses would inherit that. The main function may install a
     handler of its own, to cancel what runs.
+
+    Args:
+        numbers: the signals to restore; all where none are named.
     """
-    for number in signal.valid_signals().difference(_IGNORED_BY_PYTHON):
+    for number in numbers or signal.valid_signals().difference(_IGNORED_BY_PYTHON):
         if signal.getsignal(number) not in {signal.SIG_DFL, None}:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, _ignore_interrupt)
@@ -87,7 +88,6 @@ def _ignore_interrupt(_signum: int, _frame: types.FrameType | None) -> None:
 
 
 def _prepare(request: SpawnRequest) -> None:
-    restore_signals()
     os.environ.update(request.env)
     sys.argv = [request.name]
     # An empty __main__, so that user code does not meet the names of whatever program started this process.
@@ -109,7 +109,11 @@ def _line_buffered(descriptor: int) -> TextIO:
 
 def _prefer_for_oom() -> None:
     try:
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(descriptor, _OOM_SCORE)
+        finally:
+            os.close(descriptor)
     except OSError:
         return  # not Linux, or a container that does not allow it: then the kernel decides by size alone
 

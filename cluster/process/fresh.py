@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import msgspec
 
-from .child import close_descriptors_but, die_with_parent, run_child
+from .child import close_descriptors_but, die_with_parent, restore_signals, run_child
 from .control import close_all
 from .spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess, process_exit
 from .title import PADDING
@@ -69,7 +69,7 @@ class FreshSpawner:
 
     def _start(self, request: SpawnRequest, stdout: int, stderr: int) -> int:
         reader, lifeline = os.pipe()
-        with tempfile.TemporaryFile(buffering=0) as file, open(reader, "rb", buffering=0):
+        with tempfile.TemporaryFile(buffering=0) as file, os.fdopen(reader, "rb", buffering=0):
             file.write(msgspec.msgpack.encode(request))
             file.seek(0)
             os.set_inheritable(reader, True)
@@ -111,6 +111,7 @@ def _run(request_file: int, lifeline: int, main: str) -> NoReturn:
     """Be a worker in this fresh interpreter."""
     die_with_parent(os.getppid())
     close_descriptors_but(request_file, lifeline)
+    restore_signals()
     with open(request_file, "rb") as file:
         request = msgspec.msgpack.decode(file.read(), type=SpawnRequest)
     threading.Thread(target=_die_with_lifeline, args=(lifeline,), name="lifeline", daemon=True).start()

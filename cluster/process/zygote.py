@@ -22,7 +22,7 @@ import threading
 import traceback
 from typing import Any, NoReturn
 
-from .child import WorkerMain, close_descriptors_but, die_with_parent, run_child, use_descriptors
+from .child import WorkerMain, close_descriptors_but, die_with_parent, restore_signals, run_child, use_descriptors
 from .control import ControlSocket, Exited, Signal, Spawn, Spawned, SpawnFailed, close_all, request_decoder
 from .spawn import SpawnRequest, process_exit
 from .title import PADDING, set_process_title
@@ -30,13 +30,14 @@ from .zygote_client import ZygoteClient
 
 _STANDARD_STREAMS = 2
 _WAKEUP_BYTES = 4096
+_HANDLED_BY_ZYGOTE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def start_zygote(main: WorkerMain) -> ZygoteClient:
     """Fork a zygote from this process and return the client for it.
 
     Call it early, before any thread or event loop exists, and after importing what workers should have imported. The
-    zygote and its workers have none of this process's file descriptors but the standard streams.
+    zygote and its workers keep none of this process's file descriptors but the standard streams.
 
     Args:
         main: runs in each worker.
@@ -55,7 +56,6 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        close_descriptors_but(theirs.fileno())
         _serve_and_exit(theirs, main)
     theirs.close()
     return ZygoteClient(ours, pid)
@@ -139,13 +139,20 @@ class Zygote:
             os.setpgid(0, 0)
             die_with_parent(zygote_pid)
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._wakeup.detach()
-            self._wakeup_writer.detach()
+            restore_signals((*_HANDLED_BY_ZYGOTE, signal.SIGCHLD))
             use_descriptors(self._null, *descriptors)
+            self._close_descriptors(descriptors)
             run_child(self._main, request)
         finally:
             os._exit(1)  # never back into the zygote's loop
+
+    def _close_descriptors(self, descriptors: list[int]) -> None:
+        """In a worker, close what is the zygote's: everything it has, since it closed all else when it started."""
+        self._control.close()
+        self._wakeup.close()
+        self._wakeup_writer.close()
+        os.close(self._null)
+        close_all(descriptors)
 
     def _signal(self, spawn_id: str, signum: int) -> None:
         pid = self._pids.get(spawn_id)
@@ -199,7 +206,9 @@ def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
     """Be a zygote in this process."""
     code = 1
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        close_descriptors_but(sock.fileno())
+        restore_signals()
+        for number in _HANDLED_BY_ZYGOTE:
             # Only the end of the control socket ends a zygote: a Ctrl-C or a service manager's SIGTERM goes to the
             # whole group, and the node process wants to end its workers in order.
             signal.signal(number, signal.SIG_IGN)

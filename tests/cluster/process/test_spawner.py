@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-
 from limelight.cluster.process.fresh import FreshSpawner
 from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnRequest, WorkerProcess
 from limelight.cluster.process.watch import wait_for_death
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes
 @pytest.fixture(params=["zygote", "fresh"])
 async def spawner(request, monkeypatch):
     """A started spawner of each kind; closed, and with it every process, after the test."""
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     monkeypatch.setenv("PYTHONPATH", here + os.pathsep + os.environ.get("PYTHONPATH", ""))
     made = start_fresh_zygote(MAIN) if request.param == "zygote" else FreshSpawner(MAIN)
     yield made
@@ -64,7 +64,7 @@ async def start(spawner):
 
 async def reading(stack: contextlib.AsyncExitStack, descriptor: int) -> asyncio.StreamReader:
     reader = asyncio.StreamReader()
-    file = stack.enter_context(open(descriptor, "rb", buffering=0))
+    file = stack.enter_context(os.fdopen(descriptor, "rb", buffering=0))
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), file
     )
@@ -183,8 +183,12 @@ async def test_close_kills_all_and_reports_their_ends(spawner, start):
 
 async def test_the_callers_descriptors_are_taken_over_even_when_it_fails(spawner, start):
     await spawner.close()
-    before = sorted(os.listdir("/dev/fd"))
+    before = open_descriptors()
     stdout, stderr = os.open(os.devnull, os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)
     with pytest.raises(SpawnerLostError):
         await spawner.spawn(SpawnRequest("a", "", {}, b""), stdout, stderr)
-    assert sorted(os.listdir("/dev/fd")) == before
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> list[str]:
+    return sorted(entry.name for entry in Path("/dev/fd").iterdir())

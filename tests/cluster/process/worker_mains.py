@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from limelight.cluster.process.spawn import SpawnRequest
 
@@ -17,20 +18,28 @@ def main(request: SpawnRequest) -> None:
     COMMANDS[command](argument, request)
 
 
+def say(text):
+    sys.stdout.write(f"{text}\n")
+
+
 def report(_argument, request):
     import numpy as np
 
-    print(
+    say(
         json.dumps(
             {
                 "pid": os.getpid(),
                 "pgid": os.getpgid(0),
                 "stdin": sys.stdin.read(),
                 "env": os.environ.get("LIMELIGHT_TEST"),
-                "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd")),
-                "random": [random.random(), float(np.random.rand()), os.urandom(4).hex()],
-                "oom": open("/proc/self/oom_score_adj").read().strip(),
-                "title": open("/proc/self/cmdline").read().rstrip("\0"),
+                "descriptors": sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir()),
+                "random": [
+                    random.random(),
+                    float(np.random.rand()),  # noqa: NPY002 - the global generator is what a fork would copy
+                    os.urandom(4).hex(),
+                ],
+                "oom": Path("/proc/self/oom_score_adj").read_text().strip(),
+                "title": Path("/proc/self/cmdline").read_text().rstrip("\0"),
                 "sigterm": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
                 "argv": sys.argv,
                 "main": sorted(name for name in vars(sys.modules["__main__"]) if not name.startswith("__")),
@@ -43,7 +52,7 @@ def report(_argument, request):
 def leave(argument, _request):
     import atexit
 
-    atexit.register(print, "atexit ran")
+    atexit.register(say, "atexit ran")
     sys.exit(int(argument) if argument.isdigit() else argument)
 
 
@@ -57,14 +66,14 @@ def crash(_argument, _request):
 
 def hold(_argument, _request):
     """Say that it runs, and live until killed."""
-    print("ready")
+    say("ready")
     threading.Event().wait()
 
 
 def hold_with_child(argument, _request):
     """Live until killed, beside a subprocess; `argument` is "exit" to leave it behind at once."""
     child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    print(child.pid)
+    say(child.pid)
     child.returncode = 0
     if argument != "exit":
         threading.Event().wait()
@@ -76,7 +85,7 @@ def allocate(argument, _request):
 
 
 def echo(argument, _request):
-    print(argument)
+    say(argument)
 
 
 COMMANDS = {
