@@ -1,0 +1,128 @@
+"""Workers from a fresh interpreter each, where forking is unsafe: macOS, or a process that has threads or a GPU.
+
+The request reaches the worker through an unnamed file, not through its arguments, which every user of the machine can
+read. A pipe that the node process never writes to is the worker's lifeline: its end of file says, on any system, that
+the node process is gone.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+from typing import NoReturn
+
+import msgspec
+
+from .child import close_descriptors_but, die_with_parent, restore_signals, run_child
+from .control import close_all
+from .spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess, process_exit
+from .title import PADDING
+from .watch import ProcessWatch
+from .zygote import load_main
+
+
+class FreshSpawner:
+    """A `Spawner` that starts an interpreter for each worker. Belongs to the event loop that first uses it.
+
+    Args:
+        main: "module:function", the workers' main function, importable in a fresh interpreter.
+    """
+
+    def __init__(self, main: str) -> None:
+        self._main = main
+        self._live: dict[str, WorkerProcess] = {}
+        self._lifelines: dict[str, int] = {}
+        self._closing = False
+
+    async def spawn(self, request: SpawnRequest, stdout: int, stderr: int) -> WorkerProcess:
+        """See `Spawner.spawn`."""
+        try:
+            if self._closing:
+                raise SpawnerLostError("The spawner is closed; it starts no processes any more.")
+            if request.spawn_id in self._live:
+                raise ValueError(f"A live process already has the spawn id {request.spawn_id!r}.")
+            pid = self._start(request, stdout, stderr)
+        finally:
+            close_all((stdout, stderr))
+        process = WorkerProcess(request.spawn_id, pid, asyncio.get_running_loop().create_future())
+        self._live[request.spawn_id] = process
+        ProcessWatch(pid, lambda: self._on_death(process))
+        return process
+
+    def signal(self, spawn_id: str, signum: int) -> None:
+        """See `Spawner.signal`."""
+        process = self._live.get(spawn_id)
+        if process is not None:  # not reaped yet, so the pid is still the worker's
+            with contextlib.suppress(PermissionError):
+                os.kill(process.pid, signum)
+
+    async def close(self) -> None:
+        """See `Spawner.close`."""
+        self._closing = True
+        for process in self._live.values():
+            os.kill(process.pid, signal.SIGKILL)
+        if self._live:
+            await asyncio.wait([asyncio.shield(process.exited) for process in self._live.values()])
+
+    def _start(self, request: SpawnRequest, stdout: int, stderr: int) -> int:
+        reader, lifeline = os.pipe()
+        with tempfile.TemporaryFile(buffering=0) as file, os.fdopen(reader, "rb", buffering=0):
+            file.write(msgspec.msgpack.encode(request))
+            file.seek(0)
+            os.set_inheritable(reader, True)
+            os.set_inheritable(file.fileno(), True)
+            try:
+                pid = os.posix_spawn(
+                    sys.executable,
+                    [sys.executable, "-m", __name__, str(file.fileno()), str(reader), self._main, PADDING],
+                    os.environ | request.env,
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                        (os.POSIX_SPAWN_DUP2, stdout, 1),
+                        (os.POSIX_SPAWN_DUP2, stderr, 2),
+                    ],
+                    setpgroup=0,
+                )
+            except OSError as error:
+                os.close(lifeline)
+                raise SpawnError(error.errno, f"Could not start {sys.executable}: {error.strerror}") from error
+        self._lifelines[request.spawn_id] = lifeline
+        return pid
+
+    def _on_death(self, process: WorkerProcess) -> None:
+        del self._live[process.spawn_id]
+        os.close(self._lifelines.pop(process.spawn_id))
+        # While the worker is a zombie its pid, and so its group's, belongs to nobody else.
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            exit_ = process_exit(process.spawn_id, process.pid, status, usage)
+        except ChildProcessError:  # someone else in this process reaped it
+            exit_ = ProcessExit(process.spawn_id, process.pid, None, None)
+        if not process.exited.done():
+            process.exited.set_result(exit_)
+
+
+def _run(request_file: int, lifeline: int, main: str) -> NoReturn:
+    """Be a worker in this fresh interpreter."""
+    die_with_parent(os.getppid())
+    close_descriptors_but(request_file, lifeline)
+    restore_signals()
+    with open(request_file, "rb") as file:
+        request = msgspec.msgpack.decode(file.read(), type=SpawnRequest)
+    threading.Thread(target=_die_with_lifeline, args=(lifeline,), name="lifeline", daemon=True).start()
+    run_child(load_main(main), request)
+
+
+def _die_with_lifeline(lifeline: int) -> None:
+    """Sleep in read(2) until the node process is gone; then end this process and its group."""
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
