@@ -22,7 +22,7 @@ def halve(x: float) -> float:
 
 @ll.actor
 class Counter:
-    """Python's types cannot say "each method, with .remote", so it is `@ll.method` that lets an editor know a method."""
+    """Python cannot type "each method, with .remote"; `@ll.method` is what lets an editor know a method."""
 
     def __init__(self, start: int = 0) -> None:
         self.count = start
