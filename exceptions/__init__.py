@@ -1,0 +1,127 @@
+"""Every error Limelight raises, public as `limelight.exceptions`. Names are Ray's; each class says what to do.
+
+    RayError (also LimelightError)
+    ├── RayTaskError (also TaskError)      user code raised; `get` raises it as the user's class too
+    ├── TaskCancelledError
+    ├── WorkerCrashedError                 the process that ran a task died; `.cause` is a DeathCause
+    ├── OutOfMemoryError                   the memory monitor stopped a task
+    ├── TaskUnschedulableError
+    ├── TaskPlacementGroupRemoved
+    ├── RuntimeEnvSetupError
+    ├── UnserializableException            stands for an exception that cannot travel
+    ├── RayActorError
+    │   ├── ActorDiedError                 for good; `.cause` is a DeathCause, or the constructor's RayTaskError
+    │   └── ActorUnavailableError          for now
+    ├── ActorUnschedulableError
+    ├── ActorPlacementGroupRemoved
+    ├── ActorAlreadyExistsError            (also ValueError)
+    ├── ActorHandleNotFoundError           (also ValueError)
+    ├── AsyncioActorExit
+    ├── PendingCallsLimitExceeded
+    ├── GetTimeoutError                    (also TimeoutError)
+    ├── ObjectStoreFullError
+    ├── OutOfDiskError
+    ├── ObjectLostError
+    │   ├── ObjectFreedError
+    │   ├── OwnerDiedError
+    │   ├── ObjectFetchTimedOutError
+    │   ├── ReferenceCountingAssertionError   (also AssertionError)
+    │   └── ObjectReconstructionFailedError
+    │       ├── ObjectReconstructionFailedMaxAttemptsExceededError
+    │       └── ObjectReconstructionFailedLineageEvictedError
+    ├── ObjectRefStreamEndOfStreamError
+    ├── OufOfBandObjectRefSerializationException
+    ├── RaySystemError
+    ├── NodeDiedError
+    ├── LocalRayletDiedError
+    └── AuthenticationError
+
+Not here: Ray's errors of compiled graphs, of its RPC layer and of other languages, which Limelight does not have.
+"""
+
+from .actor import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorHandleNotFoundError,
+    ActorPlacementGroupRemoved,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    AsyncioActorExit,
+    PendingCallsLimitExceeded,
+    RayActorError,
+)
+from .death import DeathCause, DeathKind
+from .error import LimelightError, RayError
+from .object import (
+    GetTimeoutError,
+    ObjectFetchTimedOutError,
+    ObjectFreedError,
+    ObjectLostError,
+    ObjectReconstructionFailedError,
+    ObjectReconstructionFailedLineageEvictedError,
+    ObjectReconstructionFailedMaxAttemptsExceededError,
+    ObjectRefStreamEndOfStreamError,
+    ObjectStoreFullError,
+    OufOfBandObjectRefSerializationException,
+    OutOfDiskError,
+    OwnerDiedError,
+    ReferenceCountingAssertionError,
+)
+from .system import AuthenticationError, LocalRayletDiedError, NodeDiedError, RaySystemError
+from .task import (
+    OutOfMemoryError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+    UnserializableException,
+    WorkerCrashedError,
+)
+
+__all__ = [
+    "ActorAlreadyExistsError",
+    "ActorDiedError",
+    "ActorHandleNotFoundError",
+    "ActorPlacementGroupRemoved",
+    "ActorUnavailableError",
+    "ActorUnschedulableError",
+    "AsyncioActorExit",
+    "AuthenticationError",
+    "DeathCause",
+    "DeathKind",
+    "GetTimeoutError",
+    "LimelightError",
+    "LocalRayletDiedError",
+    "NodeDiedError",
+    "ObjectFetchTimedOutError",
+    "ObjectFreedError",
+    "ObjectLostError",
+    "ObjectReconstructionFailedError",
+    "ObjectReconstructionFailedLineageEvictedError",
+    "ObjectReconstructionFailedMaxAttemptsExceededError",
+    "ObjectRefStreamEndOfStreamError",
+    "ObjectStoreFullError",
+    "OufOfBandObjectRefSerializationException",
+    "OutOfDiskError",
+    "OutOfMemoryError",
+    "OwnerDiedError",
+    "PendingCallsLimitExceeded",
+    "RayActorError",
+    "RayError",
+    "RaySystemError",
+    "RayTaskError",
+    "ReferenceCountingAssertionError",
+    "RuntimeEnvSetupError",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskPlacementGroupRemoved",
+    "TaskUnschedulableError",
+    "UnserializableException",
+    "WorkerCrashedError",
+]
+
+for _public in __all__:
+    # Tracebacks and pickles name the public module, so that the files inside can move.
+    globals()[_public].__module__ = __name__

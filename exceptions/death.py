@@ -1,0 +1,130 @@
+"""Why a process died: facts that were observed, never guesses."""
+
+import signal
+from enum import StrEnum
+
+import msgspec
+
+from .error import describe_place
+
+
+class DeathKind(StrEnum):
+    """What ended a worker process or an actor."""
+
+    EXITED = "exited"
+    """It ended by itself, with an exit code."""
+    SIGNALLED = "signalled"
+    """A signal ended it."""
+    OUT_OF_MEMORY = "out of memory"
+    """The node's memory monitor stopped it."""
+    KILLED = "killed"
+    """`kill()`, `cancel(force=True)` or the end of its job."""
+    INTENDED_EXIT = "intended exit"
+    """It asked for it: `exit_actor()`, `sys.exit()`."""
+    OUT_OF_SCOPE = "out of scope"
+    """The last handle to the actor was gone."""
+    INIT_FAILED = "init failed"
+    """The actor's constructor raised."""
+    NODE_LOST = "node lost"
+    """Its node stopped answering."""
+    UNREACHABLE = "unreachable"
+    """Its connection was lost for longer than the grace period; its node says no more."""
+
+
+_ADVICE = {
+    DeathKind.OUT_OF_MEMORY: "Ask for the memory it needs (memory=<bytes>), run fewer at once, or use a larger node.",
+    DeathKind.NODE_LOST: "Allow retries (max_retries, max_restarts) to have it run again on another node.",
+    DeathKind.UNREACHABLE: "Look at the node with `cluster status`, and at the network between the two.",
+    DeathKind.OUT_OF_SCOPE: "Keep a handle while the actor is needed, or make it detached (lifetime='detached').",
+}
+
+
+class DeathCause(msgspec.Struct, frozen=True):
+    """What is known about the end of a process or an actor. Travels between processes as it is.
+
+    Attributes:
+        kind: what ended it.
+        explanation: one sentence for people: who did it and why, where that is known.
+        exit_code: of a process that exited.
+        signal: number of the signal that ended it.
+        peak_memory: most resident memory it had, in bytes.
+        stderr_tail: the last lines it wrote to stderr, oldest first.
+        fault_dump: the stacks that `faulthandler` wrote at the crash.
+        pid: process id on its node.
+        node_id: its node, in hexadecimal.
+        ip: its node's address.
+    """
+
+    kind: DeathKind
+    explanation: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_memory: int | None = None
+    stderr_tail: tuple[str, ...] = ()
+    fault_dump: str = ""
+    pid: int | None = None
+    node_id: str | None = None
+    ip: str | None = None
+
+    def summary(self) -> str:
+        """One line: "pid 12 on node 3f2a91c0 was killed by signal 9 (SIGKILL), peak memory 1.2 GiB"."""
+        place = describe_place(self.node_id, self.ip, self.pid)
+        line = f"{place or 'its process'} {self._verdict()}"
+        return f"{line}, peak memory {format_bytes(self.peak_memory)}" if self.peak_memory else line
+
+    def render(self) -> str:
+        """The whole story for an error message: summary, explanation, last output, stacks, what to do."""
+        parts = [f"{self.summary()}."]
+        if self.explanation:
+            parts[0] += f" {self.explanation.rstrip('.')}."
+        if self.stderr_tail:
+            parts.append("Last lines of its stderr:\n" + _indent("\n".join(self.stderr_tail)))
+        if self.fault_dump:
+            parts.append("Stacks when it crashed:\n" + _indent(self.fault_dump.rstrip()))
+        advice = _ADVICE.get(self.kind)
+        if advice:
+            parts.append(advice)
+        return "\n".join(parts)
+
+    def _verdict(self) -> str:
+        match self.kind:
+            case DeathKind.SIGNALLED:
+                return f"was ended by signal {describe_signal(self.signal)}"
+            case DeathKind.EXITED | DeathKind.INTENDED_EXIT:
+                return (
+                    f"exited with code {self.exit_code}" if self.exit_code is not None else "exited on its own request"
+                )
+            case DeathKind.OUT_OF_MEMORY:
+                return "was stopped because its node ran out of memory"
+            case DeathKind.KILLED:
+                return "was killed on request"
+            case DeathKind.OUT_OF_SCOPE:
+                return "was ended because no handle to it was left"
+            case DeathKind.INIT_FAILED:
+                return "ended because the constructor raised"
+            case DeathKind.NODE_LOST:
+                return "was lost with its node, which stopped answering"
+            case DeathKind.UNREACHABLE:
+                return "could not be reached within the grace period"
+
+
+def describe_signal(number: int | None) -> str:
+    """A signal's number and name: "9 (SIGKILL)"."""
+    try:
+        return f"{number} ({signal.Signals(number or 0).name})"
+    except ValueError:
+        return str(number)
+
+
+def format_bytes(count: int) -> str:
+    """A size for people, in binary units: "1.2 GiB"."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004  # binary units
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

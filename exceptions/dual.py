@@ -1,0 +1,91 @@
+"""Making an error that is both a RayTaskError and an instance of the user's exception class."""
+
+import asyncio
+import types
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+from .rebuild import native_members, new_exception, reduce_exception, restore_state
+
+if TYPE_CHECKING:
+    from .task import RayTaskError
+
+_CONTROL = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
+# A class lives as long as an instance of it does: exception classes of notebooks and by-value pickles are not kept.
+_classes: WeakValueDictionary[type[BaseException], type[BaseException]] = WeakValueDictionary()
+
+
+def dual_exception(error: "RayTaskError") -> "RayTaskError":
+    """A new error that is an instance of RayTaskError and, where that can be, of `type(error.cause)`.
+
+    No code of the user's class runs, except what a metaclass or `__init_subclass__` does; if that raises, or the class
+    cannot be combined, the result is a plain RayTaskError.
+    """
+    origin = _origin(error)
+    cause = origin.cause
+    plain = type(origin)
+    if isinstance(cause, (plain, *_CONTROL)):
+        return _copy(origin)
+    try:
+        made = new_exception(_dual_class(plain, type(cause)), cause.args)
+    except Exception:  # noqa: BLE001  # metaclasses, __init_subclass__ and C constructors may refuse in any way
+        return _copy(origin)
+    state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
+    if notes := getattr(cause, "__notes__", None):
+        state["__notes__"] = list(notes)
+    restore_state(made, state, native_members(cause))
+    return cast("RayTaskError", made)
+
+
+def reduce_task_error(error: "RayTaskError") -> tuple[Any, ...]:
+    """How a RayTaskError, plain or dual, is pickled."""
+    origin = _origin(error)
+    fields = {name: value for name, value in origin.__dict__.items() if name != "cause"}
+    return _revive, (type(origin), fields, _Carried(origin.cause), error is not origin)
+
+
+class _Carried:
+    """Pickles as the exception it carries, by `reduce_exception`, so that any pickler gets it across."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_exception(self.exc)
+
+
+def _revive(cls: "type[RayTaskError]", fields: dict[str, Any], cause: BaseException, dual: bool) -> "RayTaskError":
+    error = _assemble(cls, {**fields, "cause": cause})
+    return dual_exception(error) if dual else error
+
+
+def _origin(error: "RayTaskError") -> "RayTaskError":
+    return error.__dict__.get("_origin", error)
+
+
+def _copy(error: "RayTaskError") -> "RayTaskError":
+    return _assemble(type(error), error.__dict__)
+
+
+def _assemble(cls: "type[RayTaskError]", fields: dict[str, Any]) -> "RayTaskError":
+    args = (fields["function_name"], fields["traceback_str"], fields["cause"])
+    made = new_exception(cls, args)
+    restore_state(made, fields, {})
+    return cast("RayTaskError", made)
+
+
+def _dual_class(plain: "type[RayTaskError]", user: type[BaseException]) -> type[BaseException]:
+    known = _classes.get(user)
+    if known is not None:
+        return known
+
+    def body(namespace: dict[str, Any]) -> None:
+        namespace["__module__"] = plain.__module__
+        namespace["__qualname__"] = f"{plain.__name__}({user.__name__})"
+        namespace["__doc__"] = f"A {user.__qualname__} that a task raised."
+        namespace["__str__"] = lambda self: str(self._origin)
+        namespace["__repr__"] = lambda self: f"{type(self).__name__}({self._origin.cause!r})"
+
+    made = types.new_class(f"{plain.__name__}({user.__name__})", (plain, user), exec_body=body)
+    _classes[user] = made
+    return made

@@ -1,0 +1,91 @@
+"""Pickling exceptions so that they come back whole.
+
+`BaseException.__reduce__` calls the class with `args` when it is unpickled, which fails for every class whose
+constructor takes something else, and forgets what lives in slots. Here an exception is made again without its
+constructor: by the first `__new__` written in C among its bases, then `args`, `__dict__` and the C or slot members.
+"""
+
+import contextlib
+import copyreg
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+_HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE. In the static types of C, None is how an empty field reads, and must not be written to it."""
+
+_NOT_STATE = frozenset({"__dict__", "__weakref__", "__notes__"})
+_HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
+
+
+def reduce_exception(exc: BaseException) -> tuple[Any, ...]:
+    """A pickle reduction of `exc` that needs no constructor.
+
+    Where the class, or `copyreg`, says how it is pickled, that is respected.
+    """
+    if _has_own_pickling(type(exc)):
+        return exc.__reduce_ex__(4)  # pyright: ignore[reportReturnType]  # a string means a global; exceptions are none
+    return reduce_without_constructor(exc)
+
+
+def reduce_without_constructor(exc: BaseException) -> tuple[Any, ...]:
+    """A pickle reduction of `exc` by its parts, whatever pickling its class defines."""
+    return rebuild_exception, (type(exc), exc.args, dict(exc.__dict__), native_members(exc))
+
+
+def rebuild_exception(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], members: dict[str, Any]
+) -> BaseException:
+    """Make an exception from what `reduce_exception` took from it, without calling its constructor."""
+    exc = new_exception(cls, args)
+    restore_state(exc, state, members)
+    return exc
+
+
+def new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An instance of `cls` with those `args` on which no Python code of the class has run."""
+    for base in cls.__mro__:
+        new = base.__dict__.get("__new__")
+        if isinstance(new, BuiltinFunctionType):
+            exc = new(cls, *args)
+            exc.args = args
+            return exc
+    raise TypeError(f"{cls!r} is not an exception class.")
+
+
+def restore_state(exc: BaseException, state: dict[str, Any], members: dict[str, Any]) -> None:
+    """Put `__dict__` entries and members back."""
+    exc.__dict__.update(state)
+    for name, value in members.items():
+        # Members of C types may be read-only (ExceptionGroup.exceptions): their `__new__` has set those from `args`.
+        with contextlib.suppress(AttributeError, TypeError):
+            setattr(exc, name, value)
+
+
+def native_members(exc: BaseException) -> dict[str, Any]:
+    """What the exception keeps outside `__dict__`: slots, and C fields such as `OSError.errno`."""
+    found: dict[str, Any] = {}
+    for base in type(exc).__mro__:
+        if base is BaseException:
+            break
+        for name, kind in base.__dict__.items():
+            if name in _NOT_STATE or not isinstance(kind, MemberDescriptorType | GetSetDescriptorType):
+                continue
+            if base is AttributeError and name == "obj":  # any object at all; Python's own pickling leaves it out too
+                continue
+            with contextlib.suppress(AttributeError, TypeError):  # not set
+                value = kind.__get__(exc, type(exc))
+                if value is not None or base.__flags__ & _HEAP_TYPE:
+                    found.setdefault(name, value)
+    return found
+
+
+def _has_own_pickling(cls: type[BaseException]) -> bool:
+    """Whether someone wrote pickling for this class: then theirs is used."""
+    if cls in copyreg.dispatch_table:
+        return True
+    for base in cls.__mro__:
+        if base in (BaseException, object):
+            return False
+        if base.__module__ != "builtins" and any(hook in base.__dict__ for hook in _HOOKS):
+            return True
+    return False
