@@ -206,6 +206,7 @@ class ContextState(Protocol):
     accelerator_ids: Mapping[str, Sequence[str]]
     runtime_env: Mapping[str, Any]
     address: str
+    dashboard_url: str
     session_name: str
     session_dir: str
     node_labels: Mapping[str, str]
