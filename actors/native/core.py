@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -413,4 +412,4 @@ class Core:
 
 
 _death_decoder = msgspec.msgpack.Decoder(DeathCause)
-monotonic = time.monotonic
+
