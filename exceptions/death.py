@@ -9,7 +9,7 @@ from .error import describe_place
 
 
 class DeathKind(StrEnum):
-    """What ended a worker process or an actor."""
+    """What ended a worker process or an actor, as far as its node saw."""
 
     EXITED = "exited"
     """It ended by itself, with an exit code."""
