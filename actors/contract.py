@@ -175,7 +175,9 @@ class Demand(Body):
     class_key: int
     wanted: int
     version: int
-    spec: LeaseSpec | None = None  # with the first demand of a class on a channel
+    spec: LeaseSpec
+    placed: bool = False
+    seen_redirects: int = 0
 
 
 class LeaseGranted(Body):
@@ -189,10 +191,10 @@ class LeaseGranted(Body):
 
 
 class LeaseRedirected(Body):
-    """To a core: `count` of the class's demand are better placed with another node manager."""
+    """To a core: in all, `total` workers of the class are to be asked of another node manager instead."""
 
     class_key: int
-    count: int
+    total: int
     node: ProcessAddress
 
 
@@ -240,15 +242,18 @@ class GrantMemory(Body):
 class Granted(Body):
     """Memory of the arena, the receiver's until it is sealed into objects or given back."""
 
+    grant: int
     offset: int
     size: int
 
 
 class ReturnMemory(Body):
-    """To a node manager: granted memory that was not used."""
+    """To a node manager: granted memory that was not used. `touched`: it may have been written to."""
 
+    grant: int
     offset: int
     size: int
+    touched: bool
 
 
 class SealedObject(Body):
@@ -256,6 +261,7 @@ class SealedObject(Body):
 
     object_id: bytes
     owner: str
+    grant: int
     offset: int
     size: int
 
@@ -266,8 +272,12 @@ class ObjectsSealed(Body):
     objects: list[SealedObject]
 
 
+class ReclaimMemory(Body):
+    """To a core: give back granted memory that is not used; the store is full."""
+
+
 class ObjectFreed(Body):
-    """To the node manager that has the primary copy, from the owner: nobody needs the object any more."""
+    """To the own node manager, from the owner: nobody needs the object any more, wherever it is."""
 
     object_id: bytes
     location: Location
@@ -288,7 +298,11 @@ class LocateObject(Body):
 
 
 class ActorSpec(Body):
-    """What the head needs to know of an actor; `creation` (a `Creation`) it passes on unread."""
+    """What the head needs to know of an actor.
+
+    `placing` must be free where the actor is placed, `running` is what it then holds. `descriptor` and `creation` (a
+    `Creation`) are passed on unread; without `has_creation`, the latter follows in `SetCreation`.
+    """
 
     actor_id: bytes
     class_name: str
@@ -297,10 +311,20 @@ class ActorSpec(Body):
     detached: bool
     max_restarts: int
     owner: ProcessAddress
-    lease: LeaseSpec
+    placing: LeaseSpec
+    running: LeaseSpec
     light: bool
     descriptor: bytes
+    has_creation: bool
     creation: bytes
+
+
+class SetCreation(Body):
+    """To the head: the arguments of an actor's constructor are ready (or `error`: will never be)."""
+
+    actor_id: bytes
+    creation: bytes
+    error: bytes = b""
 
 
 class Creation(Body):
@@ -416,9 +440,12 @@ class AssignWorker(Body):
     """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
 
     job_id: bytes
+    namespace: str
     resources: dict[str, int]
     accelerator_ids: dict[str, list[str]]
     placement_group: bytes
+    capture: bool
+    incarnation: int
 
 
 class RegisterDriver(Body):

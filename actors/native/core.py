@@ -9,7 +9,14 @@ from typing import Any
 
 import msgspec
 
-from ...exceptions import ActorDiedError, DeathCause, ObjectFreedError, ObjectLostError
+from ...exceptions import (
+    ActorDiedError,
+    DeathCause,
+    DeathKind,
+    ObjectFreedError,
+    ObjectLostError,
+    RaySystemError,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
@@ -21,8 +28,10 @@ from ..contract import (
     HEAD,
     NODE,
     ActorChanged,
+    ActorExited,
     AddBorrower,
     AssignWorker,
+    CreateGroup,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
@@ -32,6 +41,7 @@ from ..contract import (
     OutputLines,
     ReclaimLease,
     ReleaseBorrow,
+    SetCreation,
     Value,
     WaitObject,
     WatchActor,
@@ -41,9 +51,9 @@ from ..contract import (
 )
 from ..ids import IdSource
 from ..object_ref import ObjectRef
-from ..serialization import serialize_error
+from ..serialization import serialize, serialize_error
 from .actor_client import ActorClient
-from .entry import FAILED, PENDING, STORED, ObjectEntry
+from .entry import FAILED, INLINE, PENDING, STORED, ObjectEntry
 from .execution import Execution
 from .executor import Executor, Host
 from .identity import Identity
@@ -53,6 +63,8 @@ from .object_table import ObjectTable
 from .running import Job, running
 from .streaming import Streaming
 from .submission import Submission, WorkerLink
+from .task_record import TaskRecord
+from .value_codec import to_inline
 from .values import Values
 from .wire import WireThread
 
@@ -78,12 +90,16 @@ class Core:
         self.wire = WireThread()
         self.ids = IdSource()
         self.job_id = b""
-        self.assignment = AssignWorker(b"", {}, {}, b"")
+        self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.store = store
         self.table = ObjectTable(self.wire, store.free, self._forget_lineage)
         self.values = Values(self)
         self.submission = Submission(self)
         self.actors: dict[bytes, ActorClient] = {}
+        self.environments: Any = None
+        self.runtime_env: dict[str, Any] = {}
+        self.namespace = identity.namespace
+        self._creations: dict[bytes, TaskRecord] = {}
         self.execution = Execution(self)
         self.streaming = Streaming(self)
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
@@ -378,7 +394,57 @@ class Core:
             link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
         return link
 
+    def actor_name(self, actor_id: bytes) -> str:
+        """The name of an actor that this process hosts; "" where it has none."""
+        hosted = self.executor.hosted(actor_id)
+        return hosted.name if hosted is not None else ""
+
+    def keep_creation(self, actor_id: bytes, record: TaskRecord) -> None:
+        """Hold what an actor's constructor needs as long as the actor may be (re)started."""
+        self._creations[actor_id] = record
+
+    def forget_creation(self, actor_id: bytes) -> None:
+        """The actor is dead for good."""
+        self._creations.pop(actor_id, None)
+
+    def creation_ready(self, actor_id: bytes, creation: bytes) -> None:
+        """The arguments of an actor's constructor are there."""
+        self.links.notify(self.head, HEAD, SetCreation(actor_id, creation))
+
+    def actor_exits(self, job: Job, reason: str) -> Outcome:
+        """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
+        actor_id = job.invocation.actor_id
+        cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
+        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        self.wire.post(self._actor_exited, (actor_id, reason))
+        if job.template.options.get("method") == "__ray_terminate__":
+            return Outcome("ok", 0.0, (Value("i", to_inline(serialize(None))),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+
+    def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
+        actor_id, reason = exit_
+        self.executor.drop_actor(actor_id)
+        self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
+
+    def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
+        """Ask the head for a placement group; the entry becomes ready with it."""
+        body, entry, done = creation
+
+        def answered(reply: Reply | TransportError) -> None:
+            if isinstance(reply, TransportError):
+                entry.complete(FAILED, serialize_error(RaySystemError(f"The head cannot be reached: {reply}")))
+            elif reply.body:
+                entry.complete(FAILED, reply.body)
+            else:
+                entry.complete(INLINE, done)
+
+        self.links.ask(self.head, HEAD, body, answered)
+
     # --- executing ---
+
+    def environment_key(self, runtime_env: dict[str, Any]) -> str:
+        """Names the runtime environment that tasks with this `runtime_env` need; "" is the default one."""
+        return self.environments.key(runtime_env)
 
     def whereabouts(self, job: Job) -> dict[str, Any]:
         """Where a failure happened, for its error."""
