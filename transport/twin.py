@@ -33,8 +33,8 @@ def connect_twins(
     to_right, to_left = _TwinCarrier(), _TwinCarrier()
     left_channel = Channel(right, right_info or {}, left_handler, to_right, limits=limits)
     right_channel = Channel(left, left_info or {}, right_handler, to_left, limits=limits)
-    to_right.join(left_channel, right_channel, to_left)
-    to_left.join(right_channel, left_channel, to_right)
+    to_right.join(left_channel, right_channel)
+    to_left.join(right_channel, left_channel)
     left_handler.on_connected(left_channel)
     right_handler.on_connected(right_channel)
     return left_channel, right_channel
@@ -45,7 +45,6 @@ class _TwinCarrier:
 
     _from: Channel
     _to: Channel
-    _back: "_TwinCarrier"
 
     def __init__(self) -> None:
         self.held_bytes = 0
@@ -53,9 +52,9 @@ class _TwinCarrier:
         self._transit: deque[tuple[Sequence[ChannelMessage], int]] = deque()
         self._emptied: asyncio.Future[None] | None = None
 
-    def join(self, sender: Channel, receiver: Channel, back: "_TwinCarrier") -> None:
+    def join(self, sender: Channel, receiver: Channel) -> None:
         """Say between whom this carries."""
-        self._from, self._to, self._back = sender, receiver, back
+        self._from, self._to = sender, receiver
 
     def transmit(self, messages: Sequence[ChannelMessage], size: int) -> None:
         """Deliver in the loop's next turn."""
