@@ -412,7 +412,7 @@ class ActorExited(Body):
 
 
 class WorkerConfig(Body):
-    """What a worker process is started with."""
+    """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
 
     process_id: str
     host_id: str
@@ -425,8 +425,9 @@ class WorkerConfig(Body):
     arena: bytes
     session: str
     session_folder: str
-    resources: dict[str, int]
     labels: dict[str, str]
+    environment: str
+    packages: dict[str, str]
 
 
 class WorkerReady(Body):
