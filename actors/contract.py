@@ -199,10 +199,15 @@ class LeaseRedirected(Body):
 
 
 class LeaseInfeasible(Body):
-    """To a core: nothing in the cluster can ever satisfy the class as things are; `reason` is for people."""
+    """To a core: nothing in the cluster can satisfy the class as things are; `reason` is for people.
+
+    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made.
+    """
 
     class_key: int
     reason: str
+    fatal: bool
+    kind: str
 
 
 class ReclaimLease(Body):
@@ -421,7 +426,6 @@ class WorkerConfig(Body):
     socket: str
     node: ProcessAddress
     head: ProcessAddress
-    node_pid: int
     arena: bytes
     session: str
     session_folder: str
@@ -466,6 +470,7 @@ class DriverRegistered(Body):
     arena: bytes
     session: str
     session_folder: str
+    labels: dict[str, str]
 
 
 class QueryState(Body):

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ...exceptions import RuntimeEnvSetupError, TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -164,14 +164,19 @@ class Submission:
         self.demand(lease_class, lease_class.declared)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
-        """Nothing in the cluster can run the class: fail what may not wait for a new node, warn about the rest."""
+        """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
-        if lease_class.spec.strategy.get("fail_if_infeasible"):
-            for record in list(lease_class.queue):
-                lease_class.withdraw(record)
-                self.fail(record, TaskUnschedulableError(f"{record.template.wire.name}: {verdict.reason}"))
-        else:
+        if not verdict.fatal:
             self._core.warn(verdict.reason)
+            return
+        for record in list(lease_class.queue):
+            lease_class.withdraw(record)
+            name = record.template.wire.name
+            if verdict.kind == "environment":
+                self.fail(record, RuntimeEnvSetupError(verdict.reason))
+            else:
+                self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
+        self._mark(lease_class)
 
     def reclaim(self, lease_id: str) -> None:
         """The node manager wants a lease back."""
