@@ -157,9 +157,9 @@ def _start(settings: dict[str, Any]) -> runtime.Runtime:
     if settings.pop("local_mode"):
         from .local.runtime import LocalRuntime
 
-        return LocalRuntime(
-            namespace=settings["namespace"], num_cpus=settings["num_cpus"], num_gpus=settings["num_gpus"]
-        )
+        asked = {"CPU": settings["num_cpus"], "GPU": settings["num_gpus"], **(settings["resources"] or {})}
+        resources = {name: float(quantity) for name, quantity in asked.items() if quantity is not None}
+        return LocalRuntime(settings["namespace"], resources, settings["runtime_env"])
     settings.pop("ignore_reinit_error")
     return runtime.starter()(**settings)
 

@@ -31,11 +31,22 @@ class FunctionDescriptor:
         module: the name of its module.
         key: 16 random bytes: the same in every process that gets this descriptor in a pickle, so that each needs the code once.
         signature: what it accepts.
-        is_generator: it yields (synchronously or not).
+        is_generator: it yields, synchronously or not.
+        is_async_generator: it yields asynchronously.
         pickled: whatever the runtime keeps for it, such as the pickled function; None at first.
     """
 
-    __slots__ = ("__weakref__", "function", "is_generator", "key", "module", "name", "pickled", "signature")
+    __slots__ = (
+        "__weakref__",
+        "function",
+        "is_async_generator",
+        "is_generator",
+        "key",
+        "module",
+        "name",
+        "pickled",
+        "signature",
+    )
 
     def __init__(self, function: Callable[..., Any], key: bytes | None = None) -> None:
         self.function = function
@@ -44,6 +55,7 @@ class FunctionDescriptor:
         self.key = key or os.urandom(16)
         self.signature = signature_of(function)
         self.is_generator = is_generator(function)
+        self.is_async_generator = inspect.isasyncgenfunction(function)
         self.pickled: Any = None
 
     def __repr__(self) -> str:
