@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-
 SESSION = {"num_cpus": 2, "include_dashboard": False}
 """Every session's settings. Ray's dashboard is off, so that both engines do what they do for tasks and no more."""
 

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = QUICK_SECONDS if options.quick else SECONDS
     trials = compare(cases, engines, 1 if options.quick else options.runs, seconds, options.limit)
     figures = gathered(trials, options.engines)
-    header = description() | {engine.module: engine.version() for engine in engines}
+    header = description() | {engine.module: engine.version for engine in engines}
     header["date"] = dt.datetime.now(dt.UTC).date().isoformat()
     print(", ".join(f"{key}: {value}" for key, value in header.items()))
     print()

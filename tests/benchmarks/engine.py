@@ -5,10 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 RAY = "2.60.0"
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -18,24 +22,24 @@ class Engine:
     Attributes:
         module: the name of the Python module that has the API; also what the engine is called.
         python: the interpreter that can import it.
+        version: what is measured.
+        paths: modules and packages that its drivers can import beside those of the interpreter, by name.
         environment: variables that its drivers get beside this process's own.
     """
 
     module: str
     python: Path
+    version: str
+    paths: dict[str, Path] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-
-    def version(self) -> str:
-        """The version of the installed distribution."""
-        program = f"import importlib.metadata as m; print(m.version('{self.module}'))"
-        found = subprocess.run([self.python, "-c", program], capture_output=True, text=True, check=False)
-        return found.stdout.strip() or "from a work tree"
 
 
 def limelight() -> Engine:
-    """Limelight as this interpreter imports it."""
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return Engine("limelight", Path(sys.executable), {"PYTHONPATH": os.pathsep.join(paths)})
+    """Limelight as it is in this work tree, with this interpreter."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    git = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return Engine("limelight", Path(sys.executable), f"{version} {commit}".strip(), {"limelight": ROOT})
 
 
 def ray(cache: Path) -> Engine:
@@ -57,7 +61,7 @@ def ray(cache: Path) -> Engine:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, stdout=sys.stderr)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True, stdout=sys.stderr)
         done.write_text("\n".join(wanted))
-    return Engine("ray", python, {"PYTHONPATH": "", "RAY_USAGE_STATS_ENABLED": "0"})
+    return Engine("ray", python, RAY, environment={"RAY_USAGE_STATS_ENABLED": "0"})
 
 
 def default_cache() -> Path:

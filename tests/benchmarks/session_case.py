@@ -31,8 +31,8 @@ def start_and_stop(ray, seconds):
 
 
 @case(
-    Row("idle_memory", "idle session: memory (PSS) of all processes but the driver", " MiB", 5, more_is_better=False),
-    Row("idle_processes", "idle session: processes but the driver", "", None, more_is_better=False),
+    Row("idle_memory", "idle session: PSS besides the driver", " MiB", 5, more_is_better=False),
+    Row("idle_processes", "idle session: processes besides the driver", "", None, more_is_better=False),
 )
 def idle(ray, seconds):
     memory, processes = settled_footprint(quiet=seconds)

@@ -39,7 +39,7 @@ def task_with_array(ray, seconds):
     return rate(call, seconds)
 
 
-@rate_case("task that takes a list of 1000 fresh task refs", goal=20)
+@rate_case("task that takes a list of 1000 task refs", goal=20)
 def task_with_refs(ray, seconds):
     @ray.remote
     def nothing():

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .driver import FIGURES
-from .engine import Engine
+from .engine import ROOT, Engine
 from .footprint import SESSION_MARK, processes_marked
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 GRACE = 10.0
 """Seconds that the session's processes are given to end after the driver has."""
 
@@ -52,7 +51,7 @@ def run(engine: Engine, case: str, seconds: float, limit: float) -> Trial:
         limit: seconds after which the driver is killed and the run has failed.
     """
     mark = uuid.uuid4().hex
-    with _work_folder() as folder, (folder / "output").open("w+") as output:
+    with _work_folder(engine) as folder, (folder / "output").open("w+") as output:
         driver = subprocess.Popen(
             [engine.python, "-m", "tests.benchmarks.driver", engine.module, case, str(seconds)],
             cwd=folder / "cwd",
@@ -79,13 +78,14 @@ def run(engine: Engine, case: str, seconds: float, limit: float) -> Trial:
 
 
 @contextlib.contextmanager
-def _work_folder() -> Iterator[Path]:
+def _work_folder(engine: Engine) -> Iterator[Path]:
     # A short name: a Unix socket's path has room for 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="b"))
     try:
         (folder / "cwd").mkdir()
         (folder / "path").mkdir()
-        (folder / "path" / "tests").symlink_to(ROOT / "tests")
+        for name, path in {"tests": ROOT / "tests", **engine.paths}.items():
+            (folder / "path" / name).symlink_to(path)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,9 +94,8 @@ def _work_folder() -> Iterator[Path]:
 def _environment(engine: Engine, folder: Path, mark: str) -> dict[str, str]:
     """The user's environment, with no other cluster to find, and temporary files where they are cleared away."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "LIMELIGHT_ADDRESS")}
-    paths = os.pathsep.join(filter(None, [str(folder / "path"), engine.environment.get("PYTHONPATH", "")]))
-    temporary = {"TMPDIR": str(folder), "RAY_TMPDIR": str(folder)}
-    return {**inherited, **engine.environment, **temporary, "PYTHONPATH": paths, SESSION_MARK: mark}
+    places = {"TMPDIR": str(folder), "RAY_TMPDIR": str(folder), "PYTHONPATH": str(folder / "path")}
+    return {**inherited, **engine.environment, **places, SESSION_MARK: mark}
 
 
 def _figures(said: str) -> dict[str, float]:
