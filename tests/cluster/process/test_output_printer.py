@@ -60,7 +60,7 @@ async def test_repetitions_are_shown_when_their_time_has_come(capsys):
     printer = OutputPrinter(PrinterSettings(window=0.01), own_node="10.0.0.1")
     for pid in (1, 2):
         await printer.show(batch("hello", pid=pid))
-    while printer._repeated.deadline is not None:
+    while printer._repeated.deadline is not None:  # noqa: ASYNC110 - a timer of the printer clears it
         await asyncio.sleep(0.001)
     await printer.close()
     assert capsys.readouterr().out == "(f pid=1) hello\n(f pid=2) hello\n"
