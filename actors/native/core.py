@@ -23,7 +23,6 @@ from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
 from ..contract import (
-    CORE,
     EXECUTOR,
     HEAD,
     NODE,
@@ -32,11 +31,12 @@ from ..contract import (
     AddBorrower,
     AssignWorker,
     CreateGroup,
+    DriverRegistered,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
-    Location,
     LocateObject,
+    Location,
     Outcome,
     OutputLines,
     ReclaimLease,
@@ -123,6 +123,7 @@ class Core:
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
+            "ReclaimMemory": lambda _channel, _call: self.store.give_back(),
         }
 
     # --- life (any thread but the wire's) ---
@@ -152,6 +153,18 @@ class Core:
         self.table.attach(self.links, self.address)
         await self.endpoint.connect(self.node)
         return self.address
+
+    def joined(self, registered: DriverRegistered) -> None:
+        """The node manager has told what it is part of."""
+        self.head = registered.head
+        self.identity = msgspec.structs.replace(
+            self.identity,
+            node_id=registered.node_id,
+            head=registered.head,
+            session=registered.session,
+            session_folder=registered.session_folder,
+            node_labels=registered.labels,
+        )
 
     def serve(self, tasks: Host) -> None:
         """Take invocations, and give tasks to `tasks`."""

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ...transport.channel import Channel
 from ...transport.protocol import Call

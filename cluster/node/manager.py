@@ -31,7 +31,7 @@ from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
 from ..process.log_batch import LogBatch
-from ..process.spawn import SpawnError, SpawnerLostError
+from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
 from ..system_process import SystemActor, SystemProcess
 from .lease_terms import lease_spec

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import signal
-from pathlib import Path
+import time
 
 import msgspec
 
@@ -14,118 +14,149 @@ from ...transport.endpoint import Endpoint
 from ...transport.shm.arena import Arena
 from ..cluster_message import RegisterNode
 from ..head.head import Head
+from ..host_id import host_id
+from ..process.birth import NodeBirth
 from ..process.spawn import Spawner
-from ..process.watch import ProcessWatch
 from ..scheduling.lease import LeaseConfig, LeaseMachine
-from ..scheduling.resources import ResourceSet
 from ..scheduling.worker_pool import PoolConfig
+from ..session_folder import SessionFolder
+from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
 from .head_link import HeadLink
+from .inventory import take_inventory
 from .manager import NodeManager
-from .node_config import NodeConfig
+from .node_config import NodeConfig, NodeReady
 from .store_desk import StoreDesk
 from .worker_table import WorkerTable
 
 logger = logging.getLogger(__name__)
 
+_MOST_PRESTARTED = 4
+
+
+async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> None:
+    """Start a node, tell the driver, serve until the driver is gone or a signal comes, and end everything."""
+    node = NodeProcess(config, folder, spawner)
+    watch = birth.watch_driver(node.ended.set)
+    try:
+        ready = await node.start()
+        birth.ready(msgspec.msgpack.encode(ready))
+        await node.ended.wait()
+    finally:
+        started = time.monotonic()
+        await node.close()
+        if watch is not None:
+            watch.close()
+        logger.info("ended in %.3f s", time.monotonic() - started)
+
 
 class NodeProcess:
-    """Builds a node's actors and ends them. On the running loop."""
+    """Builds a node's actors and ends them. On the running loop.
 
-    def __init__(self, config: NodeConfig, spawner: Spawner) -> None:
+    Attributes:
+        ended: set when the node is to end.
+    """
+
+    def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
         self._config = config
+        self._folder = folder
         self._spawner = spawner
+        self._host_id = host_id()
+        self._node_id = secrets.token_bytes(28)
+        self._token = config.token or folder.read_token()
+        self._manager: NodeManager | None = None
+        self._head: Head | None = None
         self.ended = asyncio.Event()
 
-    async def start(self) -> ProcessAddress:
-        """Start the actors; returns where the process listens.
+    async def start(self) -> NodeReady:
+        """Start the actors.
 
         Raises:
             TransportError: it cannot listen.
+            ValueError, TypeError: the config makes no sense.
         """
         config = self._config
-        self._process = process = SystemProcess()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.ended.set)
+        self._process = process = SystemProcess()
         endpoint = Endpoint(
             process_id=secrets.token_hex(16),
-            host_id=config.host_id,
-            token=config.token,
-            unix_path=str(Path(config.folder) / "sockets" / "node"),
+            host_id=self._host_id,
+            token=bytes.fromhex(self._token),
+            unix_path=self._folder.socket_path("node"),
             tcp=config.tcp,
             info={"kind": "node"},
             handler=process,
         )
         await process.start(endpoint)
-        self._head = Head(process) if config.head is None else None
-        head = config.head or process.address
-        if self._head is not None:
+        if config.head is None:
+            self._head = Head(process)
             process.actors["head"] = self._head
-        self._manager = self._build_manager(head)
+        self._manager = self._build_manager(config.head or process.address)
         process.actors["node"] = self._manager
         self._manager.begin()
-        self._watch = (
-            ProcessWatch(config.owner_pid, self.ended.set, config.owner_identity or None) if config.owner_pid else None
-        )
-        return process.address
+        return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
 
     def _build_manager(self, head: ProcessAddress) -> NodeManager:
-        config, process = self._config, self._process
-        folder = Path(config.folder)
-        self._arena = Arena.create(config.object_store_memory)
-        arena = msgspec.msgpack.encode(self._arena.location)
-        self._store = ObjectStore(self._arena, folder / "spill")
+        config, process, node_id = self._config, self._process, self._node_id
+        host = "127.0.0.1"
+        inventory = take_inventory(config, host)
+        arena = Arena.create(inventory.store_bytes)
+        arena_location = msgspec.msgpack.encode(arena.location)
+        storage = DirectoryStorage(self._folder.path / "spill")
+        self._store = ObjectStore(arena, inventory.store_bytes, storage, lambda *asked: self._desk.ask_return(*asked))
+        self._desk = StoreDesk(process, self._store, node_id)
         base = WorkerConfig(
             process_id="",
-            host_id=config.host_id,
-            node_id=config.node_id,
-            token=config.token,
+            host_id=self._host_id,
+            node_id=node_id,
+            token=bytes.fromhex(self._token),
             socket="",
             node=process.address,
             head=head,
-            arena=arena,
-            session=config.session,
-            session_folder=config.folder,
-            labels=config.labels,
+            arena=arena_location,
+            session=self._folder.name,
+            session_folder=str(self._folder.path),
+            labels=inventory.labels,
             environment="",
             packages={},
         )
         self._workers = WorkerTable(
             self._spawner,
             base,
-            folder,
-            lambda batch: self._manager.show(batch),
-            lambda worker, cause: self._manager.worker_ended(worker, cause),
+            self._folder.path,
+            lambda batch: self._manager_().show(batch),
+            lambda worker, cause: self._manager_().worker_ended(worker, cause),
         )
-        cpus = config.resources.get("CPU", 0) // 10_000
-        pool = PoolConfig(prestart=min(cpus, config.prestart), max_starting=max(2, cpus))
-        machine = LeaseMachine(
-            config.node_id.hex(), ResourceSet.of_units(config.resources), config.labels, LeaseConfig(pool=pool)
+        cpus = max(1, int(inventory.resources.floats().get("CPU", 1)))
+        prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
+        pool = PoolConfig(prestart=prestart, max_starting=max(2, cpus))
+        machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
+        link = HeadLink(process, head, node_id)
+        about = DriverRegistered(
+            node_id, head, arena_location, self._folder.name, str(self._folder.path), inventory.labels
         )
-        link = HeadLink(process, head, config.node_id)
-        about = DriverRegistered(config.node_id, head, arena, config.session, config.folder, config.labels)
-        manager = NodeManager(
-            process, machine, self._workers, StoreDesk(process, self._store, config.node_id), link, about
-        )
-        registration = RegisterNode(config.node_id, process.address, config.host, config.resources, config.labels)
-        link.attach(manager, registration)
+        manager = NodeManager(process, machine, self._workers, self._desk, link, about)
+        units = inventory.resources.units()
+        link.attach(manager, RegisterNode(node_id, process.address, host, units, inventory.labels))
         return manager
 
-    async def run(self) -> None:
-        """Serve until told to end, or until the process that owns this session has died."""
-        await self.ended.wait()
+    def _manager_(self) -> NodeManager:
+        if self._manager is None:
+            raise RuntimeError("the node has not started")
+        return self._manager
 
     async def close(self) -> None:
         """End workers and actors, and let go of everything."""
+        if self._manager is None:
+            return
         self._manager.close()
         if self._head is not None:
             self._head.close()
-        if self._watch is not None:
-            self._watch.cancel()
+        workers = self._workers.all()
         await self._spawner.close()
-        await asyncio.gather(*(self._workers.finish_output(worker) for worker in self._workers.all()))
+        await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
         await self._store.close()
         await self._process.close()
-        self._arena.close()

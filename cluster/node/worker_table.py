@@ -18,7 +18,7 @@ from ..process.death import death_cause
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
-from ..process.spawn import ProcessExit, Spawner, SpawnError, SpawnerLostError, SpawnRequest, WorkerProcess
+from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
