@@ -110,8 +110,8 @@ class ActorDescriptor:
         """Raise ValueError when the class has no such concurrency group ("" is the default one)."""
         if group and group not in self.groups:
             raise ValueError(
-                f"{self.name}.{method} is to run in the concurrency group {group!r}, which the class does not have. Give "
-                f"it in @actor(concurrency_groups={{{group!r}: <threads>}}); it has {', '.join(self.groups) or 'none'}."
+                f"{self.name}.{method} is to run in the concurrency group {group!r}, which the class does not have. "
+                f"Give it in @actor(concurrency_groups={{{group!r}: <threads>}}); it has {', '.join(self.groups) or 'none'}."
             )
 
     def outline(self) -> "ActorDescriptor":

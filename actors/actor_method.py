@@ -124,8 +124,8 @@ def method(*functions: Any, **options: Any) -> Any:
 
     Args:
         functions: the method, where this is used as a bare decorator.
-        options: num_returns, concurrency_group, max_task_retries, retry_exceptions, enable_task_events, tensor_transport,
-            _generator_backpressure_num_objects.
+        options: num_returns, concurrency_group, max_task_retries, retry_exceptions, enable_task_events,
+            tensor_transport, _generator_backpressure_num_objects.
 
     Raises:
         ValueError: an option does not exist or its value is not allowed.

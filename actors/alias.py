@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, cast
 
 
 class AliasFinder:
@@ -26,7 +27,7 @@ class AliasFinder:
         while head:
             real = self._names.get(head)
             if real is not None:
-                return ModuleSpec(fullname, self, loader_state=real + tail)
+                return ModuleSpec(fullname, cast("Any", self), loader_state=real + tail)
             head, dot, last = head.rpartition(".")
             tail = f"{dot}{last}{tail}"
         return None
@@ -37,15 +38,13 @@ class AliasFinder:
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the real module in the placeholder's place, where importlib takes it from."""
-        spec = module.__spec__
-        assert spec is not None, "importlib gives every module it loads a spec"
+        name = module.__name__
+        real: str = cast("ModuleSpec", module.__spec__).loader_state
         try:
-            sys.modules[spec.name] = importlib.import_module(spec.loader_state)
+            sys.modules[name] = importlib.import_module(real)
         except ModuleNotFoundError as error:
-            if error.name == spec.loader_state:
-                raise ModuleNotFoundError(
-                    f"There is no module {spec.name} (it would be {spec.loader_state}).", name=spec.name
-                ) from None
+            if error.name == real:
+                raise ModuleNotFoundError(f"There is no module {name} (it would be {real}).", name=name) from None
             raise
 
 

@@ -150,7 +150,7 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """Job, node and namespace, and in tasks and actors their ids."""
-        known = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
+        known: dict[str, Any] = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
         if self.task_id is not None:
             known["task_id"] = self.task_id
         if self.actor_id is not None:

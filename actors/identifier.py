@@ -1,4 +1,4 @@
-"""Ids as objects, where Ray's API gives them so: `ref.task_id()`, `get_runtime_context().job_id`, `placement_group.id`."""
+"""Ids as objects, where Ray's API has them: `ref.task_id()`, `get_runtime_context().job_id`, `placement_group.id`."""
 
 from typing import Self
 

@@ -80,7 +80,7 @@ class ObjectRef(Generic[T_co]):
         return runtime.current().future(self)
 
     def as_future(self) -> "asyncio.Future[T_co]":
-        """An asyncio future of the running loop that gets the value, or the error. Cancelling it does not cancel the task."""
+        """An asyncio future of the running loop that gets the value, or the error. Cancelling it cancels no task."""
         import asyncio
 
         loop = asyncio.get_running_loop()

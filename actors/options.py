@@ -110,7 +110,7 @@ class ActorOptions(msgspec.Struct, frozen=True):
 
 
 class MethodOptions(msgspec.Struct, frozen=True):
-    """Options of a method of an actor, or of one call of it; as those of tasks, except:
+    """Options of a method of an actor, or of one call of it: those of tasks, and these.
 
     Attributes:
         max_task_retries: how often a call is sent again after the actor died; None: as the actor says.

@@ -32,7 +32,9 @@ class Runtime(Protocol):
     def create_actor(
         self, cls: "ActorDescriptor", args: tuple[Any, ...], kwargs: dict[str, Any], options: "ActorOptions"
     ) -> "ActorEntry":
-        """Create an actor; its constructor runs in the background. With `options.get_if_exists`, the living actor of that name instead.
+        """Create an actor; its constructor runs in the background.
+
+        With `options.get_if_exists`, return the living actor of that name instead, if there is one.
 
         Raises:
             ActorAlreadyExistsError: the name is taken and `get_if_exists` is not set.
@@ -47,7 +49,9 @@ class Runtime(Protocol):
         kwargs: dict[str, Any],
         options: "MethodOptions",
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
-        """Call a method of an actor; returns what `submit` would. Calls from one process arrive in the order they were made.
+        """Call a method of an actor; returns what `submit` would.
+
+        Calls from one process arrive in the order they were made.
 
         Besides the methods of `actor.descriptor.methods` there are `__ray_ready__` (True once the constructor has run),
         `__ray_terminate__` (the actor ends after the calls before it) and `__ray_call__` (args[0] is a function, run as

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import ItemsView, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from . import option_rule, runtime
 
@@ -44,7 +44,7 @@ class SessionContext(Mapping[str, Any]):
         """All facts."""
         return self.address_info.items()
 
-    def __enter__(self) -> "SessionContext":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,8 +90,8 @@ def init(
     """Start a session on this machine, or connect to a cluster.
 
     Args:
-        address: None: what LIMELIGHT_ADDRESS says, else a new local session; "local": always a new one; "auto": the cluster
-            that runs on this machine; "host:port": a cluster's head; "ray://host:port": an existing Ray cluster.
+        address: None: what LIMELIGHT_ADDRESS says, else a new local session; "local": always a new one; "auto": the
+            cluster that runs on this machine; "host:port": a cluster's head; "ray://host:port": an existing Ray cluster.
         num_cpus: CPUs of the new session; as many as there are unless given.
         num_gpus: GPUs of the new session; found unless given.
         resources: further resources of the new session, by name.

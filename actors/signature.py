@@ -36,7 +36,7 @@ class CallSignature(msgspec.Struct, frozen=True):
     most: int = _UNLIMITED
 
     def accepts(self, args: Collection[Any]) -> bool:
-        """Whether a call with these positional arguments and no keywords is right. For the hot path, written out there."""
+        """Whether a call with these positional arguments and no keywords is right."""
         return self.least <= len(args) <= self.most
 
     def check(self, name: str, args: Collection[Any], kwargs: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class CallSignature(msgspec.Struct, frozen=True):
 
     def _problem(self, given: int, kwargs: Mapping[str, Any]) -> str:
         if given > len(self.positional) and not self.var_positional:
-            return f"got too many positional arguments: at most {len(self.positional)}, not {given} (too many positional arguments)"
+            return f"got too many positional arguments: {given}, not {len(self.positional)} at most"
         for index, name in enumerate(self.positional):
             by_name = name in kwargs and index >= self.positional_only
             if index < given and by_name:

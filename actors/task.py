@@ -29,7 +29,7 @@ class FunctionDescriptor:
         function: the user's function.
         name: its qualified name, as errors and the state API show it.
         module: the name of its module.
-        key: 16 random bytes: the same in every process that gets this descriptor in a pickle, so that each needs the code once.
+        key: 16 random bytes, the same in every process that gets this descriptor in a pickle: each needs the code once.
         signature: what it accepts.
         is_generator: it yields, synchronously or not.
         is_async_generator: it yields asynchronously.

@@ -1,6 +1,7 @@
 """Objects of local mode: values as they would travel, in a table that holds none of them alive."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -56,11 +57,11 @@ class LocalObject:
             callback()
 
     def value(self) -> Any:
-        """A fresh copy of the value; large arrays are read-only, as they are in a cluster. Raises the error, if it is one."""
+        """A fresh copy of the value, with arrays read-only as in a cluster. Raises the error, if it is one."""
         if isinstance(self._error, RayTaskError):
             raise self._error.as_instanceof_cause()
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)  # tracebacks would pile up on one that is shared
         return deserialize(self._data, self._buffers)
 
 
