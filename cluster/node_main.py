@@ -1,6 +1,7 @@
 """The main function of a node process."""
 
 import asyncio
+import os
 import logging
 
 from .process.birth import NodeBirth
@@ -24,7 +25,7 @@ def main() -> None:
         from .worker_main import main as worker_main
 
         config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
-        folder = SessionFolder.create(__version__, birth.driver_pid)
+        folder = SessionFolder.create(__version__, os.getppid())
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
         # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now.

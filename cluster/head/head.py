@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ class Head(SystemActor):
     def __init__(self, process: SystemProcess) -> None:
         super().__init__(asyncio.get_running_loop())
         self.process = process
-        self.view = ClusterView()
+        self.view = ClusterView(random.Random())
         self.scheduler = Scheduler(self.view)
         self.nodes: dict[str, RegisterNode] = {}
         self._jobs: dict[bytes, RegisterDriver] = {}

@@ -19,7 +19,7 @@ from ..process.birth import NodeBirth
 from ..process.spawn import Spawner
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
-from ..session_folder import SessionFolder
+from ..session_folder import SessionFolder, read_token
 from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
@@ -64,7 +64,7 @@ class NodeProcess:
         self._spawner = spawner
         self._host_id = host_id()
         self._node_id = secrets.token_bytes(28)
-        self._token = config.token or folder.read_token()
+        self._token = config.token or read_token(folder.path)
         self._manager: NodeManager | None = None
         self._head: Head | None = None
         self.ended = asyncio.Event()

@@ -17,10 +17,10 @@ from ...actors.contract import (
     encode,
 )
 from ...actors.serialization import serialize_error
-from ...exceptions import ObjectStoreFullError
+from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..store.error import ObjectNotHereError
+
 from ..system_process import SystemProcess
 
 if TYPE_CHECKING:
