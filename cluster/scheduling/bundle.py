@@ -54,20 +54,20 @@ class BundleTable:
         return True
 
     def commit(self, group_id: bytes, attempt: int) -> bool:
-        """Open the attempt's bundles; false where there is none to open."""
+        """Open the bundles of attempts up to this one; false where there is none to open."""
         opened = False
         for bundle in self._groups.get(group_id, {}).values():
-            if bundle.attempt == attempt and not bundle.committed:
+            if bundle.attempt <= attempt and not bundle.committed:
                 bundle.committed = opened = True
         return opened
 
-    def cancel(self, group_id: bytes, attempt: int) -> list[Ledger]:
-        """Forget bundles of attempts up to this one. Returns their books; the caller ends the leases in them, then calls `release`."""
+    def cancel(self, group_id: bytes, attempt: int, first: int = 0) -> list[Ledger]:
+        """Forget the bundles of attempts from `first` on. Returns their books; the caller ends the leases in them."""
         self._cancelled[group_id] = max(attempt, self._cancelled.pop(group_id, -1))
         while len(self._cancelled) > MAX_TOMBSTONES:
             self._cancelled.pop(next(iter(self._cancelled)))
         bundles = self._groups.get(group_id, {})
-        gone = [index for index, bundle in bundles.items() if bundle.attempt <= attempt]
+        gone = [index for index, bundle in bundles.items() if first <= bundle.attempt <= attempt]
         ledgers = [bundles[index].ledger for index in gone]
         for index in gone:
             self._node.release(bundles.pop(index).allocation)

@@ -4,51 +4,25 @@ A lease is resources plus a worker. Demand waits in a `LeaseQueue`; resources co
 workers from the `WorkerPool`. What cannot be met here is told to the scheduler (`NodeReport.unmet`), which answers `Place`.
 """
 
-from collections.abc import Iterable, Mapping
-
-import msgspec
+from collections.abc import Mapping
 
 from . import lease_message as m
 from .bundle import BundleTable
-from .fairness import ReclaimPlan, holds_back, missing
 from .labels import matches
 from .lease_book import LeaseBook
-from .lease_queue import Demand, Lease, LeaseQueue
-from .ledger import Ledger, utilisation
-from .resources import CPU, UNIT, ResourceSet, total_of
-from .strategy import HYBRID, Hybrid, InBundle, LeaseSpec, NodeAffinity, NodeLabels
-from .worker_pool import PoolConfig
-
+from .lease_config import LeaseConfig
+from .lease_queue import Demand, LeaseQueue
+from .ledger import Ledger
+from .reservation import Reservations
+from .resources import ResourceSet
+from .strategy import InBundle, LeaseSpec, NodeAffinity
+from .turn import Turns
 
 RESEND_AFTER = 0.5
 """Seconds after which a redirect that its caller has not taken off its demand is told again."""
 
-
-class LeaseConfig(msgspec.Struct, frozen=True):
-    """Times in seconds.
-
-    Attributes:
-        pool: the worker pool's limits.
-        threshold: how busy (0 to 1) the node may get before other nodes are considered for new demand.
-        ask_timeout: how long the scheduler's word is awaited before the node serves demand beyond `threshold` anyway.
-        report_interval: least time between reports; new unmet demand is told after `urgent_interval`.
-        refresh_interval: a report is sent this often although nothing changed, so that a lost one is made good.
-        quantum: how long a lease is left alone while another demand holds nothing.
-        patience: how long a large request waits before smaller ones are kept from what it lacks.
-        tick: how often waiting demand is looked at for fairness.
-        cpu_free_growth: a class that needs no CPU gets at most as many workers as the node has CPUs, plus one each such time.
-    """
-
-    pool: PoolConfig = PoolConfig()
-    threshold: float = 0.5
-    ask_timeout: float = 0.1
-    report_interval: float = 0.05
-    urgent_interval: float = 0.005
-    refresh_interval: float = 2.0
-    quantum: float = 0.5
-    patience: float = 0.5
-    tick: float = 0.05
-    cpu_free_growth: float = 0.1
+RECLAIMING = (m.Tick, m.DemandChanged, m.RequestWorker, m.ReservePrepare)
+"""After these events leases are asked back for whoever waits; after others there is nothing new to ask for."""
 
 
 class LeaseMachine:
@@ -77,9 +51,9 @@ class LeaseMachine:
         self.bundles = BundleTable(self.ledger)
         self.queue = LeaseQueue()
         self.book = LeaseBook(self.config.pool)
-        self.peers = 0
+        self.turns = Turns(node_id, self.config, self.ledger, self.bundles, self.queue, self.book)
+        self.reservations = Reservations(node_id, self.bundles)
         self.draining = False
-        self._prepares: dict[bytes, tuple[m.ReservePrepare, float]] = {}
         self._out: list[m.LeaseCommand] = []
         self._version = 0
         self._reported_at = float("-inf")
@@ -90,9 +64,12 @@ class LeaseMachine:
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         self._take_in(event, now)
-        self._dispatch(now)
-        if isinstance(event, (m.Tick, m.DemandChanged, m.RequestWorker, m.ReservePrepare)):
-            self._reclaim(now)
+        answers, kept = self.reservations.settle(now, draining=self.draining)
+        self._out += answers
+        if not self.draining:
+            self._dirty |= bool(answers) | self.turns.grant(kept, now)
+            if isinstance(event, RECLAIMING) and (self.queue or self.reservations):
+                self._out += self.turns.reclaim(self.reservations.waiting(), now)
         self._out += self.book.staff(now)
         self._report(now)
         return self._out
@@ -100,7 +77,7 @@ class LeaseMachine:
     def wake_at(self) -> float | None:
         """When `Tick` is next due; None while nothing would change without another event."""
         times = [self.book.pool.wake_at()]
-        if self.queue or self._prepares:
+        if self.queue or self.reservations:
             times.append(self._looked_at + self.config.tick)
         times.append(self._reported_at + self._interval())
         return min((time for time in times if time is not None), default=None)
@@ -123,7 +100,7 @@ class LeaseMachine:
             case m.ReleaseWorker():
                 self._release(event.request_id, now)
             case m.ReservePrepare():
-                self._prepare(event, now)
+                self._out += self.reservations.add(event, now, draining=self.draining)
             case m.ReserveCommit():
                 self._dirty |= self.bundles.commit(event.group_id, event.attempt)
             case m.ReserveCancel():
@@ -134,7 +111,7 @@ class LeaseMachine:
                 if demand := self.queue.asking(event.ask_id):
                     self._unplaceable(demand, event, now)
             case m.PeersChanged():
-                self.peers = event.count
+                self.turns.peers = event.count
             case m.JobEnded():
                 self._out += self.book.pool.stop_job(event.job_id)
             case m.Drain():
@@ -226,36 +203,9 @@ class LeaseMachine:
 
     # Bundles
 
-    def _prepare(self, event: m.ReservePrepare, now: float) -> None:
-        known = self._prepares.get(event.group_id)
-        if self.draining or self.bundles.is_cancelled(event.group_id, event.attempt):
-            text = "the node is draining" if self.draining else "this attempt was cancelled before"
-            self._out.append(m.Reserved(event.group_id, event.attempt, ok=False, text=text))
-        elif known is None or known[0].attempt < event.attempt:
-            self._prepares[event.group_id] = (event, now + event.patience)
-            self._try_prepares(now)
-
-    def _try_prepares(self, now: float) -> set[str]:
-        """Hold what can be held now; returns the kinds that are kept for those that wait."""
-        barred: set[str] = set()
-        for group_id, (event, deadline) in list(self._prepares.items()):
-            ok = self.bundles.prepare(group_id, event.attempt, event.bundles)
-            if not ok and now < deadline and not self.draining:
-                barred.update(total_of(event.bundles.values()).units())
-                continue
-            del self._prepares[group_id]
-            text = (
-                "" if ok else f"node {self.node_id} has no room: {ResourceSet.of_units(self._spare()).describe()} left"
-            )
-            self._out.append(m.Reserved(group_id, event.attempt, ok, text))
-            self._dirty = True
-        return barred
-
     def _cancel_bundles(self, event: m.ReserveCancel, now: float) -> None:
-        waiting = self._prepares.get(event.group_id)
-        if waiting and waiting[0].attempt <= event.attempt:
-            del self._prepares[event.group_id]
-        for ledger in self.bundles.cancel(event.group_id, event.attempt):
+        self.reservations.drop(event.group_id, event.attempt)
+        for ledger in self.bundles.cancel(event.group_id, event.attempt, event.first):
             for lease in self.book.within(ledger):
                 self._lose_lease(lease.lease_id, "its placement group was removed", now, stop=True)
         self._dirty = True
@@ -338,94 +288,12 @@ class LeaseMachine:
                 self._out.append(m.WorkerRefused(demand.request_id, f"node {self.node_id} had no room in time"))
                 self.queue.forget(demand)
 
-    def _dispatch(self, now: float) -> None:
-        """Grant resources, each waiting demand in its turn, until nothing more fits."""
-        barred_here = self._try_prepares(now)
-        while not self.draining and self._grant_one(barred_here, now):
-            self._dirty = True
-
-    def _grant_one(self, barred_here: Iterable[str], now: float) -> bool:
-        barred = {(id(self.ledger), kind) for kind in barred_here}
-        for group in self.queue.oldest_first():
-            for demand in group.values():
-                if not self._may_serve(demand, now):
-                    continue
-                for ledger in self._ledgers(demand):
-                    if any((id(ledger), kind) in barred for kind, _ in demand.spec.resources.amounts):
-                        continue
-                    if self.book.open(demand, ledger, now):
-                        demand.quota = max(0, demand.quota - 1)
-                        if not self.queue.settle(demand, now, 0.0) and demand.ask_id:
-                            self.queue.rotate(demand)
-                        return True
-                    if holds_back(now - demand.since, self.config.patience) and self._in_reach(demand, ledger):
-                        barred.update((id(ledger), kind) for kind in missing(demand.spec.resources, ledger))
-                break  # the others of this shape do not fit either
-        return False
-
-    def _ledgers(self, demand: Demand) -> list[Ledger]:
-        if isinstance(demand.spec.strategy, InBundle):
-            return list(self.bundles.ledgers(demand.spec.strategy))
-        return [self.ledger]
-
-    def _may_serve(self, demand: Demand, now: float) -> bool:
-        """Whether the node may serve the demand itself now, room or not, or is to await the scheduler's word."""
-        if not demand.local:
-            return False
-        resources = demand.spec.resources
-        if not resources.get(CPU) and demand.request_id is None:
-            running = sum(not lease.blocked for lease in demand.leases.values())
-            most = max(1, self.ledger.total.get(CPU) // UNIT)
-            if running >= most and now - demand.since < self.config.cpu_free_growth:
-                return False
-        if demand.placed or demand.quota or not self.peers or now >= demand.hold_until:
-            return True
-        strategy = demand.spec.strategy
-        if isinstance(strategy, InBundle):
-            return True
-        if isinstance(strategy, NodeAffinity):
-            return strategy.node_id == self.node_id
-        if demand.locality and demand.locality[0][0] != self.node_id:
-            return False
-        if not isinstance(strategy, (Hybrid, NodeLabels)) or (isinstance(strategy, NodeLabels) and strategy.soft):
-            return False
-        after = {kind: left - resources.get(kind) for kind, left in self.ledger.available.items()}
-        return utilisation(self.ledger.total.units(), after) <= self.config.threshold
-
-    def _in_reach(self, demand: Demand, ledger: Ledger) -> bool:
-        """Whether enough would be free if all leases of tasks ended."""
-        return demand.spec.resources.fits(self.book.reachable(ledger))
-
-    def _reclaim(self, now: float) -> None:
-        """Ask leases back for those that wait."""
-        if (not self.queue and not self._prepares) or self.draining:
-            return
-        plan = ReclaimPlan(self.book.leases(), now, self.config.quantum)
-        for event, _ in self._prepares.values():
-            request = total_of(event.bundles.values())
-            self._ask_back(plan.claim(None, missing(request, self.ledger), self.ledger, several=True))
-        for demand in list(self.queue.waiting()):
-            if not self._may_serve(demand, now):
-                continue
-            several = holds_back(now - demand.since, self.config.patience)
-            for ledger in self._ledgers(demand):
-                if lacking := missing(demand.spec.resources, ledger):
-                    self._ask_back(plan.claim(demand, lacking, ledger, several=several))
-
-    def _ask_back(self, leases: Iterable[Lease]) -> None:
-        for lease in leases:
-            lease.reclaiming = True
-            self._out.append(m.Reclaim(*lease.demand.key, lease.lease_id))
-
     # Reports
 
     def _interval(self) -> float:
         if not self._dirty:
             return self.config.refresh_interval
         return self.config.urgent_interval if self._urgent else self.config.report_interval
-
-    def _spare(self) -> dict[str, int]:
-        return {kind: max(0, left) for kind, left in self.ledger.available.items()}
 
     def _report(self, now: float) -> None:
         if now < self._reported_at + self._interval():

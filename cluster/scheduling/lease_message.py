@@ -18,7 +18,7 @@ class Struct(msgspec.Struct, frozen=True, array_like=True):
 # Events: from callers
 
 
-class DemandChanged(Struct, tag="demand"):
+class DemandChanged(Struct, frozen=True, tag="demand"):
     """How many workers of a class a caller could use from this node, counting those it holds. Absolute and idempotent.
 
     Attributes:
@@ -39,14 +39,14 @@ class DemandChanged(Struct, tag="demand"):
     locality: tuple[tuple[str, int], ...] = ()
 
 
-class LeaseReturned(Struct, tag="returned"):
+class LeaseReturned(Struct, frozen=True, tag="returned"):
     """The caller is done with a lease; `worker_ok` is false where its worker must not be used again."""
 
     lease_id: int
     worker_ok: bool = True
 
 
-class CallerLost(Struct, tag="caller_lost"):
+class CallerLost(Struct, frozen=True, tag="caller_lost"):
     """The caller is gone: its demand ends, and so do the workers that run its tasks."""
 
     caller: str
@@ -55,14 +55,14 @@ class CallerLost(Struct, tag="caller_lost"):
 # Events: from this node's workers
 
 
-class WorkerStarted(Struct, tag="started"):
+class WorkerStarted(Struct, frozen=True, tag="started"):
     """The worker of `StartWorker(start_id)` is ready."""
 
     start_id: int
     worker_id: str
 
 
-class WorkerStartFailed(Struct, tag="start_failed"):
+class WorkerStartFailed(Struct, frozen=True, tag="start_failed"):
     """The worker of `StartWorker(start_id)` will not come. `environment`: its runtime environment cannot be made."""
 
     start_id: int
@@ -70,21 +70,21 @@ class WorkerStartFailed(Struct, tag="start_failed"):
     environment: bool = False
 
 
-class WorkerLost(Struct, tag="worker_lost"):
+class WorkerLost(Struct, frozen=True, tag="worker_lost"):
     """A worker process ended; `text` says how (exit code or signal, last words)."""
 
     worker_id: str
     text: str = ""
 
 
-class WorkerBlocked(Struct, tag="blocked"):
+class WorkerBlocked(Struct, frozen=True, tag="blocked"):
     """The leased worker waits in `get` or `wait` and needs no CPU. `sequence` counts block and unblock per lease."""
 
     lease_id: int
     sequence: int
 
 
-class WorkerUnblocked(Struct, tag="unblocked"):
+class WorkerUnblocked(Struct, frozen=True, tag="unblocked"):
     """The leased worker runs again."""
 
     lease_id: int
@@ -94,7 +94,7 @@ class WorkerUnblocked(Struct, tag="unblocked"):
 # Events: from the head
 
 
-class RequestWorker(Struct, tag="request"):
+class RequestWorker(Struct, frozen=True, tag="request"):
     """A worker of its own for an actor. Idempotent by `request_id`; refused when there was no room for `patience` seconds."""
 
     request_id: str
@@ -102,13 +102,13 @@ class RequestWorker(Struct, tag="request"):
     patience: float = 1.0
 
 
-class ReleaseWorker(Struct, tag="release"):
+class ReleaseWorker(Struct, frozen=True, tag="release"):
     """The requested worker is not needed (any more): ends it, or the request."""
 
     request_id: str
 
 
-class ReservePrepare(Struct, tag="prepare"):
+class ReservePrepare(Struct, frozen=True, tag="prepare"):
     """Hold these bundles, all or none; refused when there was no room for `patience` seconds. Idempotent by attempt."""
 
     group_id: bytes
@@ -117,21 +117,22 @@ class ReservePrepare(Struct, tag="prepare"):
     patience: float = 0.0
 
 
-class ReserveCommit(Struct, tag="commit"):
-    """All nodes hold theirs: open the bundles of this attempt for leases."""
+class ReserveCommit(Struct, frozen=True, tag="commit"):
+    """All nodes hold theirs: open the bundles of attempts up to this one for leases."""
 
     group_id: bytes
     attempt: int
 
 
-class ReserveCancel(Struct, tag="cancel"):
-    """Give back the bundles of attempts up to `attempt`; what runs in them ends."""
+class ReserveCancel(Struct, frozen=True, tag="cancel"):
+    """Give back the bundles of attempts from `first` to `attempt`; what runs in them ends."""
 
     group_id: bytes
     attempt: int
+    first: int = 0
 
 
-class Place(Struct, tag="place"):
+class Place(Struct, frozen=True, tag="place"):
     """The scheduler's answer to an ask: `total` of its workers, since the ask began, belong on `node_id` (maybe this one)."""
 
     ask_id: int
@@ -139,7 +140,7 @@ class Place(Struct, tag="place"):
     total: int
 
 
-class Unplaceable(Struct, tag="unplaceable"):
+class Unplaceable(Struct, frozen=True, tag="unplaceable"):
     """No node can ever hold this ask as the cluster is now; `fatal`: and waiting is pointless."""
 
     ask_id: int
@@ -147,23 +148,23 @@ class Unplaceable(Struct, tag="unplaceable"):
     fatal: bool = False
 
 
-class PeersChanged(Struct, tag="peers"):
+class PeersChanged(Struct, frozen=True, tag="peers"):
     """How many other nodes there are that work could go to."""
 
     count: int
 
 
-class JobEnded(Struct, tag="job_ended"):
+class JobEnded(Struct, frozen=True, tag="job_ended"):
     """A job is over: its idle workers end (those that run its tasks end with `CallerLost`)."""
 
     job_id: bytes
 
 
-class Drain(Struct, tag="drain"):
+class Drain(Struct, frozen=True, tag="drain"):
     """Grant no more; what waits goes elsewhere, what runs ends by itself."""
 
 
-class Tick(Struct, tag="tick"):
+class Tick(Struct, frozen=True, tag="tick"):
     """Time has passed; due at `LeaseMachine.wake_at()`."""
 
 
@@ -193,7 +194,7 @@ LeaseEvent = (
 # Commands: to callers
 
 
-class Grant(Struct, tag="grant"):
+class Grant(Struct, frozen=True, tag="grant"):
     """The caller may push tasks of the class to the worker. `devices`: accelerator indexes by kind."""
 
     caller: str
@@ -203,7 +204,7 @@ class Grant(Struct, tag="grant"):
     devices: dict[str, list[int]]
 
 
-class Redirect(Struct, tag="redirect"):
+class Redirect(Struct, frozen=True, tag="redirect"):
     """In all, `total` workers of the class are to be asked of `node_id` instead of this node (see `seen_redirects`)."""
 
     caller: str
@@ -212,7 +213,7 @@ class Redirect(Struct, tag="redirect"):
     total: int
 
 
-class Reclaim(Struct, tag="reclaim"):
+class Reclaim(Struct, frozen=True, tag="reclaim"):
     """Others wait: push no more to this lease and return it when its tasks have ended."""
 
     caller: str
@@ -220,7 +221,7 @@ class Reclaim(Struct, tag="reclaim"):
     lease_id: int
 
 
-class LeaseLost(Struct, tag="lease_lost"):
+class LeaseLost(Struct, frozen=True, tag="lease_lost"):
     """The lease's worker ended; `text` says why."""
 
     caller: str
@@ -229,7 +230,7 @@ class LeaseLost(Struct, tag="lease_lost"):
     text: str
 
 
-class Infeasible(Struct, tag="infeasible"):
+class Infeasible(Struct, frozen=True, tag="infeasible"):
     """No node can run the class: it waits for one (or, `fatal`, its tasks fail)."""
 
     caller: str
@@ -238,7 +239,7 @@ class Infeasible(Struct, tag="infeasible"):
     fatal: bool
 
 
-class EnvironmentFailed(Struct, tag="env_failed"):
+class EnvironmentFailed(Struct, frozen=True, tag="env_failed"):
     """The class's runtime environment cannot be made: its tasks fail. The demand counts as zero until it changes."""
 
     caller: str
@@ -249,7 +250,7 @@ class EnvironmentFailed(Struct, tag="env_failed"):
 # Commands: to this node's processes
 
 
-class StartWorker(Struct, tag="start"):
+class StartWorker(Struct, frozen=True, tag="start"):
     """Start a worker process; answered by `WorkerStarted` or `WorkerStartFailed`. An empty job may become any job."""
 
     start_id: int
@@ -257,7 +258,7 @@ class StartWorker(Struct, tag="start"):
     job_id: bytes
 
 
-class StopWorker(Struct, tag="stop"):
+class StopWorker(Struct, frozen=True, tag="stop"):
     """End a worker process; `reason` is what its death is put down to. `WorkerLost` may follow and is not needed."""
 
     worker_id: str
@@ -267,7 +268,7 @@ class StopWorker(Struct, tag="stop"):
 # Commands: to the head
 
 
-class WorkerGranted(Struct, tag="worker_granted"):
+class WorkerGranted(Struct, frozen=True, tag="worker_granted"):
     """The answer to `RequestWorker`."""
 
     request_id: str
@@ -276,7 +277,7 @@ class WorkerGranted(Struct, tag="worker_granted"):
     devices: dict[str, list[int]]
 
 
-class WorkerRefused(Struct, tag="worker_refused"):
+class WorkerRefused(Struct, frozen=True, tag="worker_refused"):
     """The answer to `RequestWorker`: not here. `permanent`: nor anywhere, for its environment cannot be made."""
 
     request_id: str
@@ -284,7 +285,7 @@ class WorkerRefused(Struct, tag="worker_refused"):
     permanent: bool = False
 
 
-class RequestedWorkerLost(Struct, tag="worker_gone"):
+class RequestedWorkerLost(Struct, frozen=True, tag="worker_gone"):
     """A granted worker ended."""
 
     request_id: str
@@ -292,7 +293,7 @@ class RequestedWorkerLost(Struct, tag="worker_gone"):
     text: str
 
 
-class Reserved(Struct, tag="reserved"):
+class Reserved(Struct, frozen=True, tag="reserved"):
     """The answer to `ReservePrepare`."""
 
     group_id: bytes
@@ -301,7 +302,7 @@ class Reserved(Struct, tag="reserved"):
     text: str = ""
 
 
-class UnmetDemand(Struct, array_like=True):
+class UnmetDemand(Struct, frozen=True, array_like=True):
     """A demand that a node cannot meet now: `count` workers more, of which `seen` placements are already taken off."""
 
     ask_id: int
@@ -311,7 +312,7 @@ class UnmetDemand(Struct, array_like=True):
     locality: tuple[tuple[str, int], ...] = ()
 
 
-class BundleReport(Struct, array_like=True):
+class BundleReport(Struct, frozen=True, array_like=True):
     """A committed bundle and what is left in it."""
 
     group_id: bytes
@@ -321,7 +322,7 @@ class BundleReport(Struct, array_like=True):
     free: Shares
 
 
-class NodeReport(Struct, tag="report"):
+class NodeReport(Struct, frozen=True, tag="report"):
     """All the head needs to know of a node; the newest version replaces all before."""
 
     node_id: str

@@ -12,7 +12,7 @@ import msgspec
 
 from .cluster_view import ClusterView, Node
 from .labels import LabelSelector
-from .lease_message import NodeReport, PeersChanged, Place, Unplaceable, UnmetDemand
+from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, Strategy
@@ -107,7 +107,7 @@ class Scheduler:
 
     def wake_at(self) -> float | None:
         """When a tick is next due; None while nothing waits."""
-        times = [self.view.next_expiry()] if self._waiting else []
+        times = [self.view.next_expiry()]
         if self._waiting:
             times.append(self._parked_at + self._park_after / 2)
         if self._hopeless:

@@ -5,7 +5,8 @@ from random import Random
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling import scheduler as s
 from limelight.cluster.scheduling.cluster_view import ClusterView
-from limelight.cluster.scheduling.lease import LeaseConfig, LeaseMachine
+from limelight.cluster.scheduling.lease import LeaseMachine
+from limelight.cluster.scheduling.lease_config import LeaseConfig
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.worker_pool import PoolConfig
 
