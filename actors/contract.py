@@ -395,9 +395,10 @@ class KillActor(Body):
 
 
 class ActorUnreferenced(Body):
-    """To the head, from its owner: no handle is left. The actor ends after the calls it has."""
+    """To the head, from its owner: no handle is left. The actor ends after the calls it has, also those still to be sent."""
 
     actor_id: bytes
+    calls_pending: bool
 
 
 class EndActor(Body):

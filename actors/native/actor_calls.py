@@ -10,7 +10,6 @@ from ..contract import (
     HEAD,
     ActorFound,
     ActorSpec,
-    ActorUnreferenced,
     Creation,
     FindActor,
     KillActor,
@@ -70,9 +69,9 @@ class ActorCalls:
             found: ActorFound = decoder_of(ActorFound).decode(core.ask(core.head, HEAD, body))
             if found.actor_id != actor_id:
                 return self._existing(found, options)
-        entry = self._new_entry(actor_id, descriptor, options, hold=None if detached else self._hold(actor_id))
+        # Registered before it is watched, which making its entry does: the head knows nothing of strangers.
         core.wire.post(self._register, (spec, record, bool(options.name)))
-        return entry
+        return self._new_entry(actor_id, descriptor, options, hold=None if detached else self._hold(actor_id))
 
     def _existing(self, found: ActorFound, options: ActorOptions) -> NativeActorEntry:
         if not found.actor_id or not options.get_if_exists:
@@ -106,7 +105,7 @@ class ActorCalls:
         entry.data = to_inline(serialize(None))
         entry.state = INLINE
         core.table.track(entry)
-        entry.on_free = lambda: core.links.notify(core.head, HEAD, ActorUnreferenced(actor_id))
+        entry.on_free = lambda: core.actor_unreferenced(actor_id)
         return core.table.new_ref(entry)
 
     def _outline(self, descriptor: ActorDescriptor, options: ActorOptions) -> bytes:

@@ -28,6 +28,7 @@ from ..contract import (
     NODE,
     ActorChanged,
     ActorExited,
+    ActorUnreferenced,
     AddBorrower,
     AssignWorker,
     CreateGroup,
@@ -387,12 +388,15 @@ class Core:
     # --- actors ---
 
     def client(self, actor_id: bytes, name: str) -> ActorClient:
-        """The client of an actor; made, and the head asked to keep it informed, when there is none yet."""
+        """The client of an actor; made, and the head asked to keep it informed, when there is none yet. From any thread."""
         client = self.actors.get(actor_id)
         if client is None:
             client = self.actors[actor_id] = ActorClient(self, actor_id, name)
-            self.links.notify(self.head, HEAD, WatchActor(actor_id))
+            self.wire.post(self._watch_actor, actor_id)
         return client
+
+    def _watch_actor(self, actor_id: bytes) -> None:
+        self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:
         change: ActorChanged = decoder_of(ActorChanged).decode(call.body)
@@ -423,6 +427,12 @@ class Core:
     def creation_ready(self, actor_id: bytes, creation: bytes) -> None:
         """The arguments of an actor's constructor are there."""
         self.links.notify(self.head, HEAD, SetCreation(actor_id, creation))
+
+    def actor_unreferenced(self, actor_id: bytes) -> None:
+        """No handle of an actor that this process created is left anywhere."""
+        client = self.actors.get(actor_id)
+        pending = client is not None and client.pending_calls > 0
+        self.links.notify(self.head, HEAD, ActorUnreferenced(actor_id, pending))
 
     def actor_exits(self, job: Job, reason: str) -> Outcome:
         """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""

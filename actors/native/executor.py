@@ -3,11 +3,11 @@
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..contract import CancelTask, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
+from ..contract import CancelTask, EndActor, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
 from .running import Job
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Executor:
             "Invocation": self._on_invocation,
             "RecallTasks": self._on_recall,
             "CancelTask": self._on_cancel,
+            "EndActor": self._on_end_actor,
         }
 
     def on_call(self, channel: Channel, call: Call) -> None:
@@ -132,6 +133,22 @@ class Executor:
             for entry in list(job.children):
                 self._core.submission.cancel((entry, order.force, True))
         self._interrupt(job, order.force)
+
+    def hosted(self, actor_id: bytes) -> Any:
+        """An actor of this process; None where it is not here."""
+        return self._actors.get(actor_id)
+
+    def _on_end_actor(self, channel: Channel, call: Call) -> None:
+        """Queue the end behind the calls that are there: it is a call itself."""
+        order: EndActor = decoder_of(EndActor).decode(call.body)
+        host = self._actors.get(order.actor_id)
+        if host is None:
+            return
+        template = Template(0, "method", "__ray_terminate__", b"", b"", 1, {"method": "__ray_terminate__"})
+        invocation = Invocation(0, self._core.ids.task_id(), b"", actor_id=order.actor_id)
+        job = Job(channel, 0, invocation, template)
+        self.queued[invocation.task_id] = job
+        host.deliver(job)
 
     def _interrupt(self, job: Job, force: bool) -> None:
         job.cancelled = True

@@ -9,15 +9,18 @@ from typing import Any
 import msgspec
 
 from ...actors.contract import NODE, QueryState, RegisterDriver, decoder_of
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
 from ..cluster_message import FromNode, NodeOrder, PeerNodes, RegisterNode
 from ..scheduling import lease_message as m
+from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
 from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
+from .actor_desk import ActorDesk
 from .state_query import StateQuery
 
 logger = logging.getLogger(__name__)
@@ -48,18 +51,36 @@ class Head(SystemActor):
         }
         self.on_node_lost: list[Callable[[str], None]] = []
         self.on_process_lost: list[Callable[[str], None]] = []
+        self.on_report: list[Callable[[], None]] = []
+        self.actors = ActorDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
+        self.actors.close()
 
     def feed(self, event: m.NodeReport | NodeLost | SchedulerTick) -> None:
         """Give the scheduler an event and do what it says."""
         for command in self.scheduler.handle(event, self._loop.time()):
             self.order(command)
         self._alarm.set()
+        if isinstance(event, m.NodeReport):
+            for told in self.on_report:
+                told()
 
-    def order(self, command: ToNode) -> None:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it runs on."""
+        return self._loop
+
+    def node_of(self, address: ProcessAddress) -> str:
+        """The node a process lives on, as far as is known; "" where it is not."""
+        for node_id, node in self.nodes.items():
+            if node.address.host_id == address.host_id:
+                return node_id
+        return ""
+
+    def order(self, command: ToNode | ToLeaseMachine) -> None:
         """Send something to a node's lease machine."""
         node = self.nodes.get(command.node_id)
         if node is not None:

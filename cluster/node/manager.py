@@ -34,6 +34,7 @@ from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
 from ..system_process import SystemActor, SystemProcess
+from .actor_desk import NodeActorDesk
 from .lease_terms import lease_spec
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
@@ -89,6 +90,7 @@ class NodeManager(SystemActor):
             "DescribeDeath": self._on_describe_death,
             **store.methods,
         }
+        self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
     def begin(self) -> None:
         """Start prestarting workers and reporting."""
@@ -128,8 +130,17 @@ class NodeManager(SystemActor):
                 )
             case m.LeaseLost():
                 pass  # the caller's channel to the worker tells it, and it asks for the cause then
+            case m.WorkerGranted() | m.WorkerRefused() | m.RequestedWorkerLost():
+                if isinstance(command, m.WorkerGranted) and (worker := self.workers.find(command.worker_id)):
+                    worker.lease_id, worker.sequence = command.lease_id, 0
+                if not self.actors.answered(command):
+                    self.to_head(command)
             case _:
-                self._head.send(command)
+                self.to_head(command)
+
+    def to_head(self, command: m.LeaseCommand) -> None:
+        """Tell the head."""
+        self._head.send(command)
 
     def _name(self, lease_id: int) -> str:
         return f"{lease_id}@{self._process.address.process_id}"
