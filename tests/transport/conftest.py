@@ -171,7 +171,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await endpoint.close()
     for cutter in world.cutters:
         await cutter.close()
-    await until(lambda: not {task for task in asyncio.all_tasks() - before if not task.done()})
+    left_over = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left_over, "closing leaves tasks behind"
     left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cutter") and path.is_socket()]
     assert not left, "closing leaves sockets behind"
 
