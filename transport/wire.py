@@ -116,6 +116,7 @@ class Wire:
         self._link = link
         link.quiet_since = self._loop.time()
         self._pump()
+        self.channel.relieved()  # the peer may have had more than its acknowledgements said
 
     async def run(self, link: Link) -> None:
         """Receive from an attached connection until it ends, then start to recover."""

@@ -1,4 +1,4 @@
-"""What the transport's tests share: endpoints that are closed again, recording handlers, and a proxy that cuts connections."""
+"""What the transport's tests share: endpoints, recording handlers, and a proxy that cuts connections."""
 
 import asyncio
 import contextlib
@@ -173,8 +173,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await cutter.close()
     left_over = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left_over, "closing leaves tasks behind"
-    left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cutter") and path.is_socket()]
-    assert not left, "closing leaves sockets behind"
+    assert not _sockets(tmp_path), "closing leaves sockets behind"
+
+
+def _sockets(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith("cutter") and path.is_socket()]
 
 
 @pytest.fixture
@@ -185,7 +188,7 @@ def recorder() -> type[Recorder]:
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition that the loop's own work makes true."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (the conditions are states, not events)
             await asyncio.sleep(0.002)
 
 

@@ -68,7 +68,7 @@ async def test_connecting_to_nobody_says_so(world, tmp_path) -> None:
         await client.connect(ProcessAddress("gone", "here", str(tmp_path / "gone")))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(ConnectError, match=f"127.0.0.1:{port}.*Nobody listens there"):
+    with pytest.raises(ConnectError, match=rf"127\.0\.0\.1:{port}.*Nobody listens there"):
         await client.connect(ProcessAddress("gone", "there", tcp=f"127.0.0.1:{port}"))
     with pytest.raises(ConnectError, match="no address that this host can reach"):
         await client.connect(ProcessAddress("gone", "there", str(tmp_path / "gone")))

@@ -129,8 +129,7 @@ async def test_a_killed_peer_is_lost_long_before_the_grace_period_ends(world, re
     try:
         await until(lambda: handler.connected)
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _kill(pid)
     await until(lambda: handler.lost, seconds=5)
     assert "nobody listens on its socket" in str(handler.lost[0][1])
     (world.folder / "child").unlink()
@@ -148,13 +147,17 @@ async def test_a_killed_peer_that_was_dialled_is_lost_at_once_too(world, recorde
         other = await world.endpoint("other", handler, limits=limits)
         await other.connect(parent_handler.connected[0].peer)
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _kill(pid)
     await until(lambda: handler.lost, seconds=5)
     assert "Nobody listens there" in str(handler.lost[0][1])
     with pytest.raises(ConnectError, match="Nobody listens there"):
         await other.connect(parent_handler.connected[0].peer)
     (world.folder / "child").unlink()
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _child(parent: ProcessAddress, path: str) -> None:
