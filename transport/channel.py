@@ -160,8 +160,8 @@ class Channel:
         self._push(Call(call_id, actor, method, body), len(body))
         return call_id
 
-    async def request(self, actor: str, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109  (part of the contract)
-        """Call and wait for the result. On the loop only.
+    async def request(self, actor: str, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
+        """Call and wait for the result. On the loop only. (The deadline is an argument: it must not be forgotten.)
 
         Raises:
             RemoteCallError: the call failed there. DeadlineExceededError: no reply within `timeout` seconds; a `Cancel`
@@ -354,7 +354,7 @@ class Channel:
 
     def _give_up_on_slow_peer(self) -> None:
         error = PeerLostError(
-            f"Process {self.peer.process_id} does not take what it is sent: {self._carrier.held_bytes} bytes are waiting, "
+            f"Process {self.peer.process_id} does not take what it is sent: {self._carrier.held_bytes} bytes wait, "
             f"more than the {self._limits.send_buffer_hard} that TransportLimits.send_buffer_hard allows."
         )
         self._carrier.abandon(error)

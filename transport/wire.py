@@ -40,6 +40,8 @@ class Wire:
         self._limits = limits
         self._redial = redial
         self._gone = gone
+        # A peer with the same limits must hear of what arrived well before its buffer is full.
+        self._ack_bytes = min(limits.ack_bytes, limits.send_buffer // 4)
         self._loop = asyncio.get_running_loop()
         self._resume = Resume(limits.grace)
         self._link: Link | None = None
@@ -114,6 +116,7 @@ class Wire:
         self._link = link
         link.quiet_since = self._loop.time()
         self._pump()
+        self.channel.relieved()  # the peer may have had more than its acknowledgements said
 
     async def run(self, link: Link) -> None:
         """Receive from an attached connection until it ends, then start to recover."""
@@ -166,7 +169,7 @@ class Wire:
             return
         self.channel.deliver(messages)
         self.channel.relieved()
-        if resume.unreported >= self._limits.ack_bytes:
+        if resume.unreported >= self._ack_bytes:
             self._acknowledge()
         elif resume.unreported and self._ack_timer is None:
             self._ack_timer = self._loop.call_later(self._limits.ack_delay, self._on_ack_timer)
