@@ -55,6 +55,7 @@ class LeaseMachine:
         self.reservations = Reservations(node_id, self.bundles)
         self.draining = False
         self._out: list[m.LeaseCommand] = []
+        self._began: list[Demand] = []
         self._version = 0
         self._reported_at = float("-inf")
         self._dirty = self._urgent = True
@@ -62,7 +63,7 @@ class LeaseMachine:
 
     def handle(self, event: m.LeaseEvent, now: float) -> list[m.LeaseCommand]:
         """Take in one event; returns what is to be done, in order."""
-        self._out = []
+        self._out, self._began = [], []
         self._take_in(event, now)
         answers, kept = self.reservations.settle(now, draining=self.draining)
         self._out += answers
@@ -70,6 +71,7 @@ class LeaseMachine:
             self._dirty |= bool(answers) | self.turns.grant(kept, now)
             if isinstance(event, RECLAIMING) and (self.queue or self.reservations):
                 self._out += self.turns.reclaim(self.reservations.waiting(), now)
+        self._urgent |= any(demand.ask_id for demand in self._began)
         self._out += self.book.staff(now)
         self._report(now)
         return self._out
@@ -141,8 +143,8 @@ class LeaseMachine:
         return matches(spec.required_labels(), self.labels) and spec.resources.fits(self.ledger.total.units())
 
     def _settle(self, demand: Demand, now: float) -> None:
-        began = self.queue.settle(demand, now, self.config.ask_timeout)
-        self._urgent |= began
+        if self.queue.settle(demand, now, self.config.ask_timeout):
+            self._began.append(demand)
         self._dirty = True
 
     def _place(self, event: m.Place, now: float) -> None:
@@ -257,6 +259,8 @@ class LeaseMachine:
                 self.book.pool.forget(lease.worker_id)
                 self._out.append(m.StopWorker(lease.worker_id, stop))
         self._settle(lease.demand, now)
+        if lease.reclaiming and lease.demand.ask_id:
+            self.queue.rotate(lease.demand)  # it was given up for others, who come first now
 
     def _lose_lease(self, lease_id: int, text: str, now: float, *, stop: bool) -> None:
         lease = self.book.get(lease_id)

@@ -55,7 +55,7 @@ class Turns:
         for event in prepares:
             lacking = missing(total_of(event.bundles.values()), self._ledger)
             asked += plan.claim(None, lacking, self._ledger, several=True)
-        for demand in self._queue.waiting():
+        for demand in sorted(self._queue.waiting(), key=lambda demand: (len(demand.leases), demand.stamp)):
             if not self._may_serve(demand, now):
                 continue
             several = holds_back(now - demand.since, self._config.patience)
