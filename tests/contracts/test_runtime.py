@@ -104,7 +104,9 @@ class TestTasks:
 
         assert ll.get(call.remote(add, 1, 2)) == 3
 
-    def test_remote_functions_keep_name_and_docstring(self, ll):
+    def test_remote_functions_keep_name_and_docstring(self, ll, better_than_ray):
+        """Ray keeps the docstring only."""
+
         @ll.remote
         def documented():
             """Says so."""
