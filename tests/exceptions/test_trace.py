@@ -3,6 +3,7 @@
 import linecache
 import sys
 
+from limelight.actors import serialization
 from limelight.exceptions import trace
 
 
@@ -32,6 +33,22 @@ def test_frames_of_the_framework_are_left_out():
     text = trace.format_trace(caught(lambda: frame_of_framework(fail)))
     assert "in fail" in text
     assert "pretend_worker" not in text
+
+
+def test_so_are_those_of_its_real_modules():
+    def load():
+        serialization.serialize(Fails())
+
+    text = trace.format_trace(caught(load))
+    assert "in load" in text
+    assert "in __getstate__" in text
+    assert "serialization.py" not in text.replace(__file__, "")
+    assert "pickler.py" not in text
+
+
+class Fails:
+    def __getstate__(self):
+        raise KeyError("mine")
 
 
 def test_they_are_left_out_of_causes_and_groups_too():
