@@ -1,1 +1,137 @@
-"""Limelight: tasks, actors and objects over a cluster of ordinary machines."""
+"""Limelight: tasks, actors and objects over a cluster of ordinary machines.
+
+    import limelight as ll
+
+    @ll.task
+    def square(x: int) -> int:
+        return x * x
+
+    print(ll.get([square.remote(i) for i in range(4)]))
+
+The names are Ray's. Libraries and whatever else is large are imported when they are first used.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .actors import alias, api, runtime
+from .actors import session as _session
+from .actors.actor import ActorClass, ActorHandle
+from .actors.actor_method import method
+from .actors.api import (
+    available_resources,
+    cancel,
+    cluster_resources,
+    get,
+    get_actor,
+    kill,
+    nodes,
+    put,
+    remote,
+    task,
+    timeline,
+    wait,
+)
+from .actors.context import get_gpu_ids, get_runtime_context
+from .actors.identifier import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
+from .actors.object_ref import ObjectRef
+from .actors.object_ref_generator import DynamicObjectRefGenerator, ObjectRefGenerator
+from .actors.session import init, is_initialized, shutdown
+
+if TYPE_CHECKING:
+    from . import exceptions
+    from .actors import runtime_env
+    from .actors.api import actor
+    from .libs import util
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActorClass",
+    "ActorHandle",
+    "ActorID",
+    "DynamicObjectRefGenerator",
+    "JobID",
+    "NodeID",
+    "ObjectRef",
+    "ObjectRefGenerator",
+    "PlacementGroupID",
+    "TaskID",
+    "WorkerID",
+    "__version__",
+    "actor",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "runtime_env",
+    "shutdown",
+    "task",
+    "timeline",
+    "util",
+    "wait",
+]
+
+_ALIASES = {
+    "limelight.actor": "limelight.actors.actor",
+    "limelight.cloudpickle": "cloudpickle",
+    "limelight.cluster_utils": "limelight.cluster.local_cluster",
+    "limelight.data": "limelight.libs.data",
+    "limelight.remote_function": "limelight.actors.task",
+    "limelight.rl": "limelight.libs.rl",
+    "limelight.rllib": "limelight.libs.rl",
+    "limelight.runtime_context": "limelight.actors.context",
+    "limelight.runtime_env": "limelight.actors.runtime_env",
+    "limelight.serve": "limelight.libs.serve",
+    "limelight.train": "limelight.libs.train",
+    "limelight.tune": "limelight.libs.tune",
+    "limelight.util": "limelight.libs.util",
+}
+"""Ray's public modules, and where Limelight keeps them."""
+
+_LAZY = {*(name.removeprefix(f"{__name__}.") for name in _ALIASES), "exceptions"}
+
+
+class _ActorModule(ModuleType):
+    """`limelight.actor` is Ray's module of that name and the decorator: a module that can be called."""
+
+    __call__ = staticmethod(api.actor)
+
+
+if not TYPE_CHECKING:
+    actor = sys.modules[ActorClass.__module__]
+    actor.__class__ = _ActorModule
+
+
+def _start_session(**settings: Any) -> runtime.Runtime:
+    """Start or join a cluster; the import waits until somebody does."""
+    from .cluster.session import start
+
+    return start(**settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+alias.install(_ALIASES)
+runtime.register_starter(_start_session, _session.auto_init)

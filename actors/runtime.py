@@ -23,7 +23,9 @@ class Runtime(Protocol):
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """Run a function elsewhere, once its arguments are ready. Never blocks on the cluster.
 
-        Returns one ref per return value (`options.num_returns`), or a generator for "streaming" and "dynamic".
+        Returns a list with one ref per return value (`options.num_returns`), a generator for "streaming", and for
+        "dynamic" a list of the one ref whose value will be a `DynamicObjectRefGenerator`. The caller has checked the
+        arguments against `function.signature`.
         """
         ...
 
@@ -32,8 +34,10 @@ class Runtime(Protocol):
     ) -> "ActorEntry":
         """Create an actor; its constructor runs in the background.
 
+        With `options.get_if_exists`, return the living actor of that name instead, if there is one.
+
         Raises:
-            ValueError: the name is taken (and `get_if_exists` is not set).
+            ActorAlreadyExistsError: the name is taken and `get_if_exists` is not set.
         """
         ...
 
@@ -45,7 +49,14 @@ class Runtime(Protocol):
         kwargs: dict[str, Any],
         options: "MethodOptions",
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
-        """Call a method of an actor. Calls from one process arrive in the order they were made."""
+        """Call a method of an actor; returns what `submit` would.
+
+        Calls from one process arrive in the order they were made.
+
+        Besides the methods of `actor.descriptor.methods` there are `__ray_ready__` (True once the constructor has run),
+        `__ray_terminate__` (the actor ends after the calls before it) and `__ray_call__` (args[0] is a function, run as
+        `function(instance, *args[1:], **kwargs)`).
+        """
         ...
 
     def put(self, value: Any, owner: "ActorEntry | None" = None) -> "ObjectRef[Any]":
@@ -61,9 +72,17 @@ class Runtime(Protocol):
         ...
 
     def wait(
-        self, refs: "Sequence[ObjectRef[Any]]", num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> "tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]":
-        """Wait until `num_returns` of the refs are ready or `timeout` seconds have gone; returns (ready, others), each in the order of `refs`."""
+        self,
+        waitables: "Sequence[ObjectRef[Any] | ObjectRefGenerator[Any]]",
+        num_returns: int,
+        timeout: float | None,
+        fetch_local: bool,
+    ) -> "tuple[list[Any], list[Any]]":
+        """Wait until `num_returns` of the waitables are ready or `timeout` seconds have gone.
+
+        A ref is ready when its task has ended; a generator when `next_item` would not block. Returns (ready, others),
+        each in the order given, at most `num_returns` in the first. The caller has checked the arguments.
+        """
         ...
 
     def future(self, ref: "ObjectRef[Any]") -> "Future[Any]":
@@ -180,16 +199,21 @@ class ContextState(Protocol):
     function_name: str | None
     actor_id: bytes | None
     actor_name: str | None
+    actor: "ActorEntry | None"
     namespace: str
     placement_group_id: bytes | None
     capture_child_tasks: bool
     was_restarted: bool
     attempt_number: int
+    cancelled: bool
     resources: Mapping[str, float]
     accelerator_ids: Mapping[str, Sequence[str]]
     runtime_env: Mapping[str, Any]
     address: str
+    dashboard_url: str
     session_name: str
+    session_dir: str
+    node_labels: Mapping[str, str]
     local_mode: bool
 
 

@@ -4,8 +4,10 @@ Messages are tagged arrays in msgpack, so that they are small and decode in C. B
 system actors carry an encoded struct in them, calls to user actors carry what only the process that runs the user's
 code will unpickle.
 
-Connection: `Hello` and `Welcome` (after authentication in the HTTP upgrade), then frames, then `Goodbye`.
+Connection: `Hello` travels in the authenticated HTTP upgrade (see auth.py), `Welcome` is the server's first websocket
+message; then come frames, the last of them with a `Goodbye`.
 Calls: `Call` is answered by one `Reply`, or by `Item`s and a final `Reply`; `Credit` and `Cancel` go the caller's way.
+A frame without messages acknowledges what has arrived, and is the heartbeat of an idle connection.
 """
 
 from typing import Any
@@ -22,30 +24,58 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Hello(Message, tag=1):
-    """The dialler's first message on a connection.
+    """The dialler's request for a channel, new or resumed.
 
-    `received` is the sequence number of the last message it has from this peer on this channel, so that a resumed
-    channel continues there; `channel_id` is chosen by the dialler when the channel is new.
+    Attributes:
+        version: of the protocol.
+        software: name and version of the program, for people.
+        address: of the dialler.
+        number: the dialler's number for the channel, larger than that of every channel it dialled before. Together
+            with the dialler's process id it names the channel.
+        received: how many messages of this channel the dialler has received; a resumed channel continues there.
+        resume: whether the channel existed before.
+        replaces: for a new channel, the number of the last channel that the *server* dialled to this process and that
+            this process has given up (0: none). Without it a server takes a new channel beside a live one of its own
+            for the simultaneous dial of both.
+        info: what the process says of itself.
     """
 
     version: int
     software: str
     address: ProcessAddress
-    channel_id: str
+    number: int
     received: int
     resume: bool
+    replaces: int
     info: dict[str, str]
 
 
 class Welcome(Message, tag=2):
-    """The server's answer to `Hello`: accepted (`refusal` is empty) or refused, with the reason for people."""
+    """The server's answer to `Hello`: accepted (`refusal` is empty), or refused.
+
+    Attributes:
+        version: of the protocol.
+        software: name and version of the program, for people.
+        address: of the server.
+        received: how many messages of this channel the server has received.
+        refusal: "" or one of the REFUSED_ constants.
+        reason: the refusal, in words.
+        info: what the process says of itself.
+    """
 
     version: int
     software: str
     address: ProcessAddress
     received: int
     refusal: str
+    reason: str
     info: dict[str, str]
+
+
+REFUSED_CROSSED = "crossed"  # both dialled at once, and the server's dial is the one that counts
+REFUSED_UNKNOWN = "unknown"  # the server does not have the channel that the dialler wants to resume
+REFUSED_STALE = "stale"  # the dialler has opened a newer channel since
+REFUSED_CLOSING = "closing"  # the server is shutting down
 
 
 class Call(Message, tag=3):
@@ -87,27 +117,25 @@ class Cancel(Message, tag=7):
     body: bytes
 
 
-class Ack(Message, tag=8):
-    """Sent alone when there is nothing to send with it: all messages up to `received` have arrived."""
-
-    received: int
-
-
 class Goodbye(Message, tag=9):
     """The sender closes the channel on purpose; it will not resume."""
 
     reason: str
 
 
-AnyMessage = Hello | Welcome | Call | Reply | Item | Credit | Cancel | Ack | Goodbye
+ChannelMessage = Call | Reply | Item | Credit | Cancel | Goodbye
+AnyMessage = Hello | Welcome | ChannelMessage
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One websocket frame: a batch of messages, numbered from `first_seq`, and the newest acknowledgement."""
+    """One websocket message: a batch of messages, numbered from `first_seq`, and how many of the peer's have arrived.
+
+    Numbers start at 1. A frame without messages has the number that the next message will have.
+    """
 
     first_seq: int
     ack: int
-    messages: list[Call | Reply | Item | Credit | Cancel | Ack | Goodbye]
+    messages: list[ChannelMessage]
 
 
 def encode(message: Any) -> bytes:
@@ -116,5 +144,6 @@ def encode(message: Any) -> bytes:
 
 
 _encoder = msgspec.msgpack.Encoder()
-handshake_decoder = msgspec.msgpack.Decoder(Hello | Welcome)
+hello_decoder = msgspec.msgpack.Decoder(Hello)
+welcome_decoder = msgspec.msgpack.Decoder(Welcome)
 frame_decoder = msgspec.msgpack.Decoder(Frame)

@@ -1,0 +1,1 @@
+"""The native runtime: what drivers and workers of a Limelight cluster run."""

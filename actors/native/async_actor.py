@@ -1,0 +1,88 @@
+"""An actor with coroutine methods: an asyncio loop on the main thread."""
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ..cells.inbox import LoopInbox
+from .hosted_actor import HostedActor
+from .running import Job
+from .wire import new_loop
+
+if TYPE_CHECKING:
+    from .core import Core
+
+DEFAULT_CONCURRENCY = 1000
+
+
+class AsyncActor(HostedActor):
+    """Calls run as asyncio tasks, up to `max_concurrency` (by group) at once; plain methods run between them on the loop."""
+
+    def __init__(self, core: "Core", creation: Job) -> None:
+        super().__init__(core, creation)
+        self._loop = new_loop()
+        self._inbox = LoopInbox(self._loop, self._drain)
+        options = creation.template.options
+        sizes: dict[str, int] = dict(options.get("concurrency_groups") or {})
+        sizes[""] = options.get("max_concurrency") or DEFAULT_CONCURRENCY
+        self._limits = {name: asyncio.Semaphore(size) for name, size in sizes.items()}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self) -> None:
+        """Construct the instance on the loop and serve calls until the process ends."""
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._construct())
+        self._core.executor.done(self._creation)
+        if self.instance is not None:
+            self._loop.run_forever()
+
+    async def _construct(self) -> None:
+        self._core.execution.run(self._creation, self.construct)
+
+    def deliver(self, job: Job) -> None:
+        """Queue a call for the loop."""
+        self._inbox.put(job)
+
+    def interrupt(self, job: Job) -> None:
+        """Cancel the call's asyncio task."""
+        self._loop.call_soon_threadsafe(self._cancel, job)
+
+    def stop(self) -> None:
+        """Leave the loop; on the main thread."""
+        self._loop.stop()
+
+    def _cancel(self, job: Job) -> None:
+        if job.handle is not None:
+            job.handle.cancel()
+
+    def _drain(self) -> None:
+        inbox = self._inbox
+        while not inbox.empty():
+            job: Job = inbox.get()
+            limit = self._limits.get(job.template.options.get("concurrency_group") or "")
+            if limit is None:
+                self._core.execution.refuse(
+                    job, ValueError(f"{self.class_name} has no such concurrency group; it has {sorted(self._limits)}.")
+                )
+                continue
+            task = self._loop.create_task(self._run(job, limit))
+            job.handle = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: Job, limit: asyncio.Semaphore) -> None:
+        async with limit:
+            if not self._core.executor.claim(job):
+                return
+            try:
+                await self._core.execution.run_async(job, self.method)
+            finally:
+                self._core.executor.done(job)
+
+
+def is_async(cls: type[Any]) -> bool:
+    """Whether a class makes an async actor: any of its methods is a coroutine function or async generator."""
+    return any(
+        inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+        for _, member in inspect.getmembers(cls, inspect.isfunction)
+    )

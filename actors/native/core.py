@@ -1,0 +1,416 @@
+"""The centre of a driver or worker: its parts, and where what arrives for them goes."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ...exceptions import ActorDiedError, DeathCause, ObjectFreedError, ObjectLostError
+from ...transport.address import ProcessAddress
+from ...transport.channel import Channel
+from ...transport.endpoint import Endpoint
+from ...transport.error import TransportError
+from ...transport.protocol import Call, Cancel, Credit, Reply
+from ..contract import (
+    CORE,
+    EXECUTOR,
+    HEAD,
+    NODE,
+    ActorChanged,
+    AddBorrower,
+    AssignWorker,
+    LeaseGranted,
+    LeaseInfeasible,
+    LeaseRedirected,
+    Location,
+    LocateObject,
+    Outcome,
+    OutputLines,
+    ReclaimLease,
+    ReleaseBorrow,
+    Value,
+    WaitObject,
+    WatchActor,
+    WorkerBlocked,
+    decoder_of,
+    encode,
+)
+from ..ids import IdSource
+from ..object_ref import ObjectRef
+from ..serialization import serialize_error
+from .actor_client import ActorClient
+from .entry import FAILED, PENDING, STORED, ObjectEntry
+from .execution import Execution
+from .executor import Executor, Host
+from .identity import Identity
+from .latch import Latch
+from .links import Links
+from .object_table import ObjectTable
+from .running import Job, running
+from .streaming import Streaming
+from .submission import Submission, WorkerLink
+from .values import Values
+from .wire import WireThread
+
+logger = logging.getLogger(__name__)
+
+_BLOCKED_AFTER_S = 0.005
+"""A worker that waits longer than this gives its CPU back; shorter waits are not worth the messages."""
+
+
+class Core:
+    """One per process. Its state belongs to the wire thread, unless a method says otherwise.
+
+    It is the actor "core" of its process, and in workers also hosts the actor "executor".
+    """
+
+    cancelled_errors = (asyncio.CancelledError,)
+
+    def __init__(self, identity: Identity, store: Any) -> None:
+        self.identity = identity
+        self.process_id = identity.process_id
+        self.node = identity.node
+        self.head = identity.head
+        self.wire = WireThread()
+        self.ids = IdSource()
+        self.job_id = b""
+        self.assignment = AssignWorker(b"", {}, {}, b"")
+        self.store = store
+        self.table = ObjectTable(self.wire, store.free, self._forget_lineage)
+        self.values = Values(self)
+        self.submission = Submission(self)
+        self.actors: dict[bytes, ActorClient] = {}
+        self.execution = Execution(self)
+        self.streaming = Streaming(self)
+        self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
+        self.on_output: Callable[[bytes], None] | None = None
+        self.on_node_lost: Callable[[str], None] | None = None
+        self.warn: Callable[[str], None] = logger.warning
+        self._blocked = 0
+        self._worker_links: dict[str, WorkerLink] = {}
+        self._methods: dict[str, Callable[[Channel, Call], None]] = {
+            "WaitObject": self._on_wait_object,
+            "AddBorrower": self._on_add_borrower,
+            "ReleaseBorrow": self._on_release_borrow,
+            "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
+            "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
+                decoder_of(LeaseRedirected).decode(call.body)
+            ),
+            "LeaseInfeasible": lambda _, call: self.submission.lease_infeasible(
+                decoder_of(LeaseInfeasible).decode(call.body)
+            ),
+            "ReclaimLease": lambda _, call: self.submission.reclaim(decoder_of(ReclaimLease).decode(call.body).lease_id),
+            "ActorChanged": self._on_actor_changed,
+            "AssignWorker": self._on_assign,
+            "OutputLines": self._on_output,
+        }
+
+    # --- life (any thread but the wire's) ---
+
+    def start(self) -> ProcessAddress:
+        """Listen, and connect to the node manager.
+
+        Raises:
+            TransportError: the node manager cannot be reached, or refuses.
+        """
+        self.wire.start()
+        return self.wire.run(self._start())
+
+    async def _start(self) -> ProcessAddress:
+        identity = self.identity
+        self.endpoint = Endpoint(
+            process_id=identity.process_id,
+            host_id=identity.host_id,
+            token=identity.token,
+            unix_path=identity.socket,
+            info={"kind": "driver" if identity.is_driver else "worker", "pid": str(os.getpid())},
+            handler=self,
+        )
+        await self.endpoint.start()
+        self.links = Links(self.endpoint)
+        self.address = self.endpoint.address
+        self.table.attach(self.links, self.address)
+        await self.endpoint.connect(self.node)
+        return self.address
+
+    def serve(self, tasks: Host) -> None:
+        """Take invocations, and give tasks to `tasks`."""
+        self.executor = Executor(self, tasks)
+
+    def stop(self) -> None:
+        """Close all channels and end the wire thread."""
+        self.wire.run(self._stop())
+        self.wire.stop()
+
+    async def _stop(self) -> None:
+        await self.links.close()
+        await self.endpoint.close()
+
+    def now(self) -> float:
+        """Time of the wire thread's loop, in seconds."""
+        return self.wire.loop.time()
+
+    # --- ChannelHandler ---
+
+    def on_connected(self, channel: Channel) -> None:
+        """A process has dialled this one, or was dialled."""
+
+    def on_call(self, channel: Channel, call: Call) -> None:
+        """Hand a call to the actor it is for."""
+        if call.actor == EXECUTOR:
+            self.executor.on_call(channel, call)
+        else:
+            self._methods[call.method](channel, call)
+
+    def on_cancel(self, channel: Channel, cancel: Cancel) -> None:
+        """Requests between cores are short; there is nothing to cancel."""
+
+    def on_credit(self, channel: Channel, credit: Credit) -> None:
+        """A consumer has taken items of a generator that runs here."""
+        for job in list(self.executor.started.values()):
+            if job.channel is channel and job.call_id == credit.call_id:
+                self.streaming.opened(job, credit.count)
+
+    def on_lost(self, channel: Channel, error: Any) -> None:
+        """A process is gone."""
+        process_id = channel.peer.process_id
+        self.table.borrower_lost(process_id)
+        self._worker_links.pop(process_id, None)
+        if self.executor is not None:  # type: ignore[comparison-overlap]
+            self.executor.on_lost(channel)
+        if process_id == self.node.process_id and self.on_node_lost is not None:
+            self.on_node_lost(str(error))
+
+    # --- waiting (user threads) ---
+
+    def wait_ready(self, refs: list[ObjectRef[Any]], needed: int, timeout: float | None, fail_fast: bool) -> bool:
+        """Block until `needed` of the refs are ready; False when `timeout` seconds have gone before."""
+        pending: list[ObjectEntry] = []
+        for ref in refs:
+            entry: ObjectEntry = ref._entry
+            if entry.state == PENDING:
+                pending.append(entry)
+        needed -= len(refs) - len(pending)
+        if needed <= 0:
+            return True
+        latch = Latch(needed, fail_fast)
+        latch.put_on(pending)
+        borrowed = [entry for entry in pending if entry.owner is not None]
+        if borrowed:
+            self.wire.post(self._fetch_all, borrowed)
+        if self.identity.is_driver or running.get() is None:
+            return latch.wait(timeout)
+        first = _BLOCKED_AFTER_S if timeout is None else min(timeout, _BLOCKED_AFTER_S)
+        if latch.wait(first):
+            return True
+        with self.blocked():
+            return latch.wait(None if timeout is None else timeout - first)
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Around a wait in a task: its CPU can be used by others meanwhile."""
+        self.wire.post(self._block, 1)
+        try:
+            yield
+        finally:
+            self.wire.post(self._block, -1)
+
+    def _block(self, change: int) -> None:
+        before = self._blocked > 0
+        self._blocked += change
+        after = self._blocked > 0
+        if before != after:
+            self.links.notify(self.node, NODE, WorkerBlocked(after))
+
+    def _fetch_all(self, entries: list[ObjectEntry]) -> None:
+        for entry in entries:
+            self.table.fetch(entry)
+
+    def get_one(self, ref: ObjectRef[Any]) -> Any:
+        """Wait for one ref and read it."""
+        self.wait_ready([ref], 1, None, fail_fast=True)
+        return self.values.read(ref)
+
+    def ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None) -> bytes:
+        """Call a system actor and wait for its answer.
+
+        Raises:
+            TransportError: there will be none.
+        """
+        return self.wire.run(self._ask(address, actor, body, timeout))
+
+    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
+        channel = await self.endpoint.connect(address)
+        return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+
+    # --- objects ---
+
+    def relocate(self, ref: ObjectRef[Any], location: Location | None) -> Location | None:
+        """Where an object is now, when it is not at `location`; None when it is being made again. On user threads."""
+        entry: ObjectEntry = ref._entry
+        if location is not None:
+            body = LocateObject(entry.object_id, entry.owner or self.address, location)
+            with self.blocked():
+                answer = self.ask(self.node, NODE, body)
+            if answer:
+                return decoder_of(Location).decode(answer)
+        self.wire.run(self._lost(entry, location))
+        return None
+
+    async def _lost(self, entry: ObjectEntry, location: Location | None) -> None:
+        if entry.owner is None:
+            self.recover(entry, location)
+        elif entry.state == STORED and entry.location == location:
+            entry.state = PENDING
+            self.table.fetch(entry, avoid=location)
+
+    def recover(self, entry: ObjectEntry, lost: Location | None) -> None:
+        """Make an owned object again whose bytes are gone."""
+        if entry.state != STORED or entry.location != lost:
+            return  # somebody noticed before
+        record = entry.producer
+        entry.state = PENDING
+        if record is None or not self.submission.again(record):
+            error = ObjectLostError(
+                entry.object_id.hex(),
+                reason="its only copy is gone with its node, and it cannot be made again: it was put, not returned by a "
+                "task, or the task may not be retried (max_retries)",
+            )
+            entry.producer = None
+            entry.complete(FAILED, serialize_error(error))
+
+    def _forget_lineage(self, entry: ObjectEntry) -> None:
+        record, entry.producer = entry.producer, None
+        if record is not None and all(result.producer is None for result in record.results):
+            record.dependencies = record.nested = record.stored_args = None
+            record.results = []
+
+    def lend_result(self, result: tuple[list[Any], ProcessAddress]) -> None:
+        """Refs leave in a result."""
+        self.table.lend_result(*result)
+
+    def _on_wait_object(self, channel: Channel, call: Call) -> None:
+        request: WaitObject = decoder_of(WaitObject).decode(call.body)
+        entry = self.table.find(request.object_id)
+        if entry is None:
+            error = ObjectFreedError(request.object_id.hex(), reason="its owner has freed it, as nobody held it any more")
+            channel.reply(call.call_id, encode(Value("e", serialize_error(error))))
+            return
+        if request.avoid is not None:
+            self.recover(entry, request.avoid)
+
+        def ready(entry: ObjectEntry) -> None:
+            channel.reply(call.call_id, encode(entry.value()))
+
+        if not entry.when_ready(ready):
+            ready(entry)
+
+    def _on_add_borrower(self, channel: Channel, call: Call) -> None:
+        request: AddBorrower = decoder_of(AddBorrower).decode(call.body)
+        entry = self.table.find(request.object_id)
+        if entry is not None:
+            self.table.lend(entry, request.borrower, request.count)
+            if request.borrower.process_id != channel.peer.process_id:
+                self._watch(request.borrower)
+        channel.reply(call.call_id, b"")
+
+    def _watch(self, borrower: ProcessAddress) -> None:
+        """Hold a channel to a borrower that somebody else registered, so as to learn of its death."""
+
+        def connected(result: Channel | TransportError) -> None:
+            if isinstance(result, TransportError):
+                self.table.borrower_lost(borrower.process_id)
+
+        self.links.connected(borrower, connected)
+
+    def _on_release_borrow(self, channel: Channel, call: Call) -> None:
+        release: ReleaseBorrow = decoder_of(ReleaseBorrow).decode(call.body)
+        entry = self.table.find(release.object_id)
+        if entry is not None:
+            self.table.lend(entry, channel.peer, -release.count)
+
+    def answer_holding(self, answer: tuple[Job, Outcome, list[ObjectEntry]]) -> None:
+        """Send an outcome after the owners of refs that stay in this process have been told."""
+        job, outcome, imports = answer
+        caller = job.channel.peer.process_id
+        held = self.table.still_held(imports)
+        borrows = tuple(entry.object_id for entry in held if entry.owner and entry.owner.process_id == caller)
+        others = [entry for entry in held if entry.owner and entry.owner.process_id != caller]
+        waiting = len(others)
+        if borrows:
+            outcome = msgspec.structs.replace(outcome, borrows=borrows)
+
+        def registered() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting == 0:
+                job.channel.reply(job.call_id, encode(outcome))
+
+        for entry in others:
+            self.table.register(entry, self.address, None, registered)
+        if not others:
+            job.channel.reply(job.call_id, encode(outcome))
+
+    # --- actors ---
+
+    def client(self, actor_id: bytes, name: str) -> ActorClient:
+        """The client of an actor; made, and the head asked to keep it informed, when there is none yet."""
+        client = self.actors.get(actor_id)
+        if client is None:
+            client = self.actors[actor_id] = ActorClient(self, actor_id, name)
+            self.links.notify(self.head, HEAD, WatchActor(actor_id))
+        return client
+
+    def _on_actor_changed(self, _: Channel, call: Call) -> None:
+        change: ActorChanged = decoder_of(ActorChanged).decode(call.body)
+        client = self.actors.get(change.actor_id)
+        if client is not None:
+            client.changed(change)
+
+    def worker_link(self, channel: Channel, node: ProcessAddress | None) -> WorkerLink:
+        """What this process has told an executing process so far."""
+        link = self._worker_links.get(channel.peer.process_id)
+        if link is None or link.channel is not channel:
+            link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
+        return link
+
+    # --- executing ---
+
+    def whereabouts(self, job: Job) -> dict[str, Any]:
+        """Where a failure happened, for its error."""
+        return {
+            "function_name": job.template.name,
+            "pid": os.getpid(),
+            "node_id": self.identity.node_id.hex(),
+            "actor_id": job.invocation.actor_id.hex() or None,
+        }
+
+    def _on_assign(self, channel: Channel, call: Call) -> None:
+        self.assignment = decoder_of(AssignWorker).decode(call.body)
+        self.job_id = self.assignment.job_id
+        channel.reply(call.call_id, b"")
+
+    def _on_output(self, _: Channel, call: Call) -> None:
+        if self.on_output is not None:
+            self.on_output(decoder_of(OutputLines).decode(call.body).batch)
+
+    def no_such_actor(self, job: Job) -> Outcome:
+        """The outcome of a call to an actor that is not in this process (any more)."""
+        error = ActorDiedError(actor_id=job.invocation.actor_id, method=job.template.name)
+        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+
+    @staticmethod
+    def death_cause(reply: Reply | TransportError) -> DeathCause | None:
+        """What a node manager says of a process's end."""
+        if isinstance(reply, TransportError) or reply.failed or not reply.body:
+            return None
+        return _death_decoder.decode(reply.body)
+
+
+_death_decoder = msgspec.msgpack.Decoder(DeathCause)
+monotonic = time.monotonic

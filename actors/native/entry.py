@@ -1,0 +1,113 @@
+"""What a process knows of one object."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...transport.address import ProcessAddress
+from ..contract import ExportedRef, Location, Value
+
+if TYPE_CHECKING:
+    from .object_table import ObjectTable
+
+PENDING = 0
+INLINE = 1
+STORED = 2
+FAILED = 3
+
+_waiters_lock = threading.Lock()
+
+
+class ObjectEntry:
+    """The state of an object in a process that owns it or holds a ref to it.
+
+    Attributes:
+        owner: who owns it; None: this process.
+        state: PENDING, INLINE (`data` is the serialized value), STORED (`location`), FAILED (`data` is the error).
+        contained: refs inside the value; holding them here keeps their objects alive as long as this one.
+        count: `ObjectRef` instances in this process. Only kept for tracked entries; others have exactly one.
+        tracked: whether the table must be told when the last local ref goes: the object was exported, imported, or
+            occupies the store. Most refs die untracked, and cost nothing then.
+        registered: how many times the owner counts this process as a borrower.
+        borrowers: who else holds the object, by process id (owner's side).
+        producer: the task that makes it, kept for cancellation and for making it again (owner's side).
+
+    `state` changes on the wire thread (or before anybody else has the entry); it may be read from any thread.
+    """
+
+    __slots__ = (
+        "borrowers",
+        "contained",
+        "count",
+        "data",
+        "fetching",
+        "location",
+        "object_id",
+        "owner",
+        "producer",
+        "registered",
+        "state",
+        "table",
+        "tracked",
+        "waiters",
+    )
+
+    def __init__(self, table: "ObjectTable", object_id: bytes, owner: ProcessAddress | None = None) -> None:
+        self.table = table
+        self.object_id = object_id
+        self.owner = owner
+        self.state = PENDING
+        self.data = b""
+        self.location: Location | None = None
+        self.contained: list[Any] | None = None
+        self.count = 1
+        self.tracked = False
+        self.registered = 0
+        self.fetching = False
+        self.borrowers: dict[str, int] | None = None
+        self.producer: Any = None
+        self.waiters: list[Callable[[ObjectEntry], None]] | None = None
+
+    def dropped(self) -> None:
+        """An `ObjectRef` of this entry was collected. From any thread, also inside a garbage collection."""
+        if self.tracked:
+            self.table.ref_dropped(self)
+        else:
+            self.count = 0
+            if self.tracked:  # became tracked between the two lines, on another thread
+                self.table.ref_dropped(self, uncounted=True)
+
+    def when_ready(self, callback: "Callable[[ObjectEntry], None]") -> bool:
+        """Call back once when the entry is no longer pending; False (and no call) when that is so already."""
+        if self.state:
+            return False
+        with _waiters_lock:
+            if self.state:
+                return False
+            if self.waiters is None:
+                self.waiters = [callback]
+            else:
+                self.waiters.append(callback)
+        return True
+
+    def complete(self, state: int, data: bytes, location: Location | None = None) -> None:
+        """Make the entry ready and tell who waits. On the wire thread."""
+        self.data = data
+        self.location = location
+        with _waiters_lock:
+            self.state = state
+            waiters, self.waiters = self.waiters, None
+        if waiters is not None:
+            for waiter in waiters:
+                waiter(self)
+
+    def value(self) -> Value:
+        """The ready entry as it crosses a process boundary."""
+        contained: tuple[ExportedRef, ...] = ()
+        if self.contained:
+            contained = tuple(self.table.exported(ref) for ref in self.contained)
+        if self.state == INLINE:
+            return Value("i", self.data, None, contained)
+        if self.state == STORED:
+            return Value("s", b"", self.location, contained)
+        return Value("e", self.data)

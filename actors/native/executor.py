@@ -1,0 +1,147 @@
+"""The executing side of calls: what arrives on channels is queued, taken back, cancelled or delivered. On the wire thread."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...transport.channel import Channel
+from ...transport.protocol import Call
+from ..contract import CancelTask, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
+from .running import Job
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+class Host(Protocol):
+    """Runs jobs: the main thread for tasks, or an actor by its kind."""
+
+    def deliver(self, job: Job) -> None:
+        """Take a job; on the wire thread, in the order of arrival."""
+        ...
+
+    def interrupt(self, job: Job) -> None:
+        """Interrupt a job that is running; no effect when it no longer is. On the wire thread."""
+        ...
+
+
+class Executor:
+    """Jobs of this process by task id, from arrival until they start.
+
+    A queued job is claimed by whoever pops it from `queued`: the thread that runs it, or a recall, or a cancellation.
+    A dict's pop is atomic, so exactly one of them gets it.
+    """
+
+    def __init__(self, core: "Core", tasks: Host) -> None:
+        self._core = core
+        self._tasks = tasks
+        self._actors: dict[bytes, Host] = {}
+        self._templates: dict[Channel, dict[int, Template]] = {}
+        self._functions: dict[bytes, bytes] = {}
+        self.queued: dict[bytes, Job] = {}
+        self.started: dict[bytes, Job] = {}
+        self._methods: dict[str, Callable[[Channel, Call], None]] = {
+            "Template": self._on_template,
+            "Invocation": self._on_invocation,
+            "RecallTasks": self._on_recall,
+            "CancelTask": self._on_cancel,
+        }
+
+    def on_call(self, channel: Channel, call: Call) -> None:
+        """A call to this process's executor."""
+        self._methods[call.method](channel, call)
+
+    def on_lost(self, channel: Channel) -> None:
+        """A caller is gone: its tasks are not wanted any more. Calls to actors run nevertheless: they have effects."""
+        self._templates.pop(channel, None)
+        for job in list(self.queued.values()):
+            if job.channel is channel and not job.invocation.actor_id:
+                self.queued.pop(job.invocation.task_id, None)
+        for job in list(self.started.values()):
+            if job.channel is channel and not job.invocation.actor_id:
+                self._interrupt(job, force=False)
+
+    def host_actor(self, actor_id: bytes, host: Host) -> None:
+        """From now on, jobs for that actor go to that host."""
+        self._actors[actor_id] = host
+
+    def drop_actor(self, actor_id: bytes) -> None:
+        """The actor has ended; its host takes no more jobs."""
+        self._actors.pop(actor_id, None)
+
+    def claim(self, job: Job) -> bool:
+        """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it."""
+        task_id = job.invocation.task_id
+        if self.queued.pop(task_id, None) is None:
+            return False
+        self.started[task_id] = job
+        return True
+
+    def done(self, job: Job) -> None:
+        """A started job has ended."""
+        self.started.pop(job.invocation.task_id, None)
+
+    def _on_template(self, channel: Channel, call: Call) -> None:
+        template: Template = decoder_of(Template).decode(call.body)
+        if not template.function:
+            function = self._functions.get(template.function_id, b"")
+            template = Template(
+                template.template_id,
+                template.kind,
+                template.name,
+                template.function_id,
+                function,
+                template.num_returns,
+                template.options,
+            )
+        else:
+            self._functions.setdefault(template.function_id, template.function)
+        self._templates.setdefault(channel, {})[template.template_id] = template
+
+    def _on_invocation(self, channel: Channel, call: Call) -> None:
+        invocation: Invocation = _invocation_decoder.decode(call.body)
+        template = self._templates[channel][invocation.template_id]
+        job = Job(channel, call.call_id, invocation, template)
+        self.queued[invocation.task_id] = job
+        host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks
+        if host is None:
+            self.queued.pop(invocation.task_id, None)
+            channel.reply(call.call_id, encode(self._core.no_such_actor(job)))
+            return
+        host.deliver(job)
+
+    def _on_recall(self, channel: Channel, call: Call) -> None:
+        recall: RecallTasks = decoder_of(RecallTasks).decode(call.body)
+        for task_id in recall.task_ids:
+            job = self.queued.pop(task_id, None)
+            if job is not None:
+                channel.reply(job.call_id, _RETURNED)
+        channel.reply(call.call_id, b"")
+
+    def _on_cancel(self, channel: Channel, call: Call) -> None:
+        order: CancelTask = decoder_of(CancelTask).decode(call.body)
+        job = self.queued.pop(order.task_id, None)
+        if job is not None:
+            channel.reply(job.call_id, _CANCELLED)
+            return
+        job = self.started.get(order.task_id)
+        if job is None:
+            return  # it has ended; its outcome is on the way
+        if order.recursive and job.children:
+            for entry in list(job.children):
+                self._core.submission.cancel((entry, order.force, True))
+        self._interrupt(job, order.force)
+
+    def _interrupt(self, job: Job, force: bool) -> None:
+        job.cancelled = True
+        if force and not job.invocation.actor_id:
+            # Nothing softer is sure to stop user code; the caller knows that it asked for this.
+            os.kill(os.getpid(), signal.SIGKILL)
+        host = self._actors.get(job.invocation.actor_id, self._tasks)
+        host.interrupt(job)
+
+
+_invocation_decoder = decoder_of(Invocation)
+_RETURNED = encode(Outcome("returned", 0.0))
+_CANCELLED = encode(Outcome("cancelled", 0.0))

@@ -1,0 +1,96 @@
+"""An actor in the process that hosts it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .running import ActorExit, Job
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .main_host import MainHost
+
+
+class HostedActor:
+    """The instance of a user's class and the way its methods are found. Subclasses say where they run.
+
+    Attributes:
+        actor_id: 16 bytes.
+        instance: the user's object; None until its constructor has run.
+    """
+
+    def __init__(self, core: "Core", creation: Job) -> None:
+        self._core = core
+        self._creation = creation
+        self.actor_id = creation.invocation.actor_id
+        self.class_name = creation.template.name
+        self.instance: Any = None
+
+    def run(self) -> None:
+        """Construct the instance and serve its calls; returns when this kind of actor needs the thread no more."""
+        raise NotImplementedError
+
+    def deliver(self, job: Job) -> None:
+        """Take a job; on the wire thread."""
+        raise NotImplementedError
+
+    def interrupt(self, job: Job) -> None:
+        """Interrupt a running job, where that is possible; on the wire thread."""
+        raise NotImplementedError
+
+    def construct(self, job: Job) -> Callable[..., Any]:
+        """The "create" job's function: constructs the instance."""
+        cls = self._core.execution.functions.load(job.template)
+
+        def create(*args: Any, **kwargs: Any) -> None:
+            self.instance = cls(*args, **kwargs)
+            # Before the head hears of it and tells callers, so that their first calls find it.
+            self._core.executor.host_actor(self.actor_id, self)
+
+        return create
+
+    def method(self, job: Job) -> Callable[..., Any]:
+        """A "method" job's function.
+
+        Raises:
+            AttributeError: the class has no such method.
+        """
+        name: str = job.template.options["method"]
+        match name:
+            case "__ray_ready__":
+                return _ready
+            case "__ray_terminate__":
+                return _terminate
+            case "__ray_call__":
+                return self._call
+            case _:
+                return getattr(self.instance, name)
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return function(self.instance, *args, **kwargs)
+
+
+class SyncActor(HostedActor):
+    """One call at a time, on the main thread."""
+
+    def __init__(self, core: "Core", creation: Job, main: "MainHost") -> None:
+        super().__init__(core, creation)
+        self._main = main
+
+    def run(self) -> None:
+        """Construct the instance; the main host's loop serves the calls."""
+        self._core.execution.run(self._creation, self.construct)
+
+    def deliver(self, job: Job) -> None:
+        """Queue a call for the main thread."""
+        self._main.deliver(job)
+
+    def interrupt(self, job: Job) -> None:
+        """Ray does not interrupt a synchronous actor's running method, and neither does Limelight."""
+
+
+def _ready() -> bool:
+    return True
+
+
+def _terminate() -> None:
+    raise ActorExit

@@ -1,0 +1,229 @@
+"""How the tasks of one scheduling class get workers: demand, leases, adaptive pipelining, recall.
+
+Free of I/O and clocks: everything it wants done goes through a `LeasePort`, and time comes in as an argument. The
+tests drive it with a simulated port.
+"""
+
+from collections import deque
+from typing import Protocol
+
+from ..contract import LeaseSpec
+from .task_record import TaskRecord
+
+SHORT_S = 0.001
+"""Tasks that take less than this on average are queued at the workers; longer ones go out one by one."""
+
+QUEUED_S = 0.004
+"""As much work as a worker may have queued: enough to hide a round trip, too little to matter when it must move."""
+
+MAX_DEPTH = 1024
+STUCK_S = 0.01
+"""When nothing came back from a worker with queued tasks for this long, what has not started is recalled."""
+
+IDLE_S = 0.25
+"""An unused lease is kept this long, for the task that follows on the last one's result."""
+
+_SMOOTHING = 0.2
+
+
+class Lease:
+    """A worker that is this process's to use.
+
+    Attributes:
+        in_flight: tasks sent and not answered, oldest first.
+        reclaimed: the node manager wants it back as soon as it is empty.
+        progressed: when it was granted, or last answered (seconds).
+    """
+
+    __slots__ = ("in_flight", "lease_id", "link", "progressed", "recalling", "reclaimed")
+
+    def __init__(self, lease_id: str, link: object, now: float) -> None:
+        self.lease_id = lease_id
+        self.link = link
+        self.in_flight: dict[bytes, TaskRecord] = {}
+        self.reclaimed = False
+        self.recalling = False
+        self.progressed = now
+
+
+class LeasePort(Protocol):
+    """What a `LeaseClass` can have done."""
+
+    def push(self, lease: Lease, task: TaskRecord) -> None:
+        """Send a task to a lease's worker."""
+
+    def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
+        """Ask a worker to give back those of the tasks that it has not started."""
+
+    def demand(self, lease_class: "LeaseClass", wanted: int) -> None:
+        """Tell the node manager how many workers the class could use in all."""
+
+    def give_back(self, lease: Lease, worker_ok: bool) -> None:
+        """Return a lease."""
+
+    def wake_at(self, lease_class: "LeaseClass", when: float) -> None:
+        """Call `tick` at that time."""
+
+
+class LeaseClass:
+    """The queue and the leases of one scheduling class in one caller."""
+
+    def __init__(self, key: int, spec: LeaseSpec, port: LeasePort) -> None:
+        self.key = key
+        self.spec = spec
+        self.leases: dict[str, Lease] = {}
+        self.queue: deque[TaskRecord] = deque()
+        self._port = port
+        self._average: float | None = None
+        self._declared = 0
+        self._wake_at: float | None = None
+
+    # --- events ---
+
+    def submit(self, task: TaskRecord) -> None:
+        """Queue a task. Call `dispatch` once after a burst of these."""
+        self.queue.append(task)
+
+    def granted(self, lease: Lease, now: float) -> None:
+        """The node manager granted a lease."""
+        self.leases[lease.lease_id] = lease
+        self.dispatch(now)
+
+    def reclaim(self, lease_id: str, now: float) -> None:
+        """The node manager wants a lease back."""
+        lease = self.leases.get(lease_id)
+        if lease is not None:
+            lease.reclaimed = True
+            self._recall(lease)
+            self.dispatch(now)
+
+    def answered(self, lease: Lease, task: TaskRecord, seconds: float, now: float) -> None:
+        """A task ended on a worker after that many seconds. Call `dispatch` after a burst of these."""
+        lease.in_flight.pop(task.task_id, None)
+        lease.progressed = now
+        average = self._average
+        self._average = seconds if average is None else average + _SMOOTHING * (seconds - average)
+
+    def returned(self, lease: Lease, task: TaskRecord) -> None:
+        """A worker gave back a task that it had not started."""
+        lease.in_flight.pop(task.task_id, None)
+        lease.recalling = False
+        self.queue.appendleft(task)
+
+    def lost(self, lease_id: str, now: float) -> list[TaskRecord]:
+        """A lease's worker is gone; returns the tasks that were with it, oldest first.
+
+        Which of several tasks brought it down cannot be told, so each of them runs alone from now on: the next death
+        then counts against the right one.
+        """
+        lease = self.leases.pop(lease_id, None)
+        if lease is None:
+            return []
+        tasks = list(lease.in_flight.values())
+        if len(tasks) > 1:
+            for task in tasks:
+                task.alone = True
+        lease.in_flight.clear()
+        self._port.give_back(lease, worker_ok=False)
+        self.dispatch(now)
+        return tasks
+
+    def withdraw(self, task: TaskRecord) -> bool:
+        """Take a task that has not been sent off the queue (it was cancelled); False when it is not there."""
+        try:
+            self.queue.remove(task)
+        except ValueError:
+            return False
+        return True
+
+    def tick(self, now: float) -> None:
+        """Look after leases that are stuck or idle."""
+        self._wake_at = None
+        for lease in list(self.leases.values()):
+            if not lease.in_flight:
+                if not self.queue and now - lease.progressed >= IDLE_S:
+                    self._give_back(lease)
+            elif len(lease.in_flight) > 1 and now - lease.progressed >= STUCK_S and not lease.recalling:
+                # What is taking long is long: do not queue behind its like until they have shown to be short again.
+                self._average = max(self._average or 0.0, now - lease.progressed)
+                self._recall(lease)
+        self.dispatch(now)
+
+    # --- decisions ---
+
+    def dispatch(self, now: float) -> None:
+        """Send what can be sent, and bring demand and timer up to date."""
+        if self.queue:
+            self._fill(now)
+        for lease in [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]:
+            self._give_back(lease)
+        self._declare()
+        self._arm(now)
+
+    def depth(self) -> int:
+        """How many tasks a worker may have at once."""
+        if self._average is None or self._average >= SHORT_S:
+            return 1
+        return min(MAX_DEPTH, max(2, int(QUEUED_S / max(self._average, 1e-7))))
+
+    def _fill(self, now: float) -> None:
+        queue = self.queue
+        usable = [lease for lease in self.leases.values() if not lease.reclaimed]
+        if not usable:
+            return
+        limit = self.depth()
+        if limit > 1:
+            # An even share each: the last lease must not find an empty queue because the first took it all.
+            waiting = len(queue) + sum(len(lease.in_flight) for lease in usable)
+            limit = min(limit, -(-waiting // len(usable)))
+        for lease in usable:
+            in_flight = lease.in_flight
+            if not in_flight:
+                lease.progressed = now
+            while queue and len(in_flight) < limit:
+                task = queue[0]
+                if in_flight and (task.alone or next(iter(in_flight.values())).alone):
+                    break
+                queue.popleft()
+                in_flight[task.task_id] = task
+                self._port.push(lease, task)
+
+    def _recall(self, lease: Lease) -> None:
+        behind = list(lease.in_flight.values())[1:]
+        if behind:
+            lease.recalling = True
+            self._port.recall(lease, behind)
+
+    def _give_back(self, lease: Lease) -> None:
+        del self.leases[lease.lease_id]
+        self._port.give_back(lease, worker_ok=True)
+
+    def _declare(self) -> None:
+        work = len(self.queue) + sum(len(lease.in_flight) for lease in self.leases.values())
+        wanted = max(len(self.leases), _rounded(-(-work // self.depth())))
+        if wanted != self._declared:
+            self._declared = wanted
+            self._port.demand(self, wanted)
+
+    def _arm(self, now: float) -> None:
+        when: float | None = None
+        for lease in self.leases.values():
+            if len(lease.in_flight) > 1 and not lease.recalling:
+                due = lease.progressed + STUCK_S
+            elif not lease.in_flight and not self.queue:
+                due = lease.progressed + IDLE_S
+            else:
+                continue
+            when = due if when is None else min(when, due)
+        if when is not None and (self._wake_at is None or when < self._wake_at - 0.001):
+            self._wake_at = max(when, now + 0.001)
+            self._port.wake_at(self, self._wake_at)
+
+
+
+def _rounded(count: int) -> int:
+    """A count rounded up to two significant binary digits: a long queue that shrinks is not worth a message each time."""
+    if count <= 8:
+        return count
+    step = 1 << (count.bit_length() - 2)
+    return -(-count // step) * step

@@ -1,0 +1,91 @@
+"""Sending to other processes by address, dialling them first where need be."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ...transport.address import ProcessAddress
+from ...transport.channel import Channel
+from ...transport.endpoint import Endpoint
+from ...transport.error import TransportError
+from ...transport.protocol import Reply
+from ..contract import encode
+
+Answer = Callable[[Reply | TransportError], None]
+
+
+class Links:
+    """Messages to processes that may not be connected yet. On the wire thread.
+
+    Messages to one process keep their order: while it is being dialled they queue, and are sent when the channel is
+    there. When it cannot be reached, questions are answered with the error and notifications are dropped, as with a
+    channel that is lost.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._dialling: dict[str, list[Callable[[Channel | TransportError], None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def notify(self, address: ProcessAddress, actor: str, body: Any) -> None:
+        """Send a call that wants no answer."""
+        channel = self._ready_channel(address)
+        if channel is not None:
+            channel.notify(actor, type(body).__name__, encode(body))
+            return
+
+        def send(channel: Channel | TransportError) -> None:
+            if not isinstance(channel, TransportError):
+                channel.notify(actor, type(body).__name__, encode(body))
+
+        self.connected(address, send)
+
+    def ask(self, address: ProcessAddress, actor: str, body: Any, answer: Answer) -> None:
+        """Send a call; `answer` gets the reply, or the error that there will be none."""
+        channel = self._ready_channel(address)
+        if channel is not None:
+            channel.call(actor, type(body).__name__, encode(body), answer)
+            return
+
+        def send(channel: Channel | TransportError) -> None:
+            if isinstance(channel, TransportError):
+                answer(channel)
+            else:
+                channel.call(actor, type(body).__name__, encode(body), answer)
+
+        self.connected(address, send)
+
+    def connected(self, address: ProcessAddress, then: Callable[[Channel | TransportError], None]) -> None:
+        """Call `then` with the channel to a process, or with the error that there is none; at once where it exists."""
+        channel = self._ready_channel(address)
+        if channel is not None:
+            then(channel)
+            return
+        waiting = self._dialling.get(address.process_id)
+        if waiting is not None:
+            waiting.append(then)
+            return
+        self._dialling[address.process_id] = [then]
+        task = asyncio.get_running_loop().create_task(self._dial(address))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is being dialled."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ready_channel(self, address: ProcessAddress) -> Channel | None:
+        if address.process_id in self._dialling:
+            return None  # others queue for it: keep the order
+        return self._endpoint.channel(address.process_id)
+
+    async def _dial(self, address: ProcessAddress) -> None:
+        result: Channel | TransportError
+        try:
+            result = await self._endpoint.connect(address)
+        except TransportError as error:
+            result = error
+        for then in self._dialling.pop(address.process_id):
+            then(result)

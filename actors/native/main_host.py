@@ -1,0 +1,97 @@
+"""The main thread of a worker: runs tasks, makes actors, and runs synchronous actors' methods."""
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..cells.main_thread_cell import MainThreadCell
+from ..contract import Outcome, encode
+from .async_actor import AsyncActor
+from .envelope import Envelope
+from .hosted_actor import HostedActor, SyncActor
+from .light_host import LightHost
+from .running import Job
+from .threaded_actor import ThreadedActor
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+class MainHost(MainThreadCell):
+    """The cell on a worker's main thread.
+
+    A process starts as a host of tasks. The first "create" job makes it the home of an actor for the rest of its
+    life; light actors are many to a process and leave the main thread alone.
+    """
+
+    def __init__(self, core: "Core") -> None:
+        super().__init__()
+        self._core = core
+        self._current: Job | None = None
+        self._actor: HostedActor | None = None
+        self._light: LightHost | None = None
+
+    # --- Host (wire thread) ---
+
+    def deliver(self, job: Job) -> None:
+        """Queue a job for the main thread (or, a light actor's creation, for the pool)."""
+        if job.template.kind == "create" and job.template.options.get("light"):
+            if self._light is None:
+                self._light = LightHost(self._core)
+            self._light.create(job)
+            return
+        self.actor_inbox.put(Envelope(job))  # type: ignore[arg-type] - Pykka's loop reads .message and .reply_to only
+
+    def interrupt(self, job: Job) -> None:
+        """Raise KeyboardInterrupt in the job's code, also where it sleeps or waits."""
+        if self._current is job:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    # --- main thread ---
+
+    def run(self) -> None:
+        """Run jobs until the process is told to end."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        super().run()
+
+    def _on_interrupt(self, _signum: int, _frame: Any) -> None:
+        job = self._current
+        # A signal that comes late finds another job, or none: then it was not meant.
+        if job is not None and job.cancelled and job.interruptible:
+            raise KeyboardInterrupt
+
+    def on_receive(self, message: Any) -> None:
+        """Run one job."""
+        job: Job = message
+        if not self._core.executor.claim(job):
+            return
+        self._current = job
+        try:
+            match job.template.kind:
+                case "task":
+                    self._core.execution.run(job, self._function)
+                case "create":
+                    self._create(job)
+                case _ if self._actor is not None:
+                    self._core.execution.run(job, self._actor.method)
+                case kind:
+                    raise ValueError(f"A job of kind {kind!r} came to a process that hosts no actor.")
+        except KeyboardInterrupt:  # a cancellation that hit between the user's code and the answer
+            job.channel.reply(job.call_id, encode(Outcome("cancelled", 0.0)))
+        finally:
+            self._current = None
+            self._core.executor.done(job)
+
+    def _create(self, job: Job) -> None:
+        options = job.template.options
+        if options.get("async"):
+            self._actor = AsyncActor(self._core, job)
+        elif options.get("max_concurrency", 1) > 1 or options.get("concurrency_groups"):
+            self._actor = ThreadedActor(self._core, job)
+        else:
+            self._actor = SyncActor(self._core, job, self)
+        self._actor.run()
+
+    def _function(self, job: Job) -> Any:
+        return self._core.execution.functions.load(job.template)
+

@@ -1,0 +1,41 @@
+"""Which invocation the calling code belongs to."""
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...transport.channel import Channel
+    from ..contract import Invocation, Template
+
+
+class Job:
+    """An invocation that has arrived: what to run, for whom, and where its outcome goes.
+
+    Attributes:
+        children: tasks it has submitted, for recursive cancellation.
+        cancelled: its caller has asked to cancel it.
+        interruptible: user code runs, and may be interrupted.
+        handle: the asyncio task or thread id that runs it, where it is not the main thread.
+        stream: where its items go, for generators.
+    """
+
+    __slots__ = ("call_id", "cancelled", "channel", "children", "handle", "interruptible", "invocation", "stream", "template")
+
+    def __init__(self, channel: "Channel", call_id: int, invocation: "Invocation", template: "Template") -> None:
+        self.channel = channel
+        self.call_id = call_id
+        self.invocation = invocation
+        self.template = template
+        self.children: list[Any] | None = None
+        self.cancelled = False
+        self.interruptible = False
+        self.handle: Any = None
+        self.stream: Any = None
+
+
+running: ContextVar[Job | None] = ContextVar("limelight_running", default=None)
+"""The invocation that the current thread or asyncio task runs; None in a driver's own code."""
+
+
+class ActorExit(SystemExit):
+    """Unwinds a method that called `exit_actor()`."""

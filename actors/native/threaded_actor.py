@@ -1,0 +1,53 @@
+"""A synchronous actor with `max_concurrency` above one, or with concurrency groups: its calls run on threads."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from .hosted_actor import HostedActor
+from .running import Job
+
+if TYPE_CHECKING:
+    from .core import Core
+
+DEFAULT_GROUP = "_default"
+
+
+class ThreadedActor(HostedActor):
+    """Each concurrency group has a pool of threads; methods without a group share the default one."""
+
+    def __init__(self, core: "Core", creation: Job) -> None:
+        super().__init__(core, creation)
+        options = creation.template.options
+        sizes: dict[str, int] = dict(options.get("concurrency_groups") or {})
+        sizes[DEFAULT_GROUP] = max(1, options.get("max_concurrency", 1))
+        self._pools = {
+            name: ThreadPoolExecutor(size, thread_name_prefix=f"{self.class_name}.{name}")
+            for name, size in sizes.items()
+        }
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Construct the instance on the main thread; the pools serve the calls."""
+        self._core.execution.run(self._creation, self.construct)
+
+    def deliver(self, job: Job) -> None:
+        """Hand a call to its group's pool."""
+        group = job.template.options.get("concurrency_group") or DEFAULT_GROUP
+        pool = self._pools.get(group)
+        if pool is None:
+            self._core.execution.refuse(
+                job, ValueError(f"{self.class_name} has no concurrency group {group!r}; it has {sorted(self._pools)}.")
+            )
+            return
+        pool.submit(self._run, job)
+
+    def interrupt(self, job: Job) -> None:
+        """A thread cannot be interrupted safely: the call runs to its end, as in Ray."""
+
+    def _run(self, job: Job) -> None:
+        if self._core.executor.claim(job):
+            try:
+                self._core.execution.run(job, self.method)
+            finally:
+                self._core.executor.done(job)

@@ -1,0 +1,119 @@
+"""Values on their way into and out of objects: inline or in the store."""
+
+from typing import TYPE_CHECKING, Any
+
+from ...transport.address import ProcessAddress
+from .. import ids
+from ..contract import Dependency, ExportedRef, Location, Value
+from ..object_ref import ObjectRef
+from ..serialization import Serialized, deserialize_error, serialize
+from . import slot
+from .entry import FAILED, INLINE, STORED, ObjectEntry
+from .slot import NO_ARGS
+from .task_record import TaskRecord, TaskTemplate
+from .value_codec import INLINE_LIMIT, from_inline, from_parts, to_inline
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+class Values:
+    """Serializes what leaves user code and deserializes what enters it. On the threads of the user's code."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+
+    def put(self, value: Any, object_id: bytes) -> ObjectRef[Any]:
+        """A new object of this process with that value."""
+        serialized = serialize(value)
+        core = self._core
+        entry = ObjectEntry(core.table, object_id)
+        entry.contained = serialized.refs or None
+        if serialized.size <= INLINE_LIMIT:
+            entry.data = to_inline(serialized)
+            entry.state = INLINE
+        else:
+            entry.location = self._store(serialized, object_id, core.process_id)
+            entry.state = STORED
+            core.table.track(entry)
+        return core.table.new_ref(entry)
+
+    def pack_result(self, value: Any, task_id: bytes, index: int, caller: ProcessAddress) -> Value:
+        """A result on its way to its owner, the caller. Large ones go to this node's store and only their place travels."""
+        serialized = serialize(value)
+        core = self._core
+        contained: tuple[ExportedRef, ...] = ()
+        if serialized.refs:
+            contained = tuple(core.table.exported(ref) for ref in serialized.refs)
+            core.wire.post(core.lend_result, (serialized.refs, caller))
+        if serialized.size <= INLINE_LIMIT:
+            return Value("i", to_inline(serialized), None, contained)
+        location = self._store(serialized, ids.object_id(task_id, index), caller.process_id)
+        return Value("s", b"", location, contained)
+
+    def _store(self, serialized: Serialized, object_id: bytes, owner: str) -> Location:
+        return self._core.store.write(object_id, owner, [serialized.data, *serialized.buffers])
+
+    def record(
+        self, task_id: bytes, template: TaskTemplate, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> TaskRecord:
+        """The record of a new call with its arguments serialized."""
+        if not args and not kwargs:
+            return TaskRecord(task_id, template, NO_ARGS, None, None)
+        args, kwargs, refs = slot.split(args, kwargs, ObjectRef)
+        serialized = serialize((args, kwargs))
+        nested: list[Any] | None = serialized.refs or None
+        if serialized.size <= INLINE_LIMIT:
+            return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
+        object_id = ids.object_id(task_id, ids.PUT_INDEX)
+        entry = ObjectEntry(self._core.table, object_id)
+        entry.location = self._store(serialized, object_id, self._core.process_id)
+        entry.state = STORED
+        self._core.table.track(entry)
+        record = TaskRecord(task_id, template, NO_ARGS, refs, nested)
+        record.stored_args = self._core.table.new_ref(entry)
+        return record
+
+    def dependency(self, ref: ObjectRef[Any]) -> Dependency:
+        """A ready argument as it travels."""
+        entry: ObjectEntry = ref._entry
+        if entry.state == STORED:
+            return Dependency(Value("s", b"", entry.location), self._core.table.exported(ref))
+        return Dependency(Value("i", entry.data))
+
+    def read(self, ref: ObjectRef[Any]) -> Any:
+        """The value of a ready ref.
+
+        Raises:
+            RayError: the object is an error.
+        """
+        entry: ObjectEntry = ref._entry
+        state = entry.state
+        if state == INLINE and not entry.contained and entry.owner is None:
+            return from_inline(entry.data)  # no refs inside: nothing to register
+        imports: list[ObjectEntry] = []
+        with self._core.table.importing(imports):
+            if state == INLINE:
+                value = from_inline(entry.data)
+            elif state == STORED:
+                value = self.read_stored(ref, entry.location)
+            else:
+                raise deserialize_error(entry.data)
+        if imports:
+            self._core.wire.post(self._core.table.register_imports, (imports, ref))
+        return value
+
+    def read_stored(self, ref: ObjectRef[Any], location: Location | None) -> Any:
+        """The value of an object in a store: without a copy from this node's, else pulled to it first."""
+        parts = self._core.store.read(ref.binary(), location) if location is not None else None
+        while parts is None:
+            location = self._core.relocate(ref, location)
+            if location is None:  # it is inline now, or an error: made again
+                return self._core.get_one(ref)
+            parts = self._core.store.read(ref.binary(), location)
+        return from_parts(parts)
+
+    @staticmethod
+    def error(entry: ObjectEntry) -> BaseException | None:
+        """The error that a ready entry is, if it is one."""
+        return deserialize_error(entry.data) if entry.state == FAILED else None

@@ -1,0 +1,74 @@
+"""The wire thread: the daemon thread whose loop does all of a process's networking."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+from ..cells.inbox import LoopInbox
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop loop where there is uvloop, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:  # not on this platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class WireThread:
+    """A loop on a daemon thread, and the way onto it.
+
+    The runtime's state belongs to this thread: others hand it work with `post`, which keeps order and costs one
+    wake-up per burst. So the state needs no locks.
+    """
+
+    def __init__(self) -> None:
+        self.loop = new_loop()
+        self._inbox = LoopInbox(self.loop, self._drain)
+        self._thread = threading.Thread(target=self._run, name="limelight-wire", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def post(self, function: Callable[[Any], object], argument: Any) -> None:
+        """Run `function(argument)` on the loop, after everything posted before it. From any thread."""
+        self._inbox.put((function, argument))
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
+        """Run a coroutine on the loop and wait for its result. From any thread but the wire thread."""
+        return self.submit(coroutine).result(timeout)
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
+        """Run a coroutine on the loop. From any thread but the wire thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on the wire thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def stop(self) -> None:
+        """End the loop and the thread. Everything on it must have been closed before."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+        if not self.loop.is_closed():
+            self.loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def _drain(self) -> None:
+        inbox = self._inbox
+        while not inbox.empty():
+            function, argument = inbox.get()
+            try:
+                function(argument)
+            except Exception as error:  # noqa: BLE001 - one bad message must not lose those behind it
+                self.loop.call_exception_handler(
+                    {"message": f"{getattr(function, '__qualname__', function)} failed", "exception": error}
+                )

@@ -1,0 +1,133 @@
+"""References to objects: to the result of a task before there is one, or to a value that was put."""
+
+from collections.abc import Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import ids, runtime
+from .identifier import JobID, TaskID
+
+if TYPE_CHECKING:
+    import asyncio
+
+T_co = TypeVar("T_co", covariant=True)
+
+_NIL = b"\xff" * ids.OBJECT_ID_SIZE
+
+
+class ObjectRef(Generic[T_co]):
+    """A reference to an object somewhere in the cluster; made by `.remote()` and `put`, resolved by `get` or `await`.
+
+    The object lives as long as any process holds a reference to it. References are equal when they refer to the same
+    object; they may be passed to tasks, put into other objects and pickled within the cluster. Thread-safe.
+
+    For runtimes: `_owner` says which process owns the object, in the runtime's own terms. `_entry` is what the runtime
+    keeps for the reference; its `dropped()` is called, from any thread and at any moment, when the reference is
+    garbage collected, and must neither block nor raise. None: nobody needs to know.
+    """
+
+    __slots__ = ("__weakref__", "_entry", "_id", "_owner")
+
+    def __init__(self, id: bytes, owner: Any = None, entry: Any = None) -> None:  # noqa: A002 - Ray's word
+        self._id = id
+        self._owner = owner
+        self._entry = entry
+
+    def __del__(self) -> None:
+        if self._entry is not None:
+            self._entry.dropped()
+
+    def binary(self) -> bytes:
+        """The object's id, 28 bytes."""
+        return self._id
+
+    def hex(self) -> str:
+        """The object's id in hexadecimal."""
+        return self._id.hex()
+
+    def is_nil(self) -> bool:
+        """Whether this refers to nothing."""
+        return self._id == _NIL
+
+    @classmethod
+    def nil(cls) -> "ObjectRef[Any]":
+        """The reference to nothing."""
+        return ObjectRef(_NIL)
+
+    @classmethod
+    def size(cls) -> int:
+        """Number of bytes in an id."""
+        return ids.OBJECT_ID_SIZE
+
+    def task_id(self) -> TaskID:
+        """Id of the task that makes the object."""
+        return TaskID(ids.task_of(self._id))
+
+    def job_id(self) -> JobID:
+        """Id of the job that this process belongs to, and therefore the object."""
+        return JobID(runtime.current().context().job_id)
+
+    def result(self, timeout: float | None = None) -> T_co:
+        """The value: waits for it, at most `timeout` seconds.
+
+        Raises:
+            GetTimeoutError: it was not there in time.
+        """
+        return runtime.current().get([self], timeout)[0]
+
+    def future(self) -> "Future[T_co]":
+        """A `concurrent.futures.Future` that gets the value, or the error. Cancelling it does not cancel the task."""
+        return runtime.current().future(self)
+
+    def as_future(self) -> "asyncio.Future[T_co]":
+        """An asyncio future of the running loop that gets the value, or the error. Cancelling it cancels no task."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T_co] = loop.create_future()
+        source = self.future()
+        if source.done():
+            _copy(source, waiter)
+            return waiter
+
+        def on_done(done: "Future[T_co]") -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_copy, done, waiter)
+
+        source.add_done_callback(on_done)
+        return waiter
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ObjectRef) and other._id == self._id)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._id.hex()})"
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return restore_ref, runtime.current().export_ref(self)
+
+
+def restore_ref(*exported: Any) -> ObjectRef[Any]:
+    """Make a reference from its pickled form, in a process of the same cluster."""
+    return runtime.current().import_ref(*exported)
+
+
+def _copy(source: "Future[Any]", target: "asyncio.Future[Any]") -> None:
+    """Give `target` the outcome of `source`, which is done."""
+    if target.done():
+        return
+    error = source.exception()
+    if error is None:
+        target.set_result(source.result())
+        return
+    if isinstance(error, StopIteration):  # asyncio refuses it: it would end the coroutine that awaits
+        wrapped = RuntimeError(f"The task raised StopIteration, which a coroutine cannot raise on: {error}")
+        wrapped.__cause__ = error
+        error = wrapped
+    target.set_exception(error)

@@ -1,0 +1,222 @@
+"""Listens for processes: binds the sockets, and lets nobody in who does not pass the handshake in auth.py."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from .auth import (
+    HELLO_HEADER,
+    HOST,
+    NONCE_DIGITS,
+    NONCE_HEADER,
+    PROCESS_HEADER,
+    PROOF_HEADER,
+    VERSION_HEADER,
+    Challenge,
+    ChallengeBook,
+    new_nonce,
+    same,
+)
+from .dialler import REASON_HEADER
+from .error import AddressInUseError
+from .limits import TransportLimits
+from .link import Link
+from .protocol import PROTOCOL_VERSION, Hello, hello_decoder
+
+_log = logging.getLogger(__name__)
+
+OnHello = Callable[[Hello, Challenge, Link], Awaitable[None]]
+"""A process has authenticated: answer its `Hello` on the link, and use the link until it ends."""
+OnBulk = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_MOST_NAME = 64  # characters of a process id
+
+
+class Listener:
+    """The server side of an endpoint, on a Unix socket, a TCP port, or both."""
+
+    def __init__(
+        self, process_id: str, token: bytes, limits: TransportLimits, on_hello: OnHello, on_bulk: OnBulk | None
+    ) -> None:
+        self._process_id = process_id
+        self._token = token
+        self._limits = limits
+        self._on_hello = on_hello
+        self._on_bulk = on_bulk
+        self._loop = asyncio.get_running_loop()
+        self._book = ChallengeBook(limits.handshakes, limits.handshake)
+        self._http = web.Server(self._handle, access_log=None, lingering_time=0.0)
+        self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}  # connections that are not authenticated
+        self._servers: list[asyncio.Server] = []
+        self._unix_path = ""
+
+    async def listen_unix(self, path: str) -> None:
+        """Bind a Unix socket. A socket that a dead process left behind is replaced.
+
+        Raises:
+            AddressInUseError: somebody listens there. OSError: the path is too long or not writable.
+        """
+        if is_listening(path):
+            raise AddressInUseError(
+                f"Another process listens on the Unix socket {path}; `ss -xlp src {path}` names it."
+            )
+        self._servers.append(await self._loop.create_unix_server(self._accept, path, backlog=1024))
+        self._unix_path = path
+        Path(path).chmod(0o600)
+
+    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Bind a TCP port (0: any free one); returns the port.
+
+        Raises:
+            AddressInUseError: the port is taken. OSError: the host is not an address of this machine.
+        """
+        handshake = self._limits.handshake if tls else None
+        try:
+            server = await self._loop.create_server(
+                self._accept, host, port, ssl=tls, backlog=1024, ssl_handshake_timeout=handshake
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise AddressInUseError(
+                f"Port {port} on {host} is taken; `ss -ltnp sport = :{port}` names the process that has it. "
+                "End it, or choose another port (0 picks a free one)."
+            ) from error
+        self._servers.append(server)
+        return server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        for server in self._servers:
+            server.close()
+        if self._unix_path:
+            Path(self._unix_path).unlink(missing_ok=True)
+        for timer in self._strangers.values():
+            timer.cancel()
+        self._strangers.clear()
+        await self._http.shutdown(0.0)
+        for server in self._servers:
+            await server.wait_closed()
+
+    # Strangers: connections that have not authenticated are few, short-lived and send little
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        if len(self._strangers) >= self._limits.handshakes:
+            for protocol in [p for p in self._strangers if not p.connected]:
+                self._admit(protocol)
+            if len(self._strangers) >= self._limits.handshakes:
+                _log.warning("%d connections wait to authenticate; refused another", len(self._strangers))
+                return _Refusal()
+        protocol = self._http()
+        self._strangers[protocol] = self._loop.call_later(self._limits.handshake, self._expel, protocol)
+        return protocol
+
+    def _admit(self, protocol: RequestHandler) -> None:
+        timer = self._strangers.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _expel(self, protocol: RequestHandler) -> None:
+        self._strangers.pop(protocol, None)
+        if protocol.transport is not None:
+            protocol.transport.abort()
+
+    # The handshake
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = request.headers
+        if headers.get("Host") != HOST or "Origin" in headers:
+            return _refuse(403, "this port is for limelight processes, not for browsers")
+        if request.method != "GET":
+            return _refuse(405, "only GET is known here")
+        if request.path != "/channel":
+            if self._on_bulk is None or not request.path.startswith("/bulk/"):
+                return _refuse(404, "there is nothing of that name here")
+            return await self._on_bulk(request)
+        if PROOF_HEADER in headers:
+            return await self._upgrade(request)
+        return self._give_challenge(request)
+
+    def _give_challenge(self, request: web.BaseRequest) -> web.StreamResponse:
+        version = request.headers.get(VERSION_HEADER, "")[:_MOST_NAME]
+        client = request.headers.get(PROCESS_HEADER, "")
+        nonce = request.headers.get(NONCE_HEADER, "")
+        if version != str(PROTOCOL_VERSION):
+            return _refuse(
+                400, f"the dialler speaks version {version!r} of the protocol, this process {PROTOCOL_VERSION}"
+            )
+        if not 0 < len(client) <= _MOST_NAME or len(nonce) != NONCE_DIGITS:
+            return _refuse(400, "the dialler's process id or nonce is missing or of the wrong length")
+        challenge = Challenge(client, self._process_id, nonce, new_nonce())
+        self._book.give(challenge, self._loop.time())
+        return web.Response(
+            status=401,
+            headers={
+                VERSION_HEADER: str(PROTOCOL_VERSION),
+                PROCESS_HEADER: self._process_id,
+                NONCE_HEADER: challenge.server_nonce,
+                PROOF_HEADER: challenge.server_proof(self._token),
+            },
+        )
+
+    async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = request.headers
+        hello_text = headers.get(HELLO_HEADER, "")
+        challenge = self._book.take(headers.get(NONCE_HEADER, ""), self._loop.time())
+        if challenge is None:
+            return _refuse(403, "the challenge is unknown or too old; dial again")
+        if not same(headers[PROOF_HEADER], challenge.client_proof(self._token, hello_text)):
+            return _refuse(403, "the dialler does not hold this cluster's token")
+        try:
+            hello = hello_decoder.decode(base64.b64decode(hello_text, validate=True))
+        except (binascii.Error, msgspec.MsgspecError) as error:
+            return _refuse(400, f"the hello cannot be read: {error}")
+        if hello.address.process_id != challenge.client:
+            return _refuse(403, "the hello comes from another process than the challenge was for")
+        transport = request.transport
+        if transport is None:
+            return _refuse(400, "the connection is gone")
+        websocket = web.WebSocketResponse(
+            compress=False, autoping=False, max_msg_size=self._limits.websocket_message, timeout=self._limits.close
+        )
+        await websocket.prepare(request)
+        self._admit(request.protocol)
+        local = transport.get_extra_info("socket").family == socket.AF_UNIX
+        await self._on_hello(hello, challenge, Link(websocket, transport.abort, local=local))
+        return websocket
+
+
+def is_listening(path: str) -> bool:
+    """Whether somebody listens on a Unix socket. Asks the kernel, does not wait."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) not in {errno.ECONNREFUSED, errno.ENOENT}
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _refuse(status: int, reason: str) -> web.Response:
+    response = web.Response(
+        status=status,
+        headers={VERSION_HEADER: str(PROTOCOL_VERSION), REASON_HEADER: reason.encode("ascii", "replace").decode()},
+    )
+    response.force_close()
+    return response
