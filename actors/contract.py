@@ -229,6 +229,12 @@ class WorkerBlocked(Body):
     blocked: bool
 
 
+class WorkerLeaving(Body):
+    """To a node manager, from a worker: it ends by itself now, and needs no signal."""
+
+    reason: str
+
+
 class DescribeDeath(Body):
     """To a node manager: why did that process end? Answered with an encoded `DeathCause` when its end is known."""
 

@@ -52,6 +52,7 @@ def main(request: SpawnRequest) -> None:
         sys.stderr.flush()
         core.stop()
         store.close()
+    sys.exit(host.exit_code)
 
 
 def _announce(announcement: tuple[Core, WorkerReady]) -> None:

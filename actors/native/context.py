@@ -48,8 +48,8 @@ class NativeContext:
 
     @property
     def function_name(self) -> str | None:
-        """Its function's name."""
-        return self._job.template.name if self._job else None
+        """Its function's name, with the module."""
+        return self._job.template.options.get("function") if self._job else None
 
     @property
     def actor_id(self) -> bytes | None:
@@ -84,7 +84,7 @@ class NativeContext:
     @property
     def was_restarted(self) -> bool:
         """Whether the actor has been restarted."""
-        return self._core.assignment.incarnation > 1
+        return self._core.assignment.incarnation > 0
 
     @property
     def attempt_number(self) -> int:

@@ -1,6 +1,5 @@
 """The centre of a driver or worker: its parts, and where what arrives for them goes."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -47,9 +46,11 @@ from ..contract import (
     WaitObject,
     WatchActor,
     WorkerBlocked,
+    WorkerLeaving,
     decoder_of,
     encode,
 )
+from .. import runtime
 from ..ids import IdSource
 from ..object_ref import ObjectRef
 from ..serialization import serialize, serialize_error
@@ -81,8 +82,6 @@ class Core:
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
     """
 
-    cancelled_errors = (asyncio.CancelledError,)
-
     def __init__(self, identity: Identity, store: Any) -> None:
         self.identity = identity
         self.process_id = identity.process_id
@@ -107,6 +106,7 @@ class Core:
         self.on_output: Callable[[bytes], None] | None = None
         self.on_node_lost: Callable[[str], None] | None = None
         self.warn: Callable[[str], None] = logger.warning
+        self.leave: Callable[[], None] = _nothing
         self._blocked = 0
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
@@ -416,6 +416,11 @@ class Core:
         hosted = self.executor.hosted(actor_id)
         return hosted.name if hosted is not None else ""
 
+    def own_actor(self, actor_id: bytes) -> Any:
+        """The entry of an actor that this process hosts, for a handle to itself."""
+        hosted = self.executor.hosted(actor_id)
+        return None if hosted is None else runtime.current().import_actor(actor_id, hosted.outline, None)
+
     def keep_creation(self, actor_id: bytes, record: TaskRecord) -> None:
         """Hold what an actor's constructor needs as long as the actor may be (re)started."""
         self._creations[actor_id] = record
@@ -439,14 +444,16 @@ class Core:
         actor_id = job.invocation.actor_id
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
         error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self.wire.post(self._actor_exited, (actor_id, reason))
-        if job.template.options.get("method") == "__ray_terminate__":
-            return Outcome("ok", 0.0, (Value("i", to_inline(serialize(None))),))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
 
     def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
         actor_id, reason = exit_
-        self.executor.drop_actor(actor_id)
+        if not self.executor.has_actors():
+            # The process leaves by itself, so that its atexit handlers run.
+            self.links.notify(self.node, NODE, WorkerLeaving(reason))
+            self.leave()
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
     def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
@@ -481,6 +488,7 @@ class Core:
     def _on_assign(self, channel: Channel, call: Call) -> None:
         self.assignment = decoder_of(AssignWorker).decode(call.body)
         self.job_id = self.assignment.job_id
+        self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
     def _on_output(self, _: Channel, call: Call) -> None:
@@ -498,6 +506,10 @@ class Core:
         if isinstance(reply, TransportError) or reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
+
+
+def _nothing() -> None:
+    """A driver leaves when its script does."""
 
 
 _death_decoder = msgspec.msgpack.Decoder(DeathCause)

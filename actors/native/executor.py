@@ -71,10 +71,17 @@ class Executor:
         """The actor has ended; its host takes no more jobs."""
         self._actors.pop(actor_id, None)
 
+    def has_actors(self) -> bool:
+        """Whether any actor lives here."""
+        return bool(self._actors)
+
     def claim(self, job: Job) -> bool:
         """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it."""
         task_id = job.invocation.task_id
         if self.queued.pop(task_id, None) is None:
+            return False
+        if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
+            job.channel.reply(job.call_id, encode(self._core.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True

@@ -101,6 +101,11 @@ class NativeRuntime:
                 "Only the process that submitted a task can cancel it, and this ref came from another process. "
                 "Have the submitter call cancel()."
             )
+        if force and entry.producer is not None and entry.producer.actor_id:
+            raise ValueError(
+                "cancel(force=True) would end the actor's process, and with it the actor: use kill(actor) for that, or "
+                "cancel without force."
+            )
         self.core.wire.post(self._cancel, (entry, force, recursive))
 
     def _cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:

@@ -59,6 +59,7 @@ class Templates:
     def _make_task(self, function: FunctionDescriptor, pickled: Pickled, options: TaskOptions) -> TaskTemplate:
         num_returns, kind = _returns(options.num_returns)
         extras = _extras(options.retry_exceptions, options.backpressure)
+        extras["function"] = f"{function.module}.{function.name}"
         if options.max_calls:
             extras["max_calls"] = options.max_calls
         wire = Template(
@@ -77,6 +78,7 @@ class Templates:
             num_returns, kind = _returns(options.num_returns)
             extras = _extras(options.retry_exceptions, options.backpressure)
             extras["method"] = name
+            extras["function"] = f"{descriptor.module}.{descriptor.name}.{name}"
             if options.concurrency_group:
                 extras["concurrency_group"] = options.concurrency_group
             wire = Template(
@@ -99,6 +101,7 @@ class Templates:
             "light": options.isolation == "shared",
             "name": options.name,
             "namespace": options.namespace,
+            "outline": to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))),
         }
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)

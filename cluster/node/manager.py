@@ -88,6 +88,7 @@ class NodeManager(SystemActor):
             "ReturnLease": self._on_return_lease,
             "WorkerBlocked": self._on_worker_blocked,
             "DescribeDeath": self._on_describe_death,
+            "WorkerLeaving": self._on_worker_leaving,
             **store.methods,
         }
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
@@ -254,6 +255,11 @@ class NodeManager(SystemActor):
         start_id, worker.start_id = worker.start_id, 0
         self.feed(m.WorkerStarted(start_id, worker.worker_id))
 
+    def _on_worker_leaving(self, channel: Channel, _: Call) -> None:
+        worker = self.workers.find(channel.peer.process_id)
+        if worker is not None:
+            worker.leaving = True
+
     def worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
         if worker.start_id:
@@ -292,6 +298,8 @@ class NodeManager(SystemActor):
         """A driver, a worker or another node is out of reach for good."""
         process_id = channel.peer.process_id
         worker = self.workers.find(process_id)
+        if worker is not None and worker.leaving:
+            return
         if worker is not None and not self.closing:
             # Its process may still run, without the wire nobody can use it.
             self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")

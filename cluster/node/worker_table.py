@@ -11,16 +11,19 @@ from pathlib import Path
 import msgspec
 
 from ...actors.contract import WorkerConfig, encode
-from ...exceptions import DeathCause
+from ...exceptions import DeathCause, DeathKind
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ..process.death import death_cause
+from ..process.death import KernelOomWatch, KnownKill, death_cause
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
 
 logger = logging.getLogger(__name__)
+
+_LEAVING_S = 5.0
+"""How long a process that ends by itself may take."""
 
 _REMEMBERED = 1000
 """How many ends are kept for those who still ask."""
@@ -34,7 +37,8 @@ class Worker:
         address: where it listens, once it is ready.
         lease_id: the lease it serves at the moment.
         job_id: the job it works for; b"" before its first lease.
-        kill_reason: why this node ended it, if it did.
+        known: why this node ended it, if it did.
+        leaving: it ends by itself.
         assigned: the encoded `AssignWorker` it was told last.
     """
 
@@ -48,7 +52,8 @@ class Worker:
         self.lease_id: int | None = None
         self.sequence = 0
         self.job_id = b""
-        self.kill_reason: tuple[str, str] | None = None
+        self.known: KnownKill | None = None
+        self.leaving = False
         self.assigned = b""
         self.ended = False
 
@@ -80,6 +85,7 @@ class WorkerTable:
         self._workers: dict[str, Worker] = {}
         self._causes: OrderedDict[str, DeathCause] = OrderedDict()
         self._waiting: dict[str, list[Callable[[DeathCause | None], None]]] = {}
+        self._kernel_oom = KernelOomWatch()
         self.node_name = "local"
 
     def __len__(self) -> int:
@@ -130,11 +136,14 @@ class WorkerTable:
         if worker.output is not None and worker.process is not None:
             worker.output.set_origin(LogOrigin(job_id, name, worker.process.pid, self.node_name))
 
-    def kill(self, worker: Worker, kind: str, explanation: str, signum: int = signal.SIGKILL) -> None:
-        """End a worker; `kind` and `explanation` become its death's cause."""
-        if worker.kill_reason is None:
-            worker.kill_reason = (kind, explanation)
-        self._spawner.signal(worker.worker_id, signum)
+    def kill(self, worker: Worker, kind: DeathKind, explanation: str) -> None:
+        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets time for it."""
+        if worker.leaving:
+            asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
+            return
+        if worker.known is None:
+            worker.known = KnownKill(kind, explanation)
+        self._spawner.signal(worker.worker_id, signal.SIGKILL)
 
     def cause_of(self, worker_id: str, then: Callable[[DeathCause | None], None]) -> None:
         """Call back with why a worker ended, when that is known; with None where it never was this node's."""
@@ -151,7 +160,15 @@ class WorkerTable:
         if output is not None:
             output.drain()
         tail = output.tail() if output is not None else ""
-        cause = death_cause(exited.result(), tail, worker.kill_reason, self._base.node_id.hex())
+        ended = exited.result()
+        unexplained = worker.known is None and ended.signal == signal.SIGKILL
+        cause = death_cause(
+            ended,
+            tail,
+            known=worker.known,
+            kernel_oom=self._kernel_oom.take_one() if unexplained else "",
+            node_id=self._base.node_id.hex(),
+        )
         self._workers.pop(worker.worker_id, None)
         self._causes[worker.worker_id] = cause
         if len(self._causes) > _REMEMBERED:
