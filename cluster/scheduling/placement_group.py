@@ -237,7 +237,8 @@ class PlacementGroups:
         record.problem = text
         if self._attempt and self._attempt[0] == group_id:
             self._attempt = None
-        self._waiting[group_id] = Waiting(now)
+        waiting = self._waiting[group_id] = Waiting(now)
+        waiting.back_off(now)  # what the node lacked will be in its next report
         self._change(record, "RESCHEDULING" if record.nodes else "PENDING")
 
     def _give_up_overdue(self, now: float) -> None:

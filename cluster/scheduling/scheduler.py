@@ -96,6 +96,9 @@ class Scheduler:
     def handle(self, event: SchedulerEvent, now: float) -> list[ToNode]:
         """Take in one event; returns what to tell the nodes."""
         self._out = []
+        for node_id in self.view.expire(now):
+            if node := self.view.nodes.get(node_id):
+                self._place_waiting(node, now)
         match event:
             case NodeReport():
                 self._reported(event, now)
@@ -258,9 +261,6 @@ class Scheduler:
             self._out += [ToNode(last, PeersChanged(0)) for last in self.view.nodes]
 
     def _tick(self, now: float) -> None:
-        for node_id in self.view.expire(now):
-            if node := self.view.nodes.get(node_id):
-                self._place_waiting(node, now)
         if now >= self._parked_at + self._park_after / 2:
             self._parked_at = now
             self._park(now)

@@ -68,8 +68,8 @@ class SimCluster:
 
     def _node_event(self, node_id: str, event: m.LeaseEvent) -> None:
         machine = self.nodes.get(node_id)
-        if machine is None:
-            return
+        if machine is None or (isinstance(event, m.DemandChanged) and not self.callers[event.caller].alive):
+            return  # a channel that was declared lost delivers nothing more
         for command in machine.handle(event, self.world.now):
             self._carry_out(node_id, command)
         self.check(machine)
