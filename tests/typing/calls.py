@@ -1,5 +1,6 @@
 """What an editor knows of tasks, actors and objects. Pyright checks this file (tests/test_gate.py); nobody runs it."""
 
+from collections.abc import Iterator
 from typing import assert_type
 
 import limelight as ll
@@ -56,8 +57,18 @@ def tasks() -> None:
 
 
 def refs_stand_for_their_values() -> None:
+    """So `.remote` accepts a ref for any argument, and cannot check their types as a plain call would."""
     assert_type(square.remote(square.remote(3)), ll.ObjectRef[int])
-    square.remote("three")  # pyright: ignore[reportCallIssue, reportArgumentType] - the point: an editor objects
+
+
+@ll.task
+def numbers(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+def streams() -> None:
+    assert_type(numbers.remote(3), ll.ObjectRefGenerator[int])
+    assert_type([ll.get(ref) for ref in numbers.remote(3)], list[int])
 
 
 def objects() -> None:
@@ -79,4 +90,3 @@ def actors() -> None:
     print(total, seconds)
     assert_type(Log.remote("a.log"), ll.ActorHandle[PlainLog])
     assert_type(Log.options(name="log", max_restarts=2).remote("a.log"), ll.ActorHandle[PlainLog])
-    Log.remote(7)  # pyright: ignore[reportArgumentType] - the point: an editor objects
