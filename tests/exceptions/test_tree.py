@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from limelight import exceptions as ex
 
 DEATH = ex.DeathCause(
