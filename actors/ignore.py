@@ -41,7 +41,7 @@ def _parse(line: str, folder: str) -> Rule | None:
     keeps = pattern.startswith("!")
     pattern = pattern.removeprefix("!")
     only_folders = pattern.endswith("/")
-    pattern = pattern.rstrip("/")
+    pattern = pattern.removesuffix("/")
     if not pattern:
         return None
     start = re.escape(f"{folder}/") if folder else ""
@@ -51,9 +51,11 @@ def _parse(line: str, folder: str) -> Rule | None:
 
 _TOKEN = re.compile(
     r"(?P<leading>(?:^|(?<=/))\*\*/)|(?P<trailing>(?<=/)\*\*$)|(?P<star>\*+)|(?P<one>\?)"
-    r"|(?P<set>\[(?P<not>[!^]?)(?P<of>\]?(?:\\.|[^\]\\])*)\])|\\(?P<escaped>.)|(?P<plain>.)",
+    r"|\[(?P<not>[!^]?)(?P<of>(?:\\.|[^\\])(?:\\.|[^\]\\])*)\]|\\(?P<escaped>.)|(?P<plain>[^\[\\])|(?P<broken>.)",
     re.DOTALL,
 )
+_MEMBER = re.compile(r"\\?(?P<first>.)(?:-\\?(?P<last>.))?", re.DOTALL)
+_NEVER = "(?!)"
 
 
 def _regex(pattern: str) -> str:
@@ -61,15 +63,27 @@ def _regex(pattern: str) -> str:
 
 
 def _translate(token: re.Match[str]) -> str:
-    if token["leading"]:
-        return "(?:.*/)?"
-    if token["trailing"]:
-        return ".+"
-    if token["star"]:
-        return "[^/]*"
-    if token["one"]:
-        return "[^/]"
-    if token["set"]:
-        members = re.sub(r"([\[&~|]|^\])", r"\\\1", token["of"])
-        return f"(?!/)[{'^' if token['not'] else ''}{members}]"
-    return re.escape(token["escaped"] or token["plain"])
+    match token.lastgroup:
+        case "leading":
+            return "(?:.*/)?"
+        case "trailing":
+            return ".+"
+        case "star":
+            return "[^/]*"
+        case "one":
+            return "[^/]"
+        case "of":
+            return _set(token["of"], negated=bool(token["not"]))
+        case "broken":  # a set that does not end, a backslash at the end
+            return _NEVER
+        case _:
+            return re.escape(token["escaped"] or token["plain"])
+
+
+def _set(members: str, *, negated: bool) -> str:
+    """The class of "[a-c]"; a range that runs backwards has no members."""
+    ranges = [(member["first"], member["last"] or member["first"]) for member in _MEMBER.finditer(members)]
+    inside = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in ranges if first <= last)
+    if negated:
+        return f"[^/{inside}]"
+    return f"(?!/)[{inside}]" if inside else _NEVER

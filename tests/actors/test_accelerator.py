@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+
 from limelight.actors import accelerator
 from limelight.actors.accelerator import Gpu
 

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 
 import pytest
+
 from limelight.actors import package
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from limelight.actors import runtime_env
 from limelight.actors.runtime_env import RuntimeEnv, RuntimeEnvConfig
 

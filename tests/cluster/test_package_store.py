@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from limelight.actors.package import build_package
 from limelight.cluster.package_store import PackageStore
 from limelight.exceptions import RuntimeEnvSetupError

@@ -11,6 +11,7 @@ import cloudpickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight import exceptions as ex
 
 

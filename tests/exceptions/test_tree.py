@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from limelight import exceptions as ex
 
 DEATH = ex.DeathCause(
@@ -150,6 +151,7 @@ class TestDeathCause:
             (ex.DeathCause(ex.DeathKind.SIGNALLED, signal=11), "signal 11 (SIGSEGV)"),
             (ex.DeathCause(ex.DeathKind.SIGNALLED, signal=250), "signal 250"),
             (ex.DeathCause(ex.DeathKind.OUT_OF_MEMORY), "ran out of memory"),
+            (ex.DeathCause(ex.DeathKind.UNSCHEDULABLE), "its process never started, because no node"),
             (ex.DeathCause(ex.DeathKind.NODE_LOST, node_id="cd" * 28), "node cdcdcdcdcdcd"),
         ],
     )

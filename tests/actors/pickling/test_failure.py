@@ -5,6 +5,7 @@ import pickle
 import threading
 
 import pytest
+
 from limelight import exceptions as ex
 from limelight.actors import serialization
 from limelight.actors.pickling import failure
