@@ -15,6 +15,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _TaskFuture(Future[Any]):
+    """A future that can be cancelled until it has its result, and tells those who wait for it when it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settling = threading.RLock()
+
+    def cancel(self) -> bool:
+        """Cancel the call, also while it runs; false when it has ended."""
+        with self._settling:
+            first = not self.cancelled()
+            cancelled = super().cancel()
+            if cancelled and first:
+                self.set_running_or_notify_cancel()
+        return cancelled
+
+    def settle(self) -> bool:
+        """Rule out cancelling from now on; false when it has been cancelled."""
+        with self._settling:
+            return not self.cancelled() and self.set_running_or_notify_cancel()
+
+
 class Executor(concurrent.futures.Executor):
     """Runs each call as a task: a `concurrent.futures.Executor` whose workers are the cluster's. Thread-safe.
 
@@ -36,8 +58,8 @@ class Executor(concurrent.futures.Executor):
         self._limit = max_workers
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._waiting: deque[tuple[Future[Any], tuple[Any, ...], dict[str, Any]]] = deque()
-        self._running: dict[Future[Any], ObjectRef[Any]] = {}
+        self._waiting: deque[tuple[_TaskFuture, tuple[Any, ...], dict[str, Any]]] = deque()
+        self._running: dict[_TaskFuture, ObjectRef[Any]] = {}
         self._starting = 0
         self._closed = False
 
@@ -47,7 +69,7 @@ class Executor(concurrent.futures.Executor):
         Raises:
             RuntimeError: the executor has been shut down.
         """
-        future: Future[T] = Future()
+        future = _TaskFuture()
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -99,30 +121,29 @@ class Executor(concurrent.futures.Executor):
                 self._starting += 1
             self._start_one(future, args, kwargs)
 
-    def _start_one(self, future: "Future[Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _start_one(self, future: _TaskFuture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             ref: ObjectRef[Any] = self._call.remote(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - an argument that cannot be pickled; the future has it
             with self._lock:
                 self._starting -= 1
-            if future.set_running_or_notify_cancel():
+            if future.settle():
                 future.set_exception(error)
             return
         with self._lock:
             self._starting -= 1
             self._running[future] = ref
-        future.add_done_callback(self._cancel_task)
+        future.add_done_callback(partial(self._stop, ref))
         ref.future().add_done_callback(partial(self._finish, future))
 
-    def _cancel_task(self, future: "Future[Any]") -> None:
-        """The future was cancelled, or has its result."""
-        ref = self._running.get(future)
-        if future.cancelled() and ref is not None:
+    def _stop(self, ref: ObjectRef[Any], future: Future[Any]) -> None:
+        """The future has ended: if by being cancelled, its task is not needed any more."""
+        if future.cancelled():
             cancel(ref)
 
-    def _finish(self, future: "Future[Any]", result: "Future[Any]") -> None:
+    def _finish(self, future: _TaskFuture, result: Future[Any]) -> None:
         """The task has ended; called by the runtime."""
-        if not future.cancelled() and future.set_running_or_notify_cancel():
+        if future.settle():
             error = result.exception()
             if error is not None:
                 future.set_exception(error)

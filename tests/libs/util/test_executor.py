@@ -75,6 +75,18 @@ def test_shutdown_can_cancel_what_waits(ll, parallel):
     assert all(future.cancelled() for future in futures)
 
 
+def test_a_cancelled_future_is_done_for_everyone_who_waits(ll, parallel):
+    with Executor() as executor:
+        future = executor.submit(_sleep_long)
+        assert not concurrent.futures.wait([future], 0.01).done
+        assert future.cancel()
+        assert future.cancel()
+        assert concurrent.futures.wait([future], 30).done
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(30)
+        assert executor.submit(pow, 2, 2).result(30) == 4
+
+
 def _sleep_long():
     import time
 
