@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...exceptions import DeathCause, DeathKind  # noqa: TID252 - all imports inside the package are relative
+from ...exceptions import DeathCause, DeathKind
 from .spawn import ProcessExit
 
 _TAIL_LINES = 20
