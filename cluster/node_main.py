@@ -1,8 +1,8 @@
 """The main function of a node process."""
 
 import asyncio
-import os
 import logging
+import os
 
 from .process.birth import NodeBirth
 

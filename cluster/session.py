@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ..actors.contract import NODE, DriverRegistered, RegisterDriver, decoder_of
-from ..actors.native.core import Core
 from ..actors.native.environment import Environments
+from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
@@ -70,30 +70,28 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
         is_driver=True,
     )
     store = StoreClient()
-    core = Core(identity, store)
-    core.job_id = secrets.token_bytes(4)
-    core.environments = Environments(core)
-    core.runtime_env = dict(settings.get("runtime_env") or {})
-    address = core.start()
+    hub = Hub(identity, store)
+    hub.job_id = secrets.token_bytes(4)
+    hub.environments = Environments(hub)
+    hub.runtime_env = dict(settings.get("runtime_env") or {})
+    address = hub.start()
     try:
-        registered = _register(core, address, settings)
+        registered = _register(hub, address, settings)
     except BaseException:
-        core.stop()
+        hub.stop()
         raise
-    core.joined(registered)
-    store.attach(core, registered.arena)
+    hub.joined(registered)
+    store.attach(hub, registered.arena)
 
     def close() -> None:
-        core.stop()
+        hub.stop()
         store.close()
         end()
 
-    return NativeRuntime(core, close)
+    return NativeRuntime(hub, close)
 
 
-def _register(core: Core, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
+def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
     shown = settings.get("log_to_driver")
-    body = RegisterDriver(address, core.job_id, core.namespace, shown is None or bool(shown))
-    return decoder_of(DriverRegistered).decode(core.ask(core.node, NODE, body, timeout=30.0))
-
-
+    body = RegisterDriver(address, hub.job_id, hub.namespace, shown is None or bool(shown))
+    return decoder_of(DriverRegistered).decode(hub.ask(hub.node, NODE, body, timeout=30.0))

@@ -188,7 +188,9 @@ class NodeManager(SystemActor):
         )
         self.assign(worker, assignment, lambda: self._tell(grant.caller, told))
 
-    def assignment(self, job_id: bytes, resources: dict[str, int], devices: dict[str, list[int]], strategy: Any) -> AssignWorker:
+    def assignment(
+        self, job_id: bytes, resources: dict[str, int], devices: dict[str, list[int]], strategy: Any
+    ) -> AssignWorker:
         """What a worker is told of a lease."""
         group = getattr(strategy, "group_id", b"")
         return AssignWorker(
@@ -328,4 +330,3 @@ def _class_key(key: bytes) -> int:
 def new_node_id() -> bytes:
     """A node's id, 28 random bytes."""
     return secrets.token_bytes(28)
-

@@ -99,7 +99,9 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
-    async def start(self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]) -> Worker:
+    async def start(
+        self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]
+    ) -> Worker:
         """Start a worker process; it reports back by itself.
 
         Raises:

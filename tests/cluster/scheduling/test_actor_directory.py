@@ -42,14 +42,18 @@ class HeadDriver:
     def node(self, node_id, free):
         self.versions[node_id] = self.versions.get(node_id, 0) + 1
         total = ResourceSet.parse({"CPU": 4})
-        self.scheduler.handle(NodeReport(node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}), self.now)
+        self.scheduler.handle(
+            NodeReport(node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}), self.now
+        )
 
     def tell(self, event):
         return self.directory.handle(event, self.now)
 
     def register(self, actor_id=A, get_if_exists=False, lease=None, **fields):
         fields = {"owner": "driver", **fields}
-        return self.tell(t.RegisterActor(t.ActorSpec(actor_id, "Counter", lease=lease or spec(), **fields), get_if_exists))
+        return self.tell(
+            t.RegisterActor(t.ActorSpec(actor_id, "Counter", lease=lease or spec(), **fields), get_if_exists)
+        )
 
     def record(self, actor_id=A):
         return self.directory.table.actors[actor_id]
@@ -158,7 +162,9 @@ def test_a_lost_node_restarts_its_actors_elsewhere_and_moves_those_not_granted_y
     head.node("m", 4)
     head.scheduler.handle(NodeLost("n"), 0.0)
     said = head.tell(t.ActorNodeLost("n", "missed heartbeats"))
-    assert {command.node_id for command in of(t.ToLeaseMachine, said) if isinstance(command.event, RequestWorker)} == {"m"}
+    assert {command.node_id for command in of(t.ToLeaseMachine, said) if isinstance(command.event, RequestWorker)} == {
+        "m"
+    }
     assert (head.record(A).incarnation, head.record(B).incarnation) == (1, 0)
     assert head.record(A).cause == t.DeathCause("node_died", "missed heartbeats")
 

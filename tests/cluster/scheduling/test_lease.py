@@ -280,7 +280,9 @@ def test_strategies_that_look_elsewhere_await_the_scheduler(strategy):
 def test_what_can_never_be_served_is_told_with_the_reason_and_fatally_ends_the_demand():
     node = NodeDriver()
     ask = of(m.NodeReport, node.demand(1, spec=spec(CPU=64)))[0].unmet[0]
-    assert of(m.Infeasible, node.tell(m.Unplaceable(ask.ask_id, "too big"))) == [m.Infeasible("a", b"k", "too big", False)]
+    assert of(m.Infeasible, node.tell(m.Unplaceable(ask.ask_id, "too big"))) == [
+        m.Infeasible("a", b"k", "too big", False)
+    ]
     assert len(node.machine.queue) == 1
     node.tell(m.Unplaceable(ask.ask_id, "gone", fatal=True))
     assert len(node.machine.queue) == 0
@@ -460,7 +462,9 @@ def test_idle_workers_are_stopped_after_a_while_and_the_machine_says_when():
     [
         m.DemandChanged("a", b"k", spec(InBundle(b"g", 2), GPU=0.5), 3, 1, True, 2, (("n", 5),)),
         m.ReservePrepare(b"g", 1, {0: ONE_CPU}, 1.0),
-        m.NodeReport("n", 1, ONE_CPU, {"CPU": -1}, {"GPU": {0: 5}}, {"a": "b"}, unmet=(m.UnmetDemand(1, spec(), 2, 0),)),
+        m.NodeReport(
+            "n", 1, ONE_CPU, {"CPU": -1}, {"GPU": {0: 5}}, {"a": "b"}, unmet=(m.UnmetDemand(1, spec(), 2, 0),)
+        ),
     ],
 )
 def test_messages_survive_the_wire(message):

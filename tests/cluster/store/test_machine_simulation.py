@@ -283,7 +283,16 @@ def test_needed_objects_are_never_dropped_without_a_copy():
     for seed in range(10):
         node = Node(seed)
         for _ in range(800):
-            actions = [node.request, node.write, node.write, node.free, node.locate, node.unpin, node.deliver, node.deliver]
+            actions = [
+                node.request,
+                node.write,
+                node.write,
+                node.free,
+                node.locate,
+                node.unpin,
+                node.deliver,
+                node.deliver,
+            ]
             node.random.choice(actions)()
             node.now += 0.001
             if node.jobs:
