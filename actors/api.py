@@ -29,7 +29,7 @@ class RemoteDecorator(Protocol):
     """What `remote(num_cpus=...)` returns."""
 
     @overload
-    def __call__(self, target: type[C], /) -> ActorClass[..., C]: ...
+    def __call__(self, target: type[C], /) -> ActorClass[..., C]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
     @overload
     def __call__(self, target: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
     @overload
@@ -37,11 +37,11 @@ class RemoteDecorator(Protocol):
 
 
 @overload
-def task(function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
+def task(function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def task(function: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload
-def task(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...
+def task(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def task(**options: Any) -> TaskDecorator: ...
 def task(*functions: Any, **options: Any) -> Any:
@@ -80,13 +80,13 @@ def actor(*classes: Any, **options: Any) -> Any:
 
 
 @overload
-def remote(target: type[C], /) -> ActorClass[..., C]: ...
+def remote(target: type[C], /) -> ActorClass[..., C]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def remote(target: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
 @overload
 def remote(target: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload
-def remote(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...
+def remote(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def remote(**options: Any) -> RemoteDecorator: ...
 def remote(*targets: Any, **options: Any) -> Any:

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .actor import ActorDescriptor
-    from .object_ref import ObjectRef, ObjectRefGenerator
+    from .actor_descriptor import ActorDescriptor
+    from .object_ref import ObjectRef
+    from .object_ref_generator import ObjectRefGenerator
     from .options import ActorOptions, MethodOptions, TaskOptions
     from .task import FunctionDescriptor
 
@@ -153,7 +154,11 @@ class Runtime(Protocol):
         ...
 
     def state(self, kind: str, **filters: Any) -> Any:
-        """Cluster state: kind is "nodes", "cluster_resources", "available_resources", "actors", "tasks", "placement_groups", "timeline", "objects", "workers"."""
+        """Cluster state.
+
+        `kind` is "nodes", "cluster_resources", "available_resources", "actors", "tasks", "placement_groups",
+        "timeline", "objects" or "workers".
+        """
         ...
 
     def create_placement_group(
@@ -180,7 +185,10 @@ class Runtime(Protocol):
 
 
 class ActorEntry(Protocol):
-    """What a runtime keeps for an actor that this process has a handle to. Held by every handle; when it is garbage collected the process has none left."""
+    """What a runtime keeps for an actor that this process has a handle to.
+
+    Held by every handle; when it is garbage collected the process has none left.
+    """
 
     @property
     def actor_id(self) -> bytes: ...

@@ -1,7 +1,7 @@
 """One task or call of an actor's method in local mode: arguments in, outcome into its objects."""
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -235,7 +235,7 @@ class Call:
         stream.resume = resume
         resume()
 
-    async def _collect(self, items: AsyncGenerator[Any, None]) -> None:
+    async def _collect(self, items: AsyncIterator[Any]) -> None:
         """Put the items of an asynchronous generator into the stream, and wait while it is full."""
         import asyncio
 
@@ -244,7 +244,7 @@ class Call:
             self._accept([item async for item in items])
             return
         room = asyncio.Event()
-        stream.resume = lambda: self.runtime.loop.call_soon_threadsafe(room.set)
+        stream.resume = lambda: self.runtime.loop.tell(room.set)
         async for item in items:
             stream.add(item)
             while stream.full:
