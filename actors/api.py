@@ -235,7 +235,7 @@ def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False
     runtime.current().cancel(ref, force, recursive)
 
 
-def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:  # noqa: A002, F811 - Ray's name
+def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """End an actor at once; calls that are not finished fail with ActorDiedError.
 
     Args:
@@ -246,7 +246,9 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:  # noqa: 
         ValueError: it is not a handle.
     """
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"kill() takes the handle of an actor, not {_shown(actor)}. To end a task, use cancel().")
+        raise ValueError(  # noqa: TRY004 - as in Ray
+            f"kill() takes the handle of an actor, not {_shown(actor)}. To end a task, use cancel()."
+        )
     runtime.current().kill(actor._entry, no_restart)
 
 

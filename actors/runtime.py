@@ -191,9 +191,14 @@ class ActorEntry(Protocol):
     """
 
     @property
-    def actor_id(self) -> bytes: ...
+    def actor_id(self) -> bytes:
+        """Its id, 16 bytes."""
+        ...
+
     @property
-    def descriptor(self) -> "ActorDescriptor": ...
+    def descriptor(self) -> "ActorDescriptor":
+        """Its class, as far as it is known here."""
+        ...
 
 
 class ContextState(Protocol):
@@ -228,7 +233,9 @@ class ContextState(Protocol):
 class SessionStarter(Protocol):
     """Makes the process's runtime: starts a local cluster or connects to one. Registered by the root package."""
 
-    def __call__(self, **settings: Any) -> Runtime: ...
+    def __call__(self, **settings: Any) -> Runtime:
+        """Start or connect; `settings` are the arguments of `init` but for local_mode and ignore_reinit_error."""
+        ...
 
 
 _runtime: Runtime | None = None

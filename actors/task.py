@@ -129,10 +129,11 @@ class RemoteFunction(Generic[P, R]):
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse, and say what to do instead."""
         name = self._descriptor.name
         raise TypeError(
-            f"Remote functions cannot be called directly. Instead of {name}(...), use limelight.get({name}.remote(...)) "
-            f"to run it in the cluster, or {name}.__wrapped__(...) to run it here."
+            f"Remote functions cannot be called directly. Instead of {name}(...), use "
+            f"limelight.get({name}.remote(...)) to run it in the cluster, or {name}.__wrapped__(...) to run it here."
         )
 
     def __repr__(self) -> str:

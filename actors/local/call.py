@@ -115,9 +115,10 @@ class Call:
                 try:
                     args, kwargs = self.arguments.load()
                     self._accept(function(*args, **kwargs))
-                    return
-                except (Exception, SystemExit) as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                     self._retry_or_fail(error)
+                else:
+                    return
         finally:
             current_frame.reset(token)
 
@@ -135,11 +136,12 @@ class Call:
                     await self._collect(result)
                 else:
                     self._accept(await result if inspect.isawaitable(result) else result)
-                return
             except asyncio.CancelledError as error:
                 self.fail(self._cancelled() if self.frame.cancelled else self.task_error(error))
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                 self._retry_or_fail(error)
+            else:
+                return
 
     def cancel(self) -> None:
         """Do not run it, or interrupt it where it waits."""
@@ -225,7 +227,7 @@ class Call:
             except StopIteration:
                 stream.end()
                 self._settle()
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                 self._retry = Retry()  # items were taken already
                 self._retry_or_fail(error)
             finally:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from limelight.actors.identifier import PlacementGroupID
 from limelight.actors.options import actor_options, method_options, task_options
 from limelight.actors.scheduling_strategy import (
     DoesNotExist,
@@ -23,10 +24,7 @@ def actor(**given):
 
 
 class Group:
-    class id:  # noqa: N801 - as in a placement group
-        @staticmethod
-        def binary():
-            return b"group"
+    id = PlacementGroupID(b"g" * 18)
 
 
 def test_a_task_takes_one_cpu_and_is_retried_three_times():

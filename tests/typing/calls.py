@@ -1,7 +1,7 @@
 """What an editor knows of tasks, actors and objects. Pyright checks this file (tests/test_gate.py); nobody runs it.
 
-Arguments: a ref may stand for any value, and Python cannot say "each parameter, or a ref to one". So `.remote` shows the
-function's own signature and accepts anything; what is wrong raises TypeError at the call.
+Arguments: a ref may stand for any value, and Python cannot say "each parameter, or a ref to one". So `.remote` shows
+the function's own signature and accepts anything; what is wrong raises TypeError at the call.
 Actors: Python cannot type "each method, with .remote" either. Handles know their class, and accept all method names.
 """
 
@@ -72,7 +72,7 @@ def check_tasks() -> None:
     assert_type(square.remote(square.remote(3)), ObjectRef[int])
     assert_type(square.options(num_cpus=2).remote(3), ObjectRef[int])
     first, second = pair.remote()
-    print(first, second)
+    _ = (first, second)
     first, second = square.options(num_returns=2).remote(3)
 
 
@@ -110,10 +110,10 @@ class Clock:
 
 def check_actors() -> None:
     counter = Counter.remote(start=1)
-    print(ll.get(counter.add.remote(2)), ll.get(counter.add.options(name="x").remote()))
-    print(Counter.options(name="x").remote(), Named.remote().two.remote(), Clock.remote().seconds.remote())
+    _ = (ll.get(counter.add.remote(2)), ll.get(counter.add.options(name="x").remote()))
+    _ = (Counter.options(name="x").remote(), Named.remote().two.remote(), Clock.remote().seconds.remote())
     handle: ActorHandle[Any] = counter
     ll.kill(handle)
     kept: ActorClass[..., Any] = Either
-    print(kept)
+    _ = kept
     assert_type(ll.get_actor("x"), ActorHandle[Any])
