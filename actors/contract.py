@@ -175,7 +175,9 @@ class Demand(Body):
     class_key: int
     wanted: int
     version: int
-    spec: LeaseSpec | None = None  # with the first demand of a class on a channel
+    spec: LeaseSpec
+    placed: bool = False
+    seen_redirects: int = 0
 
 
 class LeaseGranted(Body):
@@ -189,18 +191,23 @@ class LeaseGranted(Body):
 
 
 class LeaseRedirected(Body):
-    """To a core: `count` of the class's demand are better placed with another node manager."""
+    """To a core: in all, `total` workers of the class are to be asked of another node manager instead."""
 
     class_key: int
-    count: int
+    total: int
     node: ProcessAddress
 
 
 class LeaseInfeasible(Body):
-    """To a core: nothing in the cluster can ever satisfy the class as things are; `reason` is for people."""
+    """To a core: nothing in the cluster can satisfy the class as things are; `reason` is for people.
+
+    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made.
+    """
 
     class_key: int
     reason: str
+    fatal: bool
+    kind: str
 
 
 class ReclaimLease(Body):
@@ -222,6 +229,12 @@ class WorkerBlocked(Body):
     blocked: bool
 
 
+class WorkerLeaving(Body):
+    """To a node manager, from a worker: it ends by itself now, and needs no signal."""
+
+    reason: str
+
+
 class DescribeDeath(Body):
     """To a node manager: why did that process end? Answered with an encoded `DeathCause` when its end is known."""
 
@@ -240,15 +253,18 @@ class GrantMemory(Body):
 class Granted(Body):
     """Memory of the arena, the receiver's until it is sealed into objects or given back."""
 
+    grant: int
     offset: int
     size: int
 
 
 class ReturnMemory(Body):
-    """To a node manager: granted memory that was not used."""
+    """To a node manager: granted memory that was not used. `touched`: it may have been written to."""
 
+    grant: int
     offset: int
     size: int
+    touched: bool
 
 
 class SealedObject(Body):
@@ -256,6 +272,7 @@ class SealedObject(Body):
 
     object_id: bytes
     owner: str
+    grant: int
     offset: int
     size: int
 
@@ -266,8 +283,12 @@ class ObjectsSealed(Body):
     objects: list[SealedObject]
 
 
+class ReclaimMemory(Body):
+    """To a core: give back granted memory that is not used; the store is full."""
+
+
 class ObjectFreed(Body):
-    """To the node manager that has the primary copy, from the owner: nobody needs the object any more."""
+    """To the own node manager, from the owner: nobody needs the object any more, wherever it is."""
 
     object_id: bytes
     location: Location
@@ -288,7 +309,11 @@ class LocateObject(Body):
 
 
 class ActorSpec(Body):
-    """What the head needs to know of an actor; `creation` (a `Creation`) it passes on unread."""
+    """What the head needs to know of an actor.
+
+    `placing` must be free where the actor is placed, `running` is what it then holds. `descriptor` and `creation` (a
+    `Creation`) are passed on unread; without `has_creation`, the latter follows in `SetCreation`.
+    """
 
     actor_id: bytes
     class_name: str
@@ -297,10 +322,20 @@ class ActorSpec(Body):
     detached: bool
     max_restarts: int
     owner: ProcessAddress
-    lease: LeaseSpec
+    placing: LeaseSpec
+    running: LeaseSpec
     light: bool
     descriptor: bytes
+    has_creation: bool
     creation: bytes
+
+
+class SetCreation(Body):
+    """To the head: the arguments of an actor's constructor are ready (or `error`: will never be)."""
+
+    actor_id: bytes
+    creation: bytes
+    error: bytes = b""
 
 
 class Creation(Body):
@@ -366,9 +401,10 @@ class KillActor(Body):
 
 
 class ActorUnreferenced(Body):
-    """To the head, from its owner: no handle is left. The actor ends after the calls it has."""
+    """To the head, from its owner: no handle is left. The actor ends after the calls it has, also those still to be sent."""
 
     actor_id: bytes
+    calls_pending: bool
 
 
 class EndActor(Body):
@@ -388,7 +424,7 @@ class ActorExited(Body):
 
 
 class WorkerConfig(Body):
-    """What a worker process is started with."""
+    """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
 
     process_id: str
     host_id: str
@@ -397,12 +433,12 @@ class WorkerConfig(Body):
     socket: str
     node: ProcessAddress
     head: ProcessAddress
-    node_pid: int
     arena: bytes
     session: str
     session_folder: str
-    resources: dict[str, int]
     labels: dict[str, str]
+    environment: str
+    packages: dict[str, str]
 
 
 class WorkerReady(Body):
@@ -416,9 +452,12 @@ class AssignWorker(Body):
     """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
 
     job_id: bytes
+    namespace: str
     resources: dict[str, int]
     accelerator_ids: dict[str, list[str]]
     placement_group: bytes
+    capture: bool
+    incarnation: int
 
 
 class RegisterDriver(Body):
@@ -438,6 +477,7 @@ class DriverRegistered(Body):
     arena: bytes
     session: str
     session_folder: str
+    labels: dict[str, str]
 
 
 class QueryState(Body):

@@ -70,7 +70,7 @@ def serialize(value: Any, name: str = "the value") -> Serialized:
     cls = type(value)
     if cls in _ATOMS:
         if cls is bytes and len(value) >= _LARGE_BYTES:
-            return _serialize(_LargeBytes(value), name)
+            return _serialize(_without_copy(value), name)
     elif not _is_flat(cls, value):
         return _serialize(value, name)
     data = pickle.dumps(value, 5)
@@ -86,7 +86,10 @@ def serialize_args(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "t
     if len(args) + len(kwargs) <= _FEW and _are_atoms(args) and _are_atoms(kwargs.values()):
         data = pickle.dumps((args, kwargs), 5)
         return Serialized(data, [], [], len(data))
-    return _serialize((args, kwargs), name, {f"args[{i}]": arg for i, arg in enumerate(args)} | kwargs)
+    roots = {f"args[{index}]": arg for index, arg in enumerate(args)} | kwargs
+    args = tuple([_without_copy(arg) for arg in args])
+    kwargs = {key: _without_copy(arg) for key, arg in kwargs.items()}
+    return _serialize((args, kwargs), name, roots)
 
 
 def deserialize(data: Any, buffers: Sequence[Any] = (), refs: list[Any] | None = None) -> Any:
@@ -126,6 +129,10 @@ class _LargeBytes:
         return bytes, (pickle.PickleBuffer(self.content),)
 
 
+def _without_copy(value: Any) -> Any:
+    return _LargeBytes(value) if type(value) is bytes and len(value) >= _LARGE_BYTES else value
+
+
 def _serialize(value: Any, name: str, roots: dict[str, Any] | None = None) -> Serialized:
     refs: list[Any] = []
     buffers: list[memoryview] = []
@@ -148,7 +155,10 @@ def _serialize(value: Any, name: str, roots: dict[str, Any] | None = None) -> Se
 def _are_atoms(items: Any) -> bool:
     for item in items:
         cls = type(item)
-        if cls not in _ATOMS and not _is_flat(cls, item):
+        if cls not in _ATOMS:
+            if not _is_flat(cls, item):
+                return False
+        elif cls is bytes and len(item) >= _LARGE_BYTES:
             return False
     return True
 

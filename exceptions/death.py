@@ -9,7 +9,7 @@ from .error import describe_place
 
 
 class DeathKind(StrEnum):
-    """What ended a worker process or an actor."""
+    """What ended a worker process or an actor, as far as its node saw."""
 
     EXITED = "exited"
     """It ended by itself, with an exit code."""
@@ -25,16 +25,37 @@ class DeathKind(StrEnum):
     """The last handle to the actor was gone."""
     INIT_FAILED = "init failed"
     """The actor's constructor raised."""
+    OWNER_DIED = "owner died"
+    """The process that created the actor, and so owned it, died."""
+    UNSCHEDULABLE = "unschedulable"
+    """It never started: no node can ever give what it asks for."""
+    ENVIRONMENT_FAILED = "environment failed"
+    """It never started: its runtime environment could not be set up."""
     NODE_LOST = "node lost"
     """Its node stopped answering."""
     UNREACHABLE = "unreachable"
     """Its connection was lost for longer than the grace period; its node says no more."""
 
 
+_VERDICTS = {
+    DeathKind.EXITED: "exited",
+    DeathKind.INTENDED_EXIT: "exited at its own request",
+    DeathKind.OUT_OF_MEMORY: "was stopped because its node ran out of memory",
+    DeathKind.KILLED: "was killed on request",
+    DeathKind.OUT_OF_SCOPE: "was ended because no handle to it was left",
+    DeathKind.INIT_FAILED: "ended because the constructor raised",
+    DeathKind.OWNER_DIED: "was ended because the process that created it died",
+    DeathKind.UNSCHEDULABLE: "never started, because no node can give what it asks for",
+    DeathKind.ENVIRONMENT_FAILED: "never started, because its runtime environment could not be set up",
+    DeathKind.NODE_LOST: "was lost with its node, which stopped answering",
+    DeathKind.UNREACHABLE: "could not be reached within the grace period",
+}
 _ADVICE = {
     DeathKind.OUT_OF_MEMORY: "Ask for the memory it needs (memory=<bytes>), run fewer at once, or use a larger node.",
     DeathKind.NODE_LOST: "Allow retries (max_retries, max_restarts) to have it run again on another node.",
     DeathKind.UNREACHABLE: "Look at the node with `cluster status`, and at the network between the two.",
+    DeathKind.OWNER_DIED: "Make it detached (lifetime='detached') to have it outlive its creator.",
+    DeathKind.UNSCHEDULABLE: "Compare what it asks for with what `cluster status` shows.",
     DeathKind.OUT_OF_SCOPE: "Keep a handle while the actor is needed, or make it detached (lifetime='detached').",
 }
 
@@ -87,25 +108,11 @@ class DeathCause(msgspec.Struct, frozen=True):
         return "\n".join(parts)
 
     def _verdict(self) -> str:
-        match self.kind:
-            case DeathKind.SIGNALLED:
-                return f"was ended by signal {describe_signal(self.signal)}"
-            case DeathKind.EXITED | DeathKind.INTENDED_EXIT:
-                return (
-                    f"exited with code {self.exit_code}" if self.exit_code is not None else "exited on its own request"
-                )
-            case DeathKind.OUT_OF_MEMORY:
-                return "was stopped because its node ran out of memory"
-            case DeathKind.KILLED:
-                return "was killed on request"
-            case DeathKind.OUT_OF_SCOPE:
-                return "was ended because no handle to it was left"
-            case DeathKind.INIT_FAILED:
-                return "ended because the constructor raised"
-            case DeathKind.NODE_LOST:
-                return "was lost with its node, which stopped answering"
-            case DeathKind.UNREACHABLE:
-                return "could not be reached within the grace period"
+        if self.kind is DeathKind.SIGNALLED:
+            return f"was ended by signal {describe_signal(self.signal)}"
+        if self.exit_code is not None and self.kind in (DeathKind.EXITED, DeathKind.INTENDED_EXIT):
+            return f"exited with code {self.exit_code}"
+        return _VERDICTS[self.kind]
 
 
 def describe_signal(number: int | None) -> str:

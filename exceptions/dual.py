@@ -5,7 +5,7 @@ import types
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
-from .rebuild import native_members, new_exception, reduce_exception, restore_state
+from .rebuild import Carried, native_members, new_exception, restore_state
 
 if TYPE_CHECKING:
     from .task import RayTaskError
@@ -33,7 +33,7 @@ def dual_exception(error: "RayTaskError") -> "RayTaskError":
     state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
     if notes := getattr(cause, "__notes__", None):
         state["__notes__"] = list(notes)
-    restore_state(made, state, native_members(cause))
+    restore_state(made, (state, native_members(cause)))
     return cast("RayTaskError", made)
 
 
@@ -41,17 +41,7 @@ def reduce_task_error(error: "RayTaskError") -> tuple[Any, ...]:
     """How a RayTaskError, plain or dual, is pickled."""
     origin = _origin(error)
     fields = {name: value for name, value in origin.__dict__.items() if name != "cause"}
-    return _revive, (type(origin), fields, _Carried(origin.cause), error is not origin)
-
-
-class _Carried:
-    """Pickles as the exception it carries, by `reduce_exception`, so that any pickler gets it across."""
-
-    def __init__(self, exc: BaseException) -> None:
-        self.exc = exc
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return reduce_exception(self.exc)
+    return _revive, (type(origin), fields, Carried(origin.cause), error is not origin)
 
 
 def _revive(cls: "type[RayTaskError]", fields: dict[str, Any], cause: BaseException, dual: bool) -> "RayTaskError":
@@ -70,7 +60,7 @@ def _copy(error: "RayTaskError") -> "RayTaskError":
 def _assemble(cls: "type[RayTaskError]", fields: dict[str, Any]) -> "RayTaskError":
     args = (fields["function_name"], fields["traceback_str"], fields["cause"])
     made = new_exception(cls, args)
-    restore_state(made, fields, {})
+    restore_state(made, (fields, {}))
     return cast("RayTaskError", made)
 
 

@@ -8,7 +8,7 @@ constructor: by the first `__new__` written in C among its bases, then `args`, `
 import contextlib
 import copyreg
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
-from typing import Any
+from typing import Any, cast
 
 _HEAP_TYPE = 1 << 9
 """Py_TPFLAGS_HEAPTYPE. In the static types of C, None is how an empty field reads, and must not be written to it."""
@@ -29,16 +29,20 @@ def reduce_exception(exc: BaseException) -> tuple[Any, ...]:
 
 def reduce_without_constructor(exc: BaseException) -> tuple[Any, ...]:
     """A pickle reduction of `exc` by its parts, whatever pickling its class defines."""
-    return rebuild_exception, (type(exc), exc.args, dict(exc.__dict__), native_members(exc))
+    args = exc.args
+    if isinstance(exc, BaseExceptionGroup) and len(args) == 2:  # noqa: PLR2004  # (message, exceptions)
+        args = (args[0], [Carried(inner) for inner in cast("BaseExceptionGroup[BaseException]", exc).exceptions])
+    return new_exception, (type(exc), args), (exc.__dict__, native_members(exc)), None, None, restore_state
 
 
-def rebuild_exception(
-    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], members: dict[str, Any]
-) -> BaseException:
-    """Make an exception from what `reduce_exception` took from it, without calling its constructor."""
-    exc = new_exception(cls, args)
-    restore_state(exc, state, members)
-    return exc
+class Carried:
+    """Pickles as the exception it carries, by `reduce_exception`, so that any pickler gets it across."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_exception(self.exc)
 
 
 def new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
@@ -52,9 +56,10 @@ def new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseExcept
     raise TypeError(f"{cls!r} is not an exception class.")
 
 
-def restore_state(exc: BaseException, state: dict[str, Any], members: dict[str, Any]) -> None:
-    """Put `__dict__` entries and members back."""
-    exc.__dict__.update(state)
+def restore_state(exc: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Put back what the exception kept in `__dict__`, and outside it (`native_members`)."""
+    attributes, members = state
+    exc.__dict__.update(attributes)
     for name, value in members.items():
         # Members of C types may be read-only (ExceptionGroup.exceptions): their `__new__` has set those from `args`.
         with contextlib.suppress(AttributeError, TypeError):
@@ -67,6 +72,8 @@ def native_members(exc: BaseException) -> dict[str, Any]:
     for base in type(exc).__mro__:
         if base is BaseException:
             break
+        if base is BaseExceptionGroup:  # its members are its args
+            continue
         for name, kind in base.__dict__.items():
             if name in _NOT_STATE or not isinstance(kind, MemberDescriptorType | GetSetDescriptorType):
                 continue

@@ -1,10 +1,11 @@
 """The traceback of a failed task, as people should see it: their own frames."""
 
+import os
 import traceback
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent
-_FRAMEWORK = tuple(f"{_ROOT / folder}/" for folder in ("actors", "cluster", "exceptions", "transport"))
+_ROOT = Path(__file__).absolute().parent.parent  # as code objects have it: not resolved
+_FRAMEWORK = tuple(f"{_ROOT / folder}{os.sep}" for folder in ("actors", "cluster", "exceptions", "transport"))
 MAX_TEXT = 64 * 1024
 """A longer traceback loses its middle: its start says where the failure came from, its end what it was."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "limelight"
-PACKAGE_FOLDERS = ("transport", "actors", "cluster", "libs")
+PACKAGE_FOLDERS = ("exceptions", "transport", "actors", "cluster", "libs")
 """The folders of the root that belong to the installed package, lowest layer first."""
 
 

@@ -18,9 +18,9 @@ from tests.source_tree import (
 )
 
 TOP_LEVEL = {
-    *("actors", "cluster", "docs", "examples", "libs", "tests", "transport", ".ci"),
+    *("actors", "cluster", "docs", "examples", "exceptions", "libs", "tests", "transport", ".ci"),
     *("CHANGELOG.md", "LICENSE", "README.md", "constraints.txt", "pyproject.toml", ".gitignore"),
-    *("__init__.py", "exceptions.py", "py.typed"),
+    *("__init__.py", "py.typed"),
 }
 """All that lies at the repository's root. Folders are fixed; a new file there is a decision, so it is named here."""
 
@@ -31,7 +31,7 @@ LONGER_FILES: dict[str, str] = {}
 VAGUE_NAMES = {"utils", "common", "core", "helpers", "helper", "misc", "base_impl"}
 """Names that say nothing of what is inside."""
 
-LAYERS = ("exceptions", *PACKAGE_FOLDERS)
+LAYERS = PACKAGE_FOLDERS
 """A module imports from its own layer and from those before it. The root package, the public face, may import all."""
 
 PUBLIC = {PACKAGE, f"{PACKAGE}.exceptions"}

@@ -19,7 +19,7 @@ class ProcessAddress(msgspec.Struct, frozen=True, array_like=True):
     tcp: str = ""
 
     def route_from(self, host_id: str) -> str:
-        """The URL-like route a process on `host_id` dials: "unix:<path>" or "tcp:<host>:<port>"; "" when unreachable."""
+        """What a process on `host_id` dials: "unix:<path>" or "tcp:<host>:<port>"; "" when unreachable."""
         if self.unix and self.host_id == host_id:
             return f"unix:{self.unix}"
         return f"tcp:{self.tcp}" if self.tcp else ""

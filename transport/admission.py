@@ -45,8 +45,8 @@ _REASONS = {
 def admit(hello: Hello, own_id: str, existing: Existing | None, *, dialling: bool) -> Admission:
     """Decide about a `Hello`; `dialling` says whether this process is dialling the same peer at the moment.
 
-    When both dial, the dial of the smaller process id counts. A process dials anew only when it has no channel, so a new
-    `Hello` from the dialler of the existing channel, or one that names the existing channel in `replaces`, ends that one.
+    When both dial, the dial of the smaller process id counts. A process dials anew only when it has no channel, so the
+    existing channel ends when its dialler sends a new `Hello`, or when a new one names it in `replaces`.
     """
     if hello.resume:
         known = existing is not None and existing.dialled_by_peer and existing.number == hello.number

@@ -27,6 +27,7 @@ PROCESS_HEADER = "Limelight-Process"
 NONCE_HEADER = "Limelight-Nonce"
 PROOF_HEADER = "Limelight-Proof"
 HELLO_HEADER = "Limelight-Hello"
+REASON_HEADER = "Limelight-Reason"
 NONCE_DIGITS = 32
 
 

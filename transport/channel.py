@@ -59,7 +59,7 @@ class ChannelHandler(Protocol):
         ...
 
     def on_lost(self, channel: "Channel", error: EndOfChannel) -> None:
-        """The channel has ended, for whatever reason (`PeerClosedError.by_us`: this process closed it). Comes once, last."""
+        """The channel has ended, for whatever reason (`PeerClosedError.by_us`: we closed it). Comes once, last."""
         ...
 
 
@@ -78,7 +78,7 @@ class Carrier(Protocol):
         """
         ...
 
-    def abandon(self, error: TransportError) -> None:
+    def abandon(self, error: EndOfChannel) -> None:
         """Drop the connection at once and end the channel with this error."""
         ...
 
@@ -96,12 +96,12 @@ class Channel:
     **A call has exactly one end**: its `on_reply` gets the `Reply`, or the error that ended the channel. Sending on a
     channel that has ended is therefore no error: a call reports it to `on_reply`, anything else goes nowhere.
 
-    **Sending is bounded.** Once `queued_bytes` has reached `limits.send_buffer`, a sender on another thread blocks until
-    the peer has taken some, or the channel has ended. On the loop thread nothing may block: `call`, `notify` and `item`
-    raise `BackpressureError` there (`await drain()` before sending much), while `reply`, `credit` and `cancel` are always
-    taken, so that answering never waits for being answered. Arrival is acknowledged by the peer's loop and not by its
-    handlers, so two processes that both wait in sends do get on. A peer that lets more than `limits.send_buffer_hard`
-    pile up is declared lost.
+    **Sending is bounded.** Once `queued_bytes` has reached `limits.send_buffer`, a sender on another thread blocks
+    until the peer has taken some, or the channel has ended. On the loop thread nothing may block: `call`, `notify` and
+    `item` raise `BackpressureError` there (`await drain()` before sending much), while `reply`, `credit` and `cancel`
+    are always taken, so that answering never waits for being answered. Arrival is acknowledged by the peer's loop and
+    not by its handlers, so two processes that both wait in sends do get on. A peer that lets more than
+    `limits.send_buffer_hard` pile up is declared lost.
 
     Attributes:
         peer: the other process's address.
@@ -160,8 +160,8 @@ class Channel:
         self._push(Call(call_id, actor, method, body), len(body))
         return call_id
 
-    async def request(self, actor: str, method: str, body: bytes, timeout: float) -> bytes:
-        """Call and wait for the result. On the loop only.
+    async def request(self, actor: str, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
+        """Call and wait for the result. On the loop only. (The deadline is an argument: it must not be forgotten.)
 
         Raises:
             RemoteCallError: the call failed there. DeadlineExceededError: no reply within `timeout` seconds; a `Cancel`
@@ -257,26 +257,19 @@ class Channel:
         """Messages have arrived, in order. Loop thread; never from within a send."""
         pending = self._pending
         for message in messages:
-            kind = type(message)
             try:
-                if kind is Reply:
+                if type(message) is Reply:
                     waiting = pending.pop(message.call_id, None)
                     if waiting is not None:
                         waiting[0](message)
-                elif kind is Call:
+                elif type(message) is Call:
                     self._handler.on_call(self, message)
-                elif kind is Item:
-                    waiting = pending.get(message.call_id)
-                    if waiting is not None and waiting[1] is not None:
-                        waiting[1](message)
-                elif kind is Credit:
-                    self._handler.on_credit(self, message)
-                elif kind is Cancel:
-                    self._handler.on_cancel(self, message)
-                else:
+                elif type(message) is Goodbye:
                     self._on_goodbye(message)
                     return
-            except Exception:
+                else:
+                    self._deliver_rare(message)
+            except Exception:  # noqa: BLE001  (one failing callback must not harm the others)
                 self._on_handler_error(message)
 
     def relieved(self) -> None:
@@ -289,16 +282,26 @@ class Channel:
         if self.error is not None:
             return
         self.error = error
-        self._fail_pending()
+        self._fail_pending(error)
         self._wake()
         if self._on_end is not None:
             self._on_end(self)
         try:
             self._handler.on_lost(self, error)
-        except Exception:
+        except Exception:  # noqa: BLE001  (one failing callback must not harm the others)
             _log.exception("The handler failed on the end of %r", self)
 
     # Inner workings
+
+    def _deliver_rare(self, message: ChannelMessage) -> None:
+        if type(message) is Item:
+            waiting = self._pending.get(message.call_id)
+            if waiting is not None and waiting[1] is not None:
+                waiting[1](message)
+        elif type(message) is Credit:
+            self._handler.on_credit(self, message)
+        elif type(message) is Cancel:
+            self._handler.on_cancel(self, message)
 
     def _admit(self, body: bytes) -> None:
         self._check_size(body)
@@ -333,10 +336,8 @@ class Channel:
             self._loop.call_soon_threadsafe(self._flush)
         except RuntimeError:
             # The loop is closed, so the endpoint was not: this thread is the last to know.
-            self.error = self.error or PeerClosedError(
-                "The event loop of this process's endpoint is closed.", by_us=True
-            )
-            self._fail_pending()
+            self.error = self.error or PeerClosedError("The endpoint's event loop is closed.", by_us=True)
+            self._fail_pending(self.error)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -345,7 +346,7 @@ class Channel:
         messages = [take() for _ in range(len(queue))]
         size, self._queue_bytes = self._queue_bytes, 0
         if self.error is not None:
-            self._fail_pending()  # a call that raced with the end of the channel
+            self._fail_pending(self.error)  # a call that raced with the end of the channel
         elif messages:
             self._carrier.transmit(messages, size)
             if self._carrier.held_bytes > self._limits.send_buffer_hard:
@@ -353,18 +354,17 @@ class Channel:
 
     def _give_up_on_slow_peer(self) -> None:
         error = PeerLostError(
-            f"Process {self.peer.process_id} does not take what it is sent: {self._carrier.held_bytes} bytes are waiting, "
+            f"Process {self.peer.process_id} does not take what it is sent: {self._carrier.held_bytes} bytes wait, "
             f"more than the {self._limits.send_buffer_hard} that TransportLimits.send_buffer_hard allows."
         )
         self._carrier.abandon(error)
 
-    def _fail_pending(self) -> None:
-        assert self.error is not None
+    def _fail_pending(self, error: EndOfChannel) -> None:
         while self._pending:
             _, (on_reply, _) = self._pending.popitem()
             try:
-                on_reply(self.error)
-            except Exception:
+                on_reply(error)
+            except Exception:  # noqa: BLE001  (one failing callback must not harm the others)
                 _log.exception("A callback failed on the end of %r", self)
 
     def _on_goodbye(self, message: Goodbye) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
+from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -18,6 +19,7 @@ from .auth import (
     NONCE_HEADER,
     PROCESS_HEADER,
     PROOF_HEADER,
+    REASON_HEADER,
     VERSION_HEADER,
     Challenge,
     new_nonce,
@@ -28,8 +30,30 @@ from .limits import TransportLimits
 from .link import Link
 from .protocol import PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
 
-REASON_HEADER = "Limelight-Reason"
-_NO_PROXY_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the caller's deadline rules
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the caller's deadline rules
+
+
+class _Connector(aiohttp.BaseConnector):
+    """Makes one connection, and can drop it at once, which aiohttp's websocket cannot."""
+
+    _transport: asyncio.Transport | None = None
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109  (aiohttp's signature)
+        connection = await super().connect(req, traces, timeout)
+        self._transport = connection.transport
+        return connection
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _UnixConnector(_Connector, aiohttp.UnixConnector):
+    pass
+
+
+class _TcpConnector(_Connector, aiohttp.TCPConnector):
+    pass
 
 
 class Dial:
@@ -60,15 +84,15 @@ class Dial:
     async def __aenter__(self) -> Self:
         kind, _, target = self._route.partition(":")
         if kind == "unix":
-            self._connector: aiohttp.BaseConnector = aiohttp.UnixConnector(target)
+            self._connector: _Connector = _UnixConnector(target)
             self._url = "http://localhost/channel"
         else:
-            self._connector = aiohttp.TCPConnector(ssl=self._tls or False, use_dns_cache=False, limit=1)
+            self._connector = _TcpConnector(ssl=self._tls or False, use_dns_cache=False, limit=1)
             self._url = f"{'https' if self._tls else 'http'}://{target}/channel"
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_NO_PROXY_TIMEOUT,
+            timeout=_NO_TIMEOUT,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
@@ -99,7 +123,7 @@ class Dial:
                 status, answer = response.status, response.headers
         self._check_version(answer.get(VERSION_HEADER, ""))
         server, server_nonce = answer.get(PROCESS_HEADER, ""), answer.get(NONCE_HEADER, "")
-        if status != 401 or not server or not server_nonce:
+        if status != HTTPStatus.UNAUTHORIZED or not server or not server_nonce:
             reason = answer.get(REASON_HEADER, f"HTTP status {status}")
             raise ConnectError(f"The process at {self._route} refused to talk: {reason}.")
         if self._wanted and server != self._wanted:
@@ -121,8 +145,7 @@ class Dial:
         Raises:
             ConnectError: the connection broke, or the peer does not speak the protocol. AuthenticationError.
         """
-        challenge = self._challenge
-        assert challenge is not None, "challenge() comes first"
+        challenge = self._challenge or await self.challenge()
         hello_text = base64.b64encode(encode(hello)).decode()
         headers = {
             "Host": HOST,
@@ -137,7 +160,6 @@ class Dial:
                 compress=0,
                 autoping=False,
                 max_msg_size=self._limits.websocket_message,
-                timeout=aiohttp.ClientWSTimeout(ws_close=self._limits.close),
             )
             first = await websocket.receive()
         if first.type is not aiohttp.WSMsgType.BINARY:
@@ -147,7 +169,7 @@ class Dial:
         except msgspec.MsgspecError as error:
             raise ConnectError(f"The process at {self._route} did not say welcome: {error}") from error
         self._handed_out = True
-        return Link(websocket, self._connector.close, local=self._local), welcome
+        return Link(websocket, self._connector.abort, self._session.close, local=self._local), welcome
 
     def _check_version(self, version: str) -> None:
         if version and version != str(PROTOCOL_VERSION):
@@ -157,7 +179,7 @@ class Dial:
             )
 
     @contextlib.contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
+    def _mapped_errors(self) -> Generator[None]:
         try:
             yield
         except aiohttp.WSServerHandshakeError as error:

@@ -26,6 +26,7 @@ from .tls import TlsConfig
 from .wire import Wire
 
 SOFTWARE = f"limelight, Python {sys.version_info.major}.{sys.version_info.minor}"
+_LAST_PORT = 65535
 _MOST_GIVEN_UP = 4096
 _CROSSED_WAIT = 0.2  # seconds for the peer's dial to arrive before ours is tried again
 
@@ -212,18 +213,18 @@ class Endpoint:
             finally:
                 self._dialling.discard(peer_id)
         if welcome.refusal == REFUSED_CROSSED:
-            link.cut()
+            await link.close()
             return self._channels.get(peer_id)
         if welcome.refusal:
-            link.cut()
+            await link.close()
             raise ConnectError(f"Process {peer_id} refused the channel: {welcome.reason}.")
+        if self._closing:
+            await link.close()
+            raise ConnectError("This endpoint is closing.", final=True)
         return self._on_welcome(number, route, challenge, link, welcome)
 
     def _on_welcome(self, number: int, route: str, challenge: Challenge, link: Link, welcome: Welcome) -> Channel:
         peer = welcome.address
-        if self._closing:
-            link.cut()
-            raise ConnectError("This endpoint is closing.", final=True)
 
         async def redial(received: int) -> tuple[Link, int]:
             return await self._redial(peer, route, number, received)
@@ -239,7 +240,7 @@ class Endpoint:
             await dial.challenge()
             link, welcome = await dial.upgrade(self._hello(number, received=received, resume=True))
         if welcome.refusal:
-            link.cut()
+            await link.close()
             raise ConnectError(f"It refused to resume: {welcome.reason}.", final=True)
         return link, welcome.received
 
@@ -263,8 +264,7 @@ class Endpoint:
                 link, refusal=refusal, reason="the process is shutting down" if self._closing else admission.reason
             )
             return
-        if admission is Admission.RESUME:
-            assert entry is not None
+        if admission is Admission.RESUME and entry is not None:
             await self._resume(entry, hello, link)
             return
         if entry is not None:
@@ -351,7 +351,7 @@ class Endpoint:
 def _parse_tcp(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > _LAST_PORT:
         raise ValueError(f"Not an address to listen on: {text!r}. Write host:port, such as 127.0.0.1:0.")
     if host in {"0.0.0.0", "::"}:  # noqa: S104  (it is refused)
         raise ValueError(f"{text} is every address of this machine, and peers could not dial it: name one address.")

@@ -26,7 +26,7 @@ class TransportError(Exception):
 
 
 class ConnectError(TransportError):
-    """No channel to a process could be made. `final`: trying the same again cannot help, the process is gone or refuses."""
+    """No channel to a process could be made. `final`: trying again cannot help, the process is gone or refuses."""
 
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message, final)

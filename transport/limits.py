@@ -17,7 +17,7 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
         message: the largest body of one message.
         frame: where a batch of messages is split into several frames.
         grace: how long a broken channel is kept for its peer to come back.
-        redial_first, redial_most: the pause between attempts to come back starts at the first and doubles up to the other.
+        redial_first, redial_most: the pause between attempts to come back, which doubles from the first to the other.
         heartbeat: an idle connection says something this often.
         silence: a TCP connection on which nothing is heard for so long is cut and dialled again.
         silence_local: the same on a Unix socket. Long, because the kernel reports the death of a local process, and

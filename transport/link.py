@@ -1,7 +1,7 @@
-"""One authenticated websocket connection, as the channel's wire uses it: frames out without a task a frame, frames in."""
+"""One authenticated websocket connection, as a wire uses it: frames out without a task a frame, frames in."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from aiohttp import ClientError, WSMsgType
@@ -10,8 +10,13 @@ from aiohttp import ClientError, WSMsgType
 class Websocket(Protocol):
     """What aiohttp's client and server websockets have in common and this module uses."""
 
-    async def send_bytes(self, data: bytes) -> None: ...
-    async def receive(self) -> Any: ...
+    def send_bytes(self, data: bytes) -> Coroutine[Any, Any, None]:
+        """Send a message; waits only while the connection is congested."""
+        ...
+
+    def receive(self) -> Coroutine[Any, Any, Any]:
+        """The next message, or the end of the connection as one."""
+        ...
 
 
 class Link:
@@ -25,7 +30,22 @@ class Link:
         congested: the operating system takes no more for now; frames should wait.
     """
 
-    def __init__(self, websocket: Websocket, abort: Callable[[], None], *, local: bool) -> None:
+    def __init__(
+        self,
+        websocket: Websocket,
+        abort: Callable[[], None],
+        release: Callable[[], Awaitable[None]] | None = None,
+        *,
+        local: bool,
+    ) -> None:
+        """Wrap a websocket.
+
+        Args:
+            websocket: aiohttp's, of either side.
+            abort: drops the connection at once.
+            release: gives back what belongs to it, after its end.
+            local: whether this is a Unix socket.
+        """
         self.local = local
         self.congested = False
         self.ended = False
@@ -33,6 +53,7 @@ class Link:
         self.said = True
         self.quiet_since = 0.0
         self._abort = abort
+        self._release = release
         self._send = websocket.send_bytes
         self._receive = websocket.receive
         self._drain: asyncio.Task[None] | None = None
@@ -47,7 +68,7 @@ class Link:
         self.said = True
         sending = self._send(data)
         try:
-            waits_for = sending.send(None)  # pyright: ignore[reportAttributeAccessIssue]  (aiohttp's is a coroutine)
+            waits_for = sending.send(None)
         except StopIteration:
             return
         except (ConnectionError, ClientError, RuntimeError):
@@ -76,10 +97,19 @@ class Link:
                 message = await receive()
                 if message.type is not binary:
                     break  # a close, an error, or text, which no peer of ours sends
+                if self.ended:
+                    break  # cut, with messages still in aiohttp's buffer
                 self.heard = True
                 on_frame(message.data)
         finally:
-            self.cut()
+            await self.close()
+
+    async def close(self) -> None:
+        """Cut the connection and give back what belongs to it."""
+        self.cut()
+        if self._release is not None:
+            release, self._release = self._release, None
+            await release()
 
     def cut(self) -> None:
         """End the connection at once, whatever is under way. Idempotent."""

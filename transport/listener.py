@@ -6,7 +6,6 @@ import binascii
 import contextlib
 import errno
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -23,13 +22,13 @@ from .auth import (
     NONCE_HEADER,
     PROCESS_HEADER,
     PROOF_HEADER,
+    REASON_HEADER,
     VERSION_HEADER,
     Challenge,
     ChallengeBook,
     new_nonce,
     same,
 )
-from .dialler import REASON_HEADER
 from .error import AddressInUseError
 from .limits import TransportLimits
 from .link import Link
@@ -60,7 +59,7 @@ class Listener:
         self._http = web.Server(self._handle, access_log=None, lingering_time=0.0)
         self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}  # connections that are not authenticated
         self._servers: list[asyncio.Server] = []
-        self._unix_path = ""
+        self._socket_file: Path | None = None
 
     async def listen_unix(self, path: str) -> None:
         """Bind a Unix socket. A socket that a dead process left behind is replaced.
@@ -73,8 +72,8 @@ class Listener:
                 f"Another process listens on the Unix socket {path}; `ss -xlp src {path}` names it."
             )
         self._servers.append(await self._loop.create_unix_server(self._accept, path, backlog=1024))
-        self._unix_path = path
-        Path(path).chmod(0o600)
+        self._socket_file = Path(path)
+        self._socket_file.chmod(0o600)
 
     async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Bind a TCP port (0: any free one); returns the port.
@@ -101,8 +100,8 @@ class Listener:
         """Stop listening and drop every connection."""
         for server in self._servers:
             server.close()
-        if self._unix_path:
-            Path(self._unix_path).unlink(missing_ok=True)
+        if self._socket_file is not None:
+            self._socket_file.unlink(missing_ok=True)
         for timer in self._strangers.values():
             timer.cancel()
         self._strangers.clear()
@@ -209,14 +208,11 @@ class _Refusal(asyncio.Protocol):
     """Closes a connection that is one too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        transport.close()
 
 
 def _refuse(status: int, reason: str) -> web.Response:
-    response = web.Response(
-        status=status,
-        headers={VERSION_HEADER: str(PROTOCOL_VERSION), REASON_HEADER: reason.encode("ascii", "replace").decode()},
-    )
+    shown = reason.encode("ascii", "replace").decode()
+    response = web.Response(status=status, headers={VERSION_HEADER: str(PROTOCOL_VERSION), REASON_HEADER: shown})
     response.force_close()
     return response

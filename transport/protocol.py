@@ -23,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What all messages are: a frozen struct, encoded as `[tag, field, ...]`."""
 
 
-class Hello(Message, tag=1):
+class Hello(Message, frozen=True, tag=1):
     """The dialler's request for a channel, new or resumed.
 
     Attributes:
@@ -50,7 +50,7 @@ class Hello(Message, tag=1):
     info: dict[str, str]
 
 
-class Welcome(Message, tag=2):
+class Welcome(Message, frozen=True, tag=2):
     """The server's answer to `Hello`: accepted (`refusal` is empty), or refused.
 
     Attributes:
@@ -78,8 +78,8 @@ REFUSED_STALE = "stale"  # the dialler has opened a newer channel since
 REFUSED_CLOSING = "closing"  # the server is shutting down
 
 
-class Call(Message, tag=3):
-    """Ask `actor` in the receiving process to run `method`. `call_id` is unique per channel and sender; 0 asks for no reply."""
+class Call(Message, frozen=True, tag=3):
+    """Run `method` of `actor` in the receiving process. `call_id` is unique per channel and sender; 0: no reply."""
 
     call_id: int
     actor: str
@@ -87,7 +87,7 @@ class Call(Message, tag=3):
     body: bytes
 
 
-class Reply(Message, tag=4):
+class Reply(Message, frozen=True, tag=4):
     """The end of a call: its result, or (`failed`) an encoded error."""
 
     call_id: int
@@ -95,7 +95,7 @@ class Reply(Message, tag=4):
     body: bytes
 
 
-class Item(Message, tag=5):
+class Item(Message, frozen=True, tag=5):
     """One item of a streaming call, numbered from 0."""
 
     call_id: int
@@ -103,21 +103,21 @@ class Item(Message, tag=5):
     body: bytes
 
 
-class Credit(Message, tag=6):
+class Credit(Message, frozen=True, tag=6):
     """The caller of a streaming call allows `count` more items."""
 
     call_id: int
     count: int
 
 
-class Cancel(Message, tag=7):
+class Cancel(Message, frozen=True, tag=7):
     """The caller no longer wants the result of `call_id`; what that means is the receiving actor's affair."""
 
     call_id: int
     body: bytes
 
 
-class Goodbye(Message, tag=9):
+class Goodbye(Message, frozen=True, tag=9):
     """The sender closes the channel on purpose; it will not resume."""
 
     reason: str

@@ -14,7 +14,7 @@ from .resume import Resume
 _log = logging.getLogger(__name__)
 
 Redial = Callable[[int], Awaitable[tuple[Link, int]]]
-"""Dial the same channel again: takes how many messages have arrived, returns the connection and how many the peer has."""
+"""Dial the same channel again, given how many messages have arrived; returns a connection and what the peer has."""
 
 
 class Wire:
@@ -40,6 +40,8 @@ class Wire:
         self._limits = limits
         self._redial = redial
         self._gone = gone
+        # A peer with the same limits must hear of what arrived well before its buffer is full.
+        self._ack_bytes = min(limits.ack_bytes, limits.send_buffer // 4)
         self._loop = asyncio.get_running_loop()
         self._resume = Resume(limits.grace)
         self._link: Link | None = None
@@ -114,6 +116,7 @@ class Wire:
         self._link = link
         link.quiet_since = self._loop.time()
         self._pump()
+        self.channel.relieved()  # the peer may have had more than its acknowledgements said
 
     async def run(self, link: Link) -> None:
         """Receive from an attached connection until it ends, then start to recover."""
@@ -166,7 +169,7 @@ class Wire:
             return
         self.channel.deliver(messages)
         self.channel.relieved()
-        if resume.unreported >= self._limits.ack_bytes:
+        if resume.unreported >= self._ack_bytes:
             self._acknowledge()
         elif resume.unreported and self._ack_timer is None:
             self._ack_timer = self._loop.call_later(self._limits.ack_delay, self._on_ack_timer)
@@ -201,16 +204,16 @@ class Wire:
                 self._linger.cancel()
             return
         deadline = self._resume.disconnected(self._loop.time())
-        self._recovery = self._spawn(self._come_back(deadline) if self._redial else self._wait_for_peer(deadline))
+        redial = self._redial
+        self._recovery = self._spawn(self._come_back(redial, deadline) if redial else self._wait_for_peer(deadline))
 
-    async def _come_back(self, deadline: float) -> None:
-        assert self._redial is not None
+    async def _come_back(self, redial: Redial, deadline: float) -> None:
         pause = self._limits.redial_first
         reason = ""
         while not self._resume.expired(self._loop.time()):
             try:
                 async with asyncio.timeout_at(deadline):
-                    link, peer_received = await self._redial(self._resume.received)
+                    link, peer_received = await redial(self._resume.received)
             except TimeoutError:
                 break
             except ConnectError as error:
@@ -219,7 +222,7 @@ class Wire:
                     return
                 reason = f" {error}"
             else:
-                self._on_back(link, peer_received)
+                await self._on_back(link, peer_received)
                 return
             await asyncio.sleep(min(pause, max(0.0, deadline - self._loop.time())))
             pause = min(2 * pause, self._limits.redial_most)
@@ -227,11 +230,11 @@ class Wire:
             PeerLostError(f"Process {self._peer_id} could not be reached for {self._limits.grace:g} s.{reason}")
         )
 
-    def _on_back(self, link: Link, peer_received: int) -> None:
+    async def _on_back(self, link: Link, peer_received: int) -> None:
         try:
             self.attach(link, peer_received)
         except ProtocolError as error:
-            link.cut()
+            await link.close()
             self._on_protocol_error(error)
         else:
             self.start(link)

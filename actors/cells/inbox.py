@@ -1,6 +1,7 @@
 """An inbox whose reader lives on an asyncio loop."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +14,14 @@ class LoopInbox:
     thread with the inbox as its argument, and takes messages with `get` until `empty`.
     """
 
-    __slots__ = ("_awake", "_drain", "_items", "_loop")
+    __slots__ = ("_awake", "_drain", "_items", "_loop", "_thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
         self._items: deque[Any] = deque()
         self._loop = loop
         self._drain = drain
         self._awake = False
+        self._thread = 0  # the loop's thread, once it is known; putting from there needs no system call
 
     def put(self, item: Any, /) -> None:
         """Add a message; from any thread. Messages put after the loop has closed are dropped."""
@@ -27,7 +29,10 @@ class LoopInbox:
         if not self._awake:
             self._awake = True
             try:
-                self._loop.call_soon_threadsafe(self._run)
+                if self._thread == threading.get_ident():
+                    self._loop.call_soon(self._run)
+                else:
+                    self._loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: nobody will read this inbox again
                 self._items.clear()
 
@@ -42,4 +47,5 @@ class LoopInbox:
     def _run(self) -> None:
         # Cleared before draining: a message put from now on either is seen by this drain or wakes the loop again.
         self._awake = False
+        self._thread = threading.get_ident()
         self._drain()

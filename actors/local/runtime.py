@@ -274,7 +274,7 @@ class LocalRuntime:
 
     def context(self) -> ContextState:
         """Where the calling code runs."""
-        return cast("ContextState", self._frame())  # a Frame's are properties, which a Protocol's attributes exclude
+        return self._frame()
 
     def state(self, kind: str, **filters: Any) -> Any:
         """Cluster state: of one node, where nothing is in use."""

@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...exceptions import ActorDiedError, ActorUnavailableError
 from ...transport.channel import Channel

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..cells.inbox import LoopInbox
@@ -37,7 +38,21 @@ class AsyncActor(HostedActor):
             self._loop.run_forever()
 
     async def _construct(self) -> None:
-        self._core.execution.run(self._creation, self.construct)
+        await self._core.execution.run_async(self._creation, self.construct_async)
+
+    def construct_async(self, job: Job) -> Callable[..., Any]:
+        """The "create" job's function: constructs the instance on the loop; `__init__` may be a coroutine function."""
+        cls = self._core.execution.functions.load(job.template)
+        if not inspect.iscoroutinefunction(cls.__init__):
+            return self.construct(job)
+
+        async def create(*args: Any, **kwargs: Any) -> None:
+            instance = cls.__new__(cls, *args, **kwargs)
+            await instance.__init__(*args, **kwargs)
+            self.instance = instance
+            self._core.executor.host_actor(self.actor_id, self)
+
+        return create
 
     def deliver(self, job: Job) -> None:
         """Queue a call for the loop."""
@@ -47,9 +62,9 @@ class AsyncActor(HostedActor):
         """Cancel the call's asyncio task."""
         self._loop.call_soon_threadsafe(self._cancel, job)
 
-    def stop(self) -> None:
-        """Leave the loop; on the main thread."""
-        self._loop.stop()
+    def leave(self) -> None:
+        """End the loop; from any thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _cancel(self, job: Job) -> None:
         if job.handle is not None:
@@ -79,10 +94,3 @@ class AsyncActor(HostedActor):
             finally:
                 self._core.executor.done(job)
 
-
-def is_async(cls: type[Any]) -> bool:
-    """Whether a class makes an async actor: any of its methods is a coroutine function or async generator."""
-    return any(
-        inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
-        for _, member in inspect.getmembers(cls, inspect.isfunction)
-    )

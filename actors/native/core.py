@@ -1,50 +1,61 @@
 """The centre of a driver or worker: its parts, and where what arrives for them goes."""
 
-import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from ...exceptions import ActorDiedError, DeathCause, ObjectFreedError, ObjectLostError
+from ...exceptions import (
+    ActorDiedError,
+    DeathCause,
+    DeathKind,
+    ObjectFreedError,
+    ObjectLostError,
+    RaySystemError,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
 from ..contract import (
-    CORE,
     EXECUTOR,
     HEAD,
     NODE,
     ActorChanged,
+    ActorExited,
+    ActorUnreferenced,
     AddBorrower,
     AssignWorker,
+    CreateGroup,
+    DriverRegistered,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
-    Location,
     LocateObject,
+    Location,
     Outcome,
     OutputLines,
     ReclaimLease,
     ReleaseBorrow,
+    SetCreation,
     Value,
     WaitObject,
     WatchActor,
     WorkerBlocked,
+    WorkerLeaving,
     decoder_of,
     encode,
 )
+from .. import runtime
 from ..ids import IdSource
 from ..object_ref import ObjectRef
-from ..serialization import serialize_error
+from ..serialization import serialize, serialize_error
 from .actor_client import ActorClient
-from .entry import FAILED, PENDING, STORED, ObjectEntry
+from .entry import FAILED, INLINE, PENDING, STORED, ObjectEntry
 from .execution import Execution
 from .executor import Executor, Host
 from .identity import Identity
@@ -54,6 +65,8 @@ from .object_table import ObjectTable
 from .running import Job, running
 from .streaming import Streaming
 from .submission import Submission, WorkerLink
+from .task_record import TaskRecord
+from .value_codec import to_inline
 from .values import Values
 from .wire import WireThread
 
@@ -69,8 +82,6 @@ class Core:
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
     """
 
-    cancelled_errors = (asyncio.CancelledError,)
-
     def __init__(self, identity: Identity, store: Any) -> None:
         self.identity = identity
         self.process_id = identity.process_id
@@ -79,18 +90,23 @@ class Core:
         self.wire = WireThread()
         self.ids = IdSource()
         self.job_id = b""
-        self.assignment = AssignWorker(b"", {}, {}, b"")
+        self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.store = store
         self.table = ObjectTable(self.wire, store.free, self._forget_lineage)
         self.values = Values(self)
         self.submission = Submission(self)
         self.actors: dict[bytes, ActorClient] = {}
+        self.environments: Any = None
+        self.runtime_env: dict[str, Any] = {}
+        self.namespace = identity.namespace
+        self._creations: dict[bytes, TaskRecord] = {}
         self.execution = Execution(self)
         self.streaming = Streaming(self)
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
         self.on_output: Callable[[bytes], None] | None = None
         self.on_node_lost: Callable[[str], None] | None = None
         self.warn: Callable[[str], None] = logger.warning
+        self.leave: Callable[[], None] = _nothing
         self._blocked = 0
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
@@ -108,6 +124,7 @@ class Core:
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
+            "ReclaimMemory": lambda _channel, _call: self.store.give_back(),
         }
 
     # --- life (any thread but the wire's) ---
@@ -137,6 +154,18 @@ class Core:
         self.table.attach(self.links, self.address)
         await self.endpoint.connect(self.node)
         return self.address
+
+    def joined(self, registered: DriverRegistered) -> None:
+        """The node manager has told what it is part of."""
+        self.head = registered.head
+        self.identity = msgspec.structs.replace(
+            self.identity,
+            node_id=registered.node_id,
+            head=registered.head,
+            session=registered.session,
+            session_folder=registered.session_folder,
+            node_labels=registered.labels,
+        )
 
     def serve(self, tasks: Host) -> None:
         """Take invocations, and give tasks to `tasks`."""
@@ -359,12 +388,15 @@ class Core:
     # --- actors ---
 
     def client(self, actor_id: bytes, name: str) -> ActorClient:
-        """The client of an actor; made, and the head asked to keep it informed, when there is none yet."""
+        """The client of an actor; made, and the head asked to keep it informed, when there is none yet. From any thread."""
         client = self.actors.get(actor_id)
         if client is None:
             client = self.actors[actor_id] = ActorClient(self, actor_id, name)
-            self.links.notify(self.head, HEAD, WatchActor(actor_id))
+            self.wire.post(self._watch_actor, actor_id)
         return client
+
+    def _watch_actor(self, actor_id: bytes) -> None:
+        self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:
         change: ActorChanged = decoder_of(ActorChanged).decode(call.body)
@@ -379,7 +411,70 @@ class Core:
             link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
         return link
 
+    def actor_name(self, actor_id: bytes) -> str:
+        """The name of an actor that this process hosts; "" where it has none."""
+        hosted = self.executor.hosted(actor_id)
+        return hosted.name if hosted is not None else ""
+
+    def own_actor(self, actor_id: bytes) -> Any:
+        """The entry of an actor that this process hosts, for a handle to itself."""
+        hosted = self.executor.hosted(actor_id)
+        return None if hosted is None else runtime.current().import_actor(actor_id, hosted.outline, None)
+
+    def keep_creation(self, actor_id: bytes, record: TaskRecord) -> None:
+        """Hold what an actor's constructor needs as long as the actor may be (re)started."""
+        self._creations[actor_id] = record
+
+    def forget_creation(self, actor_id: bytes) -> None:
+        """The actor is dead for good."""
+        self._creations.pop(actor_id, None)
+
+    def creation_ready(self, actor_id: bytes, creation: bytes) -> None:
+        """The arguments of an actor's constructor are there."""
+        self.links.notify(self.head, HEAD, SetCreation(actor_id, creation))
+
+    def actor_unreferenced(self, actor_id: bytes) -> None:
+        """No handle of an actor that this process created is left anywhere."""
+        client = self.actors.get(actor_id)
+        pending = client is not None and client.pending_calls > 0
+        self.links.notify(self.head, HEAD, ActorUnreferenced(actor_id, pending))
+
+    def actor_exits(self, job: Job, reason: str) -> Outcome:
+        """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
+        actor_id = job.invocation.actor_id
+        cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
+        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
+        self.wire.post(self._actor_exited, (actor_id, reason))
+        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+
+    def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
+        actor_id, reason = exit_
+        if not self.executor.has_actors():
+            # The process leaves by itself, so that its atexit handlers run.
+            self.links.notify(self.node, NODE, WorkerLeaving(reason))
+            self.leave()
+        self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
+
+    def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
+        """Ask the head for a placement group; the entry becomes ready with it."""
+        body, entry, done = creation
+
+        def answered(reply: Reply | TransportError) -> None:
+            if isinstance(reply, TransportError):
+                entry.complete(FAILED, serialize_error(RaySystemError(f"The head cannot be reached: {reply}")))
+            elif reply.body:
+                entry.complete(FAILED, reply.body)
+            else:
+                entry.complete(INLINE, done)
+
+        self.links.ask(self.head, HEAD, body, answered)
+
     # --- executing ---
+
+    def environment_key(self, runtime_env: dict[str, Any]) -> str:
+        """Names the runtime environment that tasks with this `runtime_env` need; "" is the default one."""
+        return self.environments.key(runtime_env)
 
     def whereabouts(self, job: Job) -> dict[str, Any]:
         """Where a failure happened, for its error."""
@@ -393,6 +488,7 @@ class Core:
     def _on_assign(self, channel: Channel, call: Call) -> None:
         self.assignment = decoder_of(AssignWorker).decode(call.body)
         self.job_id = self.assignment.job_id
+        self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
     def _on_output(self, _: Channel, call: Call) -> None:
@@ -412,5 +508,9 @@ class Core:
         return _death_decoder.decode(reply.body)
 
 
+def _nothing() -> None:
+    """A driver leaves when its script does."""
+
+
 _death_decoder = msgspec.msgpack.Decoder(DeathCause)
-monotonic = time.monotonic
+

@@ -30,6 +30,7 @@ class ObjectEntry:
             occupies the store. Most refs die untracked, and cost nothing then.
         registered: how many times the owner counts this process as a borrower.
         borrowers: who else holds the object, by process id (owner's side).
+        on_free: called on the wire thread when the object is freed (owner's side).
         producer: the task that makes it, kept for cancellation and for making it again (owner's side).
 
     `state` changes on the wire thread (or before anybody else has the entry); it may be read from any thread.
@@ -43,6 +44,7 @@ class ObjectEntry:
         "fetching",
         "location",
         "object_id",
+        "on_free",
         "owner",
         "producer",
         "registered",
@@ -66,6 +68,7 @@ class ObjectEntry:
         self.fetching = False
         self.borrowers: dict[str, int] | None = None
         self.producer: Any = None
+        self.on_free: Callable[[], None] | None = None
         self.waiters: list[Callable[[ObjectEntry], None]] | None = None
 
     def dropped(self) -> None:

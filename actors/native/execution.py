@@ -1,6 +1,8 @@
 """Running one invocation: arguments in, the user's code, an outcome out."""
 
+import asyncio
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,9 +64,11 @@ class Execution:
             job.interruptible = False
             outcome = Outcome("ok", seconds, self.returns(job, result))
             del result
-        except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
+        except BaseException as error:
             job.interruptible = False
-            args = kwargs = result = None  # the traceback's frame must not keep the arguments alive
+            if isinstance(error, SystemExit) and not job.invocation.actor_id:
+                raise  # a task that exits takes its worker along; its caller sees that like any other end
+            args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
             outcome = self.failure(job, error, time.perf_counter() - start)
         finally:
             running.reset(token)
@@ -88,7 +92,7 @@ class Execution:
             outcome = Outcome("ok", time.perf_counter() - start, self.returns(job, result))
             del result
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
-            args = kwargs = result = None
+            args = kwargs = result = None  # noqa: F841
             outcome = self.failure(job, error, time.perf_counter() - start)
         self.answer(job, outcome, imports)
 
@@ -122,10 +126,14 @@ class Execution:
             ValueError: it has not as many parts as `num_returns` says.
         """
         count = job.template.num_returns
-        if count == 1:
-            return (self._pack(job, result, 1),)
         if count <= 0:
             return ()
+        if inspect.isgenerator(result):
+            result = list(itertools.islice(result, count))  # what it would yield beyond that nobody wants
+            if count == 1 and result:
+                result = result[0]
+        if count == 1:
+            return (self._pack(job, result, 1),)
         try:
             parts: Sequence[Any] = tuple(result)
         except TypeError:
@@ -144,7 +152,7 @@ class Execution:
 
     def failure(self, job: Job, error: BaseException, seconds: float) -> Outcome:
         """The outcome of an invocation that raised."""
-        if job.cancelled and isinstance(error, KeyboardInterrupt | self._core.cancelled_errors):
+        if job.cancelled and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return Outcome("cancelled", seconds)
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
@@ -158,6 +166,12 @@ class Execution:
         if not retry or not isinstance(error, Exception):
             return False
         return retry is True or isinstance(error, tuple(deserialize(retry, ())))
+
+    def refuse(self, job: Job, error: Exception) -> None:
+        """Answer a job that cannot be run."""
+        if self._core.executor.claim(job):
+            self._core.executor.done(job)
+            job.channel.reply(job.call_id, encode(self.failure(job, error, 0.0)))
 
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""

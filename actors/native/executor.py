@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..contract import CancelTask, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
+from ..contract import CancelTask, EndActor, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
 from .running import Job
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Executor:
             "Invocation": self._on_invocation,
             "RecallTasks": self._on_recall,
             "CancelTask": self._on_cancel,
+            "EndActor": self._on_end_actor,
         }
 
     def on_call(self, channel: Channel, call: Call) -> None:
@@ -70,10 +71,17 @@ class Executor:
         """The actor has ended; its host takes no more jobs."""
         self._actors.pop(actor_id, None)
 
+    def has_actors(self) -> bool:
+        """Whether any actor lives here."""
+        return bool(self._actors)
+
     def claim(self, job: Job) -> bool:
         """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it."""
         task_id = job.invocation.task_id
         if self.queued.pop(task_id, None) is None:
+            return False
+        if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
+            job.channel.reply(job.call_id, encode(self._core.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True
@@ -132,6 +140,22 @@ class Executor:
             for entry in list(job.children):
                 self._core.submission.cancel((entry, order.force, True))
         self._interrupt(job, order.force)
+
+    def hosted(self, actor_id: bytes) -> Any:
+        """An actor of this process; None where it is not here."""
+        return self._actors.get(actor_id)
+
+    def _on_end_actor(self, channel: Channel, call: Call) -> None:
+        """Queue the end behind the calls that are there: it is a call itself."""
+        order: EndActor = decoder_of(EndActor).decode(call.body)
+        host = self._actors.get(order.actor_id)
+        if host is None:
+            return
+        template = Template(0, "method", "__ray_terminate__", b"", b"", 1, {"method": "__ray_terminate__"})
+        invocation = Invocation(0, self._core.ids.task_id(), b"", actor_id=order.actor_id)
+        job = Job(channel, 0, invocation, template)
+        self.queued[invocation.task_id] = job
+        host.deliver(job)
 
     def _interrupt(self, job: Job, force: bool) -> None:
         job.cancelled = True

@@ -23,6 +23,8 @@ class HostedActor:
         self._creation = creation
         self.actor_id = creation.invocation.actor_id
         self.class_name = creation.template.name
+        self.name: str = creation.template.options.get("name", "")
+        self.outline: bytes = creation.template.options.get("outline", b"")
         self.instance: Any = None
 
     def run(self) -> None:

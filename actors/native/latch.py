@@ -26,7 +26,7 @@ class Latch:
 
     def put_on(self, entries: Iterable[ObjectEntry]) -> None:
         """Count these entries. Each one that is ready already counts at once."""
-        hit = self._hit
+        hit = self.hit
         for entry in entries:
             if not entry.when_ready(hit):
                 hit(entry)
@@ -35,10 +35,11 @@ class Latch:
         """Block until open; False when `timeout` seconds have gone before."""
         return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
 
-    def _hit(self, entry: Any) -> None:
+    def hit(self, entry: Any) -> None:
+        """One more is ready (an entry, or something else: None)."""
         with self._counting:
             self._needed -= 1
-            if self._open or (self._needed > 0 and not (self._fail_fast and entry.state == FAILED)):
+            if self._open or (self._needed > 0 and not (self._fail_fast and entry is not None and entry.state == FAILED)):
                 return
             self._open = True
         self._lock.release()

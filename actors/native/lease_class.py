@@ -75,7 +75,7 @@ class LeaseClass:
         self.queue: deque[TaskRecord] = deque()
         self._port = port
         self._average: float | None = None
-        self._declared = 0
+        self.declared = 0
         self._wake_at: float | None = None
 
     # --- events ---
@@ -201,8 +201,8 @@ class LeaseClass:
     def _declare(self) -> None:
         work = len(self.queue) + sum(len(lease.in_flight) for lease in self.leases.values())
         wanted = max(len(self.leases), _rounded(-(-work // self.depth())))
-        if wanted != self._declared:
-            self._declared = wanted
+        if wanted != self.declared:
+            self.declared = wanted
             self._port.demand(self, wanted)
 
     def _arm(self, now: float) -> None:

@@ -30,6 +30,8 @@ class MainHost(MainThreadCell):
         self._current: Job | None = None
         self._actor: HostedActor | None = None
         self._light: LightHost | None = None
+        self.exit_code: Any = 0
+        core.leave = self.leave
 
     # --- Host (wire thread) ---
 
@@ -46,6 +48,12 @@ class MainHost(MainThreadCell):
         """Raise KeyboardInterrupt in the job's code, also where it sleeps or waits."""
         if self._current is job:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def leave(self) -> None:
+        """End the process once the current job is done; from any thread."""
+        if isinstance(self._actor, AsyncActor):
+            self._actor.leave()
+        self.stop()
 
     # --- main thread ---
 
@@ -76,6 +84,9 @@ class MainHost(MainThreadCell):
                     self._core.execution.run(job, self._actor.method)
                 case kind:
                     raise ValueError(f"A job of kind {kind!r} came to a process that hosts no actor.")
+        except SystemExit as exit_:
+            self.exit_code = exit_.code
+            self.stop()
         except KeyboardInterrupt:  # a cancellation that hit between the user's code and the answer
             job.channel.reply(job.call_id, encode(Outcome("cancelled", 0.0)))
         finally:

@@ -157,6 +157,8 @@ class ObjectTable:
             if entry.state == STORED and entry.location is not None:
                 self._free_stored(entry.object_id, entry.location)
             entry.contained = None
+            if entry.on_free is not None:
+                entry.on_free()
             self._release_lineage(entry)
         elif entry.registered:
             registered, entry.registered = entry.registered, 0

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-
 NO_ARGS = b""
 """What stands for the pickle of `((), {})`: most no-op calls have no arguments, and need none."""
 

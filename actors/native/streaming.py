@@ -62,6 +62,9 @@ class Streaming:
 
     def send(self, job: Job, items: Any) -> None:
         """Send all items of an iterable."""
+        if isinstance(items, AsyncIterable):  # an asynchronous generator as a task
+            asyncio.run(self.send_async(job, items))
+            return
         if not isinstance(items, Iterable):
             raise TypeError(
                 f"{job.template.name} has num_returns='streaming' (or 'dynamic') but returned a {type(items).__name__}: "

@@ -3,7 +3,8 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ...exceptions import RuntimeEnvSetupError, TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
@@ -57,6 +58,18 @@ class WorkerLink:
         record.call_id = self.channel.call(EXECUTOR, "Invocation", encode(invocation), on_reply, on_item)
 
 
+class _Share:
+    """What of a class's demand was sent to another node: workers wanted there now, and redirected there in all."""
+
+    __slots__ = ("declared", "node", "seen", "wanted")
+
+    def __init__(self, node: ProcessAddress) -> None:
+        self.node = node
+        self.wanted = 0
+        self.declared = 0
+        self.seen = 0
+
+
 class Submission:
     """Resolves arguments, keeps the scheduling classes, and turns outcomes into ready objects or further attempts."""
 
@@ -64,8 +77,7 @@ class Submission:
         self._core = core
         self._classes: dict[int, LeaseClass] = {}
         self._dirty: dict[int, LeaseClass] = {}
-        self._worker_links: dict[str, WorkerLink] = {}
-        self._elsewhere: dict[int, dict[str, tuple[Any, int]]] = {}
+        self._elsewhere: dict[int, dict[str, _Share]] = {}
         self._version = 0
 
     # --- from the user's threads, through the wire thread's inbox ---
@@ -135,30 +147,36 @@ class Submission:
             if isinstance(channel, TransportError):
                 self._core.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
                 return
-            link = self._worker_links.get(grant.worker.process_id)
-            if link is None or link.channel is not channel:
-                link = self._worker_links[grant.worker.process_id] = WorkerLink(channel, grant.node)
+            link = self._core.worker_link(channel, grant.node)
             lease_class.granted(Lease(grant.lease_id, link, self._core.now()), self._core.now())
 
         self._core.links.connected(grant.worker, connected)
 
     def lease_redirected(self, redirect: LeaseRedirected) -> None:
         """Some of a class's demand is better placed with another node."""
-        elsewhere = self._elsewhere.setdefault(redirect.class_key, {})
-        _, already = elsewhere.get(redirect.node.process_id, (None, 0))
-        count = already + redirect.count
-        elsewhere[redirect.node.process_id] = (redirect.node, count)
-        self._demand_of(redirect.node, self._classes[redirect.class_key], count)
+        shares = self._elsewhere.setdefault(redirect.class_key, {})
+        share = shares.get(redirect.node.process_id)
+        if share is None:
+            share = shares[redirect.node.process_id] = _Share(redirect.node)
+        share.wanted += max(0, redirect.total - share.seen)
+        share.seen = max(share.seen, redirect.total)
+        lease_class = self._classes[redirect.class_key]
+        self.demand(lease_class, lease_class.declared)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
-        """Nothing in the cluster can run the class: fail what may not wait for a new node, warn about the rest."""
+        """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
-        if lease_class.spec.strategy.get("fail_if_infeasible"):
-            for record in list(lease_class.queue):
-                lease_class.withdraw(record)
-                self.fail(record, TaskUnschedulableError(f"{record.template.wire.name}: {verdict.reason}"))
-        else:
+        if not verdict.fatal:
             self._core.warn(verdict.reason)
+            return
+        for record in list(lease_class.queue):
+            lease_class.withdraw(record)
+            name = record.template.wire.name
+            if verdict.kind == "environment":
+                self.fail(record, RuntimeEnvSetupError(verdict.reason))
+            else:
+                self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
+        self._mark(lease_class)
 
     def reclaim(self, lease_id: str) -> None:
         """The node manager wants a lease back."""
@@ -184,20 +202,23 @@ class Submission:
         link.channel.call(EXECUTOR, "RecallTasks", body, recalled)
 
     def demand(self, lease_class: LeaseClass, wanted: int) -> None:
-        """Declare demand, less what other nodes were asked for."""
-        elsewhere = self._elsewhere.get(lease_class.key)
-        if elsewhere:
-            if wanted <= len(lease_class.leases):
-                for node, _ in elsewhere.values():
-                    self._demand_of(node, lease_class, 0)
-                elsewhere.clear()
-            else:
-                wanted = max(0, wanted - sum(count for _, count in elsewhere.values()))
-        self._demand_of(self._core.node, lease_class, wanted)
+        """Declare demand: to other nodes what this one has sent there, the rest to this one."""
+        shares = self._elsewhere.get(lease_class.key, {}).values()
+        left = wanted
+        for share in shares:
+            share.wanted = min(share.wanted, left)
+            left -= share.wanted
+            if share.wanted != share.declared:
+                share.declared = share.wanted
+                self._demand_of(share.node, lease_class, share.wanted, placed=True)
+        self._demand_of(self._core.node, lease_class, left, seen_redirects=sum(share.seen for share in shares))
 
-    def _demand_of(self, node: Any, lease_class: LeaseClass, wanted: int) -> None:
+    def _demand_of(
+        self, node: Any, lease_class: LeaseClass, wanted: int, placed: bool = False, seen_redirects: int = 0
+    ) -> None:
         self._version += 1
-        self._core.links.notify(node, NODE, Demand(lease_class.key, wanted, self._version, lease_class.spec))
+        body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen_redirects)
+        self._core.links.notify(node, NODE, body)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease to the node that granted it."""
@@ -251,7 +272,10 @@ class Submission:
             if record.generator is not None:
                 record.generator.ended(None)
             for entry, value in zip(record.results, outcome.returns, strict=False):
-                table.complete(entry, value)
+                if entry.state == PENDING:
+                    table.complete(entry, value)
+                elif value.location is not None:  # made again for a lost sibling; this one was still there
+                    self._core.store.free(entry.object_id, value.location)
                 if entry.state == STORED:
                     lineage = True
                 else:
@@ -268,7 +292,6 @@ class Submission:
     def _lease_lost(self, lease_class: LeaseClass, lease: Lease) -> None:
         link: Any = lease.link
         records = lease_class.lost(lease.lease_id, self._core.now())
-        self._worker_links.pop(link.channel.peer.process_id, None)
         for record in records:
             record.lease = None
             if record.cancelled:
@@ -287,7 +310,7 @@ class Submission:
         def described(reply: Reply | TransportError) -> None:
             cause = self._core.death_cause(reply)
             name = record.template.wire.name
-            self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempts=record.attempt + 1))
+            self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
 
         self._core.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
@@ -324,13 +347,13 @@ class Submission:
 
     def cancelled_error(self, record: TaskRecord) -> TaskCancelledError:
         """The error of a cancelled task."""
-        return TaskCancelledError(task_name=record.template.wire.name, task_id=record.task_id.hex())
+        return TaskCancelledError(record.task_id.hex())
 
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
         record.lease = None
         if not keep:
-            record.dependencies = record.nested = record.stored_args = None
+            record.dependencies = record.nested = record.stored_args = record.held_actor = None
             record.results = []
 
     def _ready(self, record: TaskRecord) -> None:

@@ -47,6 +47,7 @@ class TaskRecord:
         cancelled: the caller asked to cancel it.
         generator: where streamed items go.
         home: the lease class or actor client it was given to.
+        held_actor: keeps the actor alive until the call has ended.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class TaskRecord:
         "cancelled",
         "dependencies",
         "generator",
+        "held_actor",
         "home",
         "lease",
         "missing",
@@ -91,6 +93,7 @@ class TaskRecord:
         self.cancelled = False
         self.generator: Any = None
         self.home: Any = None
+        self.held_actor: Any = None
         self.lease: Any = None
         self.parent: bytes | None = None
         self.actor_id = b""

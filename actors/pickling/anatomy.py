@@ -53,16 +53,13 @@ def _reduced(obj: Any) -> Iterator[Part]:
     reduced = _reduction(obj)
     if isinstance(reduced, str):  # the name of a global
         return
-    function, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    function, args, state, items, pairs = (*cast("tuple[Any, ...]", reduced), None, None, None)[:5]
     yield from _state_parts(state)
     yield from (Part(f"[{index}]", value) for index, value in enumerate(items or ()))
     for key, value in pairs or ():
         yield Part(f"[{_short(key)}]", value)
-    if isinstance(obj, BaseException):
-        for state in args or ():
-            if isinstance(state, dict):  # `rebuild_exception` takes attributes so
-                yield from _state_parts(cast("dict[str, Any]", state))
-    yield from (Part(f".__reduce__()[1][{index}]", value) for index, value in enumerate(args or ()))
+    for index, value in enumerate(args or ()):
+        yield Part(".__class__" if value is type(obj) else f".__reduce__()[1][{index}]", value)
     yield Part(".__reduce__()[0]", function)
 
 

@@ -104,7 +104,7 @@ def _without_unpicklable(exc: BaseException) -> tuple[BaseException, list[str]]:
     copy = new_exception(type(exc), args)
     state = {name: value for name, value in exc.__dict__.items() if fits(name, value)}
     members = {name: value for name, value in native_members(exc).items() if fits(name, value)}
-    restore_state(copy, state, members)
+    restore_state(copy, (state, members))
     if missing:
         copy.add_note(f"Left out, because they cannot be pickled: {', '.join(missing)}.")
     return copy, missing

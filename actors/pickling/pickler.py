@@ -3,7 +3,7 @@
 import io
 import pickle
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -16,6 +16,11 @@ from .tensor import tensor_reducers
 when_imported("numpy", array_reducers)
 when_imported("torch", tensor_reducers)
 when_imported("pyarrow", arrow_reducers)
+
+
+# `copyreg`'s table and cloudpickle's. The C pickler looks an object up in the chain of both, in Python and raising
+# KeyError, before it asks the object; asking here when neither has it makes instances two to three times as fast.
+_tables: list[dict[type, Any]] = cast("Any", cloudpickle.Pickler).dispatch_table.maps
 
 
 class ValuePickler(cloudpickle.Pickler):
@@ -31,7 +36,10 @@ class ValuePickler(cloudpickle.Pickler):
             return super().reducer_override(obj)
         if issubclass(cls, BaseException):
             return reduce_exception(obj)
-        return NotImplemented
+        for table in _tables:
+            if cls in table:
+                return NotImplemented
+        return obj.__reduce_ex__(5)
 
 
 def dump(value: Any, buffers: list[memoryview] | None = None) -> bytes:

@@ -12,9 +12,10 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from .spawn import SpawnRequest
+from .task_stream import TaskStream
 from .title import set_process_title
 
 WorkerMain = Callable[[SpawnRequest], None]
@@ -93,18 +94,13 @@ def _prepare(request: SpawnRequest) -> None:
     # An empty __main__, so that user code does not meet the names of whatever program started this process.
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
-    sys.stdout = _line_buffered(1)
-    sys.stderr = _line_buffered(2)
+    sys.stdout = TaskStream(1)
+    sys.stderr = TaskStream(2)
     faulthandler.enable(file=2, all_threads=True)
     set_process_title(request.name)
     _prefer_for_oom()
     _reseed()
     gc.enable()
-
-
-def _line_buffered(descriptor: int) -> TextIO:
-    """A new stream: the inherited one remembers what its descriptor was before, such as a file that can seek."""
-    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
 def _prefer_for_oom() -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 POLL_SECONDS = 1.0
 """How often a process is looked at where the system can not tell of its end."""
 
@@ -32,6 +30,8 @@ def process_identity(pid: int) -> str:
         # proc(5): field 3 is the state, field 22 the start time in clock ticks since the boot.
         fields = stat[stat.rindex(b")") + 2 :].split()
         return "" if fields[0] in {b"Z", b"X"} else fields[19].decode()
+    import psutil  # not needed on Linux, where every new process of Limelight passes here
+
     try:
         process = psutil.Process(pid)
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())

@@ -1,1 +1,6 @@
-"""Small tools over tasks and actors: pools, queues, executors, placement groups, scheduling strategies."""
+"""Small tools on tasks and actors: pools, queues, executors, scheduling strategies. Public as `limelight.util`."""
+
+from .actor_pool import ActorPool
+from .executor import Executor
+
+__all__ = ["ActorPool", "Executor"]

@@ -1,13 +1,14 @@
 """How fast a channel is between two processes: `python -m tests.benchmarks.channel [--tcp]` from the repository's root.
 
-Prints pipelined small calls a second, blocking calls a second from a thread that is not the loop's, and what starting an
-endpoint and its first connection cost a forked process.
+Prints pipelined small calls a second, blocking calls a second from a thread that is not the loop's, and what starting
+an endpoint and its first connection cost a forked process.
 """
 
 import argparse
 import asyncio
 import os
 import secrets
+import signal
 import statistics
 import tempfile
 import threading
@@ -53,8 +54,9 @@ def serve(folder: str, tcp: bool, ready: int) -> None:
         server = endpoint("server", folder, tcp)
         await server.start()
         os.write(ready, server.address.tcp.encode() or b"-")
-        while os.getppid() != 1 and not os.path.exists(f"{folder}/stop"):
-            await asyncio.sleep(0.1)
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await stop.wait()
         await server.close()
 
     uvloop.run(main())
@@ -180,7 +182,7 @@ def main() -> None:
         for label, values in zip(("start", "first connect"), zip(*costs, strict=True), strict=True):
             print(f"{label} in a forked child: median {1e3 * statistics.median(values):.2f} ms CPU")
         measure(address, folder, tcp)
-        open(f"{folder}/stop", "w").close()
+        os.kill(peer, signal.SIGTERM)
         os.waitpid(peer, 0)
 
 

@@ -1,0 +1,197 @@
+"""Creating, finding and calling actors, on the caller's side. On the user's threads."""
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import ActorAlreadyExistsError, PendingCallsLimitExceeded
+from .. import ids
+from ..actor_descriptor import ActorDescriptor
+from ..contract import (
+    HEAD,
+    ActorFound,
+    ActorSpec,
+    Creation,
+    FindActor,
+    KillActor,
+    ListNamedActors,
+    RegisterActor,
+    decoder_of,
+    encode,
+)
+from ..object_ref import ObjectRef
+from ..options import ActorOptions, MethodOptions
+from ..serialization import note_pickled, serialize
+from .actor_entry import NativeActorEntry
+from .entry import INLINE, ObjectEntry
+from .task_record import TaskRecord
+from .value_codec import from_inline, to_inline
+
+if TYPE_CHECKING:
+    from ..object_ref_generator import ObjectRefGenerator
+    from .runtime import NativeRuntime
+
+
+class ActorCalls:
+    """The entries of this process's actors, one each."""
+
+    def __init__(self, runtime: "NativeRuntime") -> None:
+        self._runtime = runtime
+        self._core = runtime.core
+        self._entries: weakref.WeakValueDictionary[bytes, NativeActorEntry] = weakref.WeakValueDictionary()
+        self._outlines: dict[bytes, bytes] = {}
+
+    def create(
+        self, descriptor: ActorDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> NativeActorEntry:
+        """Register an actor with the head; its constructor's arguments follow as soon as they are ready."""
+        core = self._core
+        template = self._runtime.templates.of_creation(descriptor, options)
+        record = core.values.record(core.ids.task_id(), template, args, kwargs)
+        actor_id = record.actor_id = ids.actor_id()
+        detached = options.lifetime == "detached"
+        spec = ActorSpec(
+            actor_id=actor_id,
+            class_name=descriptor.name,
+            name=options.name,
+            namespace=options.namespace or core.namespace,
+            detached=detached,
+            max_restarts=options.max_restarts,
+            owner=core.address,
+            placing=self._runtime.templates.lease_spec(options.placement, options.placement.placing),
+            running=self._runtime.templates.lease_spec(options.placement, options.placement.running),
+            light=options.isolation == "shared",
+            descriptor=self._outline(descriptor, options),
+            has_creation=not record.dependencies,
+            creation=b"" if record.dependencies else self._creation(record),
+        )
+        if options.name:
+            body = RegisterActor(spec, options.get_if_exists)
+            found: ActorFound = decoder_of(ActorFound).decode(core.ask(core.head, HEAD, body))
+            if found.actor_id != actor_id:
+                return self._existing(found, options)
+        # Registered before it is watched, which making its entry does: the head knows nothing of strangers.
+        core.wire.post(self._register, (spec, record, bool(options.name)))
+        return self._new_entry(actor_id, descriptor, options, hold=None if detached else self._hold(actor_id))
+
+    def _existing(self, found: ActorFound, options: ActorOptions) -> NativeActorEntry:
+        if not found.actor_id or not options.get_if_exists:
+            raise ActorAlreadyExistsError(
+                f"There is an actor named {options.name!r} in namespace {options.namespace or self._core.namespace!r} "
+                "already. Choose another name, pass get_if_exists=True to share it, or get it with get_actor()."
+            )
+        return self._of_outline(found.actor_id, found.descriptor, hold=None)
+
+    def _register(self, registration: tuple[ActorSpec, TaskRecord, bool]) -> None:
+        """On the wire thread: send the registration, and the creation when its arguments are ready."""
+        spec, record, registered = registration
+        core = self._core
+        core.keep_creation(spec.actor_id, record)
+        if not registered:
+            core.links.notify(core.head, HEAD, RegisterActor(spec, get_if_exists=False))
+        if record.dependencies:
+            core.submission.resolve(record, self._creation_ready)
+
+    def _creation_ready(self, record: TaskRecord) -> None:
+        self._core.creation_ready(record.actor_id, self._creation(record))
+
+    def _creation(self, record: TaskRecord) -> bytes:
+        invocation = self._core.submission.invocation(record)
+        return encode(Creation(encode(record.template.wire), encode(invocation)))
+
+    def _hold(self, actor_id: bytes) -> ObjectRef[Any]:
+        """The object that stands for the actor: when it is freed, no handle is left anywhere."""
+        core = self._core
+        entry = ObjectEntry(core.table, ids.object_id(core.ids.task_id(), 1))
+        entry.data = to_inline(serialize(None))
+        entry.state = INLINE
+        core.table.track(entry)
+        entry.on_free = lambda: core.actor_unreferenced(actor_id)
+        return core.table.new_ref(entry)
+
+    def _outline(self, descriptor: ActorDescriptor, options: ActorOptions) -> bytes:
+        return to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls)))
+
+    def _new_entry(
+        self, actor_id: bytes, descriptor: ActorDescriptor, options: ActorOptions, hold: ObjectRef[Any] | None
+    ) -> NativeActorEntry:
+        client = self._core.client(actor_id, options.name or descriptor.name)
+        entry = NativeActorEntry(
+            actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls
+        )
+        self._entries[actor_id] = entry
+        return entry
+
+    def _of_outline(self, actor_id: bytes, outline: bytes, hold: ObjectRef[Any] | None) -> NativeActorEntry:
+        entry = self._entries.get(actor_id)
+        if entry is None:
+            descriptor, retries, limit = from_inline(outline)
+            client = self._core.client(actor_id, descriptor.name)
+            entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit)
+            self._entries[actor_id] = entry
+        elif entry.hold is None:
+            entry.hold = hold
+        return entry
+
+    # --- calls ---
+
+    def call(
+        self, actor: NativeActorEntry, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: MethodOptions
+    ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """Call a method."""
+        core = self._core
+        template = self._runtime.templates.of_method(actor.descriptor, method, options, actor.max_task_retries)
+        client = actor.client
+        if 0 <= actor.max_pending_calls <= client.pending_calls:
+            raise PendingCallsLimitExceeded(
+                f"{template.wire.name} was not called: {client.pending_calls} calls of this process to the actor are "
+                f"unfinished, and its max_pending_calls is {actor.max_pending_calls}. Wait for some of them first."
+            )
+        record = core.values.record(core.ids.task_id(), template, args, kwargs)
+        record.actor_id = actor.actor_id
+        record.held_actor = actor.hold
+        client.pending_calls += 1
+        refs = self._runtime.results(record, template)
+        core.wire.post(client.submit, record)
+        return refs
+
+    # --- finding and ending ---
+
+    def kill(self, actor: NativeActorEntry, no_restart: bool) -> None:
+        """Have the head end an actor."""
+        self._core.ask(self._core.head, HEAD, KillActor(actor.actor_id, no_restart))
+
+    def find(self, name: str, namespace: str | None) -> NativeActorEntry:
+        """The actor of a name."""
+        core = self._core
+        where = core.namespace if namespace is None else namespace
+        found: ActorFound = decoder_of(ActorFound).decode(core.ask(core.head, HEAD, FindActor(name, where)))
+        if not found.actor_id:
+            raise ValueError(
+                f"Failed to look up actor with name {name!r} in namespace {where!r}: there is no living actor of that "
+                "name. Names are per namespace; see limelight.util.list_named_actors(all_namespaces=True)."
+            )
+        return self._of_outline(found.actor_id, found.descriptor, hold=None)
+
+    def named(self, all_namespaces: bool) -> list[dict[str, str]]:
+        """All names."""
+        core = self._core
+        answer = core.ask(core.head, HEAD, ListNamedActors(None if all_namespaces else core.namespace))
+        return [
+            {"name": name, "namespace": namespace}
+            for name, namespace in decoder_of(list[tuple[str, str]]).decode(answer)
+        ]
+
+    def exported(self, actor: NativeActorEntry) -> tuple[Any, ...]:
+        """An actor as it crosses a process boundary."""
+        if actor.hold is not None:
+            note_pickled(actor.hold)
+        outline = self._outlines.get(actor.descriptor.key)
+        if outline is None:
+            about = (actor.descriptor.outline(), actor.max_task_retries, actor.max_pending_calls)
+            outline = self._outlines[actor.descriptor.key] = to_inline(serialize(about))
+        return actor.actor_id, outline, actor.hold
+
+    def imported(self, actor_id: bytes, outline: bytes, hold: ObjectRef[Any] | None) -> NativeActorEntry:
+        """An actor that came from elsewhere."""
+        return self._of_outline(actor_id, outline, hold)
+

@@ -1,0 +1,316 @@
+"""The public API's way into the core: implements `actors.runtime.Runtime` for a cluster."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NoReturn
+
+import msgspec
+
+from ...exceptions import GetTimeoutError
+from .. import ids
+from ..actor_descriptor import ActorDescriptor
+from ..contract import (
+    HEAD,
+    CreateGroup,
+    FindGroup,
+    GroupFound,
+    QueryState,
+    RemoveGroup,
+    decoder_of,
+)
+from ..object_ref import ObjectRef
+from ..object_ref_generator import ObjectRefGenerator
+from ..options import ActorOptions, MethodOptions, TaskOptions
+from ..serialization import deserialize_error, note_pickled, serialize
+from ..task import FunctionDescriptor
+from .actor_calls import ActorCalls
+from .actor_entry import NativeActorEntry
+from .context import NativeContext
+from .core import Core
+from .entry import FAILED, PENDING, ObjectEntry
+from .latch import Latch
+from .running import ActorExit, running
+from .stream import Stream
+from .task_record import TaskRecord, TaskTemplate
+from .templates import UNIT, Templates
+from .value_codec import to_inline
+
+
+class NativeRuntime:
+    """A process's runtime in a cluster. All methods may be called from any thread but the wire's."""
+
+    def __init__(self, core: Core, close: Callable[[], None]) -> None:
+        self.core = core
+        self.templates = Templates(core)
+        self._actors = ActorCalls(self)
+        self._close = close
+        self._closed = False
+
+    # --- tasks ---
+
+    def submit(
+        self, function: FunctionDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
+    ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """See `Runtime.submit`."""
+        core = self.core
+        template = self.templates.of_task(function, options)
+        record = core.values.record(core.ids.task_id(), template, args, kwargs)
+        refs = self.results(record, template)
+        core.wire.post(core.submission.accept, record)
+        return refs
+
+    def results(self, record: TaskRecord, template: TaskTemplate) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """The refs to what a new call returns."""
+        table = self.core.table
+        if template.num_returns == 1:
+            entry = ObjectEntry(table, ids.object_id(record.task_id, 1))
+            entry.producer = record
+            record.results.append(entry)
+            refs = [ObjectRef(entry.object_id, None, entry)]
+        elif template.num_returns < 0:
+            return self._stream(record, template.kind == "dynamic")
+        else:
+            for index in range(1, template.num_returns + 1):
+                entry = ObjectEntry(table, ids.object_id(record.task_id, index))
+                entry.producer = record
+                record.results.append(entry)
+            refs = [ObjectRef(entry.object_id, None, entry) for entry in record.results]
+        job = running.get()
+        if job is not None:
+            if job.children is None:
+                job.children = []
+            job.children.extend(record.results)
+        return refs
+
+    def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        completed = ObjectEntry(self.core.table, ids.object_id(record.task_id, 0 if not dynamic else 1))
+        completed.producer = record
+        stream = Stream(self.core, record, completed, dynamic)
+        record.generator = stream
+        ref: ObjectRef[Any] = ObjectRef(completed.object_id, None, completed)
+        if dynamic:
+            return [ref]
+        return ObjectRefGenerator(ref, stream)
+
+    def cancel(self, ref: "ObjectRef[Any] | ObjectRefGenerator[Any]", force: bool, recursive: bool) -> None:
+        """See `Runtime.cancel`."""
+        target = ref._completed if isinstance(ref, ObjectRefGenerator) else ref
+        entry: ObjectEntry = target._entry
+        if entry.owner is not None:
+            raise ValueError(
+                "Only the process that submitted a task can cancel it, and this ref came from another process. "
+                "Have the submitter call cancel()."
+            )
+        if force and entry.producer is not None and entry.producer.actor_id:
+            raise ValueError(
+                "cancel(force=True) would end the actor's process, and with it the actor: use kill(actor) for that, or "
+                "cancel without force."
+            )
+        self.core.wire.post(self._cancel, (entry, force, recursive))
+
+    def _cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
+        entry, force, recursive = order
+        record: TaskRecord | None = entry.producer
+        if record is not None and record.actor_id and record.home is not None:
+            record.home.cancel(record, force, recursive)
+        else:
+            self.core.submission.cancel(order)
+
+    # --- objects ---
+
+    def put(self, value: Any, owner: Any = None) -> ObjectRef[Any]:
+        """See `Runtime.put`."""
+        if owner is not None:
+            raise NotImplementedError("put(_owner=...) is not implemented yet: let the owning actor call put() itself.")
+        core = self.core
+        return core.values.put(value, ids.object_id(core.ids.task_id(), ids.PUT_INDEX))
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """See `Runtime.get`."""
+        core = self.core
+        listed = list(refs)
+        if not core.wait_ready(listed, len(listed), timeout, fail_fast=True):
+            missing = sum(1 for ref in listed if ref._entry.state == PENDING)
+            failed = next((ref for ref in listed if ref._entry.state == FAILED), None)
+            if failed is None:
+                raise GetTimeoutError(
+                    f"get() timed out after {timeout} s: {missing} of {len(listed)} objects are not ready yet."
+                )
+        read = core.values.read
+        if len(listed) == 1:
+            return [read(listed[0])]
+        for ref in listed:
+            if ref._entry.state == FAILED:
+                raise deserialize_error(ref._entry.data)
+        return [read(ref) for ref in listed]
+
+    def wait(
+        self, waitables: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[Any], list[Any]]:
+        """See `Runtime.wait`."""
+        del fetch_local  # values are mapped where they are, or pulled when they are read
+        ready = self._split(waitables, num_returns)
+        if ready is None:
+            self._wait_mixed(waitables, num_returns, timeout)
+            ready = self._split(waitables, num_returns, partial=True)
+        assert ready is not None
+        return ready
+
+    @staticmethod
+    def _split(
+        waitables: Sequence[Any], num_returns: int, partial: bool = False
+    ) -> tuple[list[Any], list[Any]] | None:
+        """The first `num_returns` ready ones and all others; None where there are not so many."""
+        ready: list[Any] = []
+        others: list[Any] = []
+        for position, waitable in enumerate(waitables):
+            entry = waitable._entry
+            if entry.ready() if isinstance(waitable, ObjectRefGenerator) else entry.state:
+                ready.append(waitable)
+                if len(ready) == num_returns:
+                    others.extend(waitables[position + 1 :])
+                    return ready, others
+            else:
+                others.append(waitable)
+        return (ready, others) if partial else None
+
+    def _wait_mixed(self, waitables: Sequence[Any], num_returns: int, timeout: float | None) -> None:
+        generators = [item for item in waitables if isinstance(item, ObjectRefGenerator)]
+        if not generators:
+            self.core.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
+            return
+        latch = Latch(num_returns, fail_fast=False)
+        for generator in generators:
+            generator._entry.when_ready(lambda: latch.hit(None))
+        latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
+        with self.core.blocked():
+            latch.wait(timeout)
+
+    def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
+        """See `Runtime.future`."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def resolve() -> None:
+            try:
+                value = self.core.values.read(ref)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the future's
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self.on_ready(ref, resolve)
+        return future
+
+    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+        """See `Runtime.on_ready`."""
+        entry: ObjectEntry = ref._entry
+        if not entry.when_ready(lambda _: callback()):
+            callback()
+        elif entry.owner is not None:
+            self.core.wire.post(self.core.table.fetch, entry)
+
+    def next_item(self, generator: ObjectRefGenerator[Any], timeout: float | None) -> ObjectRef[Any] | None:
+        """See `Runtime.next_item`."""
+        stream: Stream = generator._entry
+        if stream.ready() or running.get() is None:
+            return stream.take(timeout)
+        with self.core.blocked():
+            return stream.take(timeout)
+
+    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
+        """See `Runtime.on_next_item`."""
+        generator._entry.when_ready(callback)
+
+    def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """See `Runtime.export_ref`."""
+        exported = self.core.table.exported(ref)
+        note_pickled(ref)
+        return exported.object_id, exported.owner
+
+    def import_ref(self, *exported: Any) -> ObjectRef[Any]:
+        """See `Runtime.import_ref`."""
+        object_id, owner = exported
+        return self.core.table.imported(object_id, owner)
+
+    # --- actors ---
+
+    def create_actor(
+        self, cls: ActorDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> NativeActorEntry:
+        """See `Runtime.create_actor`."""
+        return self._actors.create(cls, args, kwargs, options)
+
+    def call(
+        self, actor: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: MethodOptions
+    ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
+        """See `Runtime.call`."""
+        return self._actors.call(actor, method, args, kwargs, options)
+
+    def kill(self, actor: Any, no_restart: bool) -> None:
+        """See `Runtime.kill`."""
+        self._actors.kill(actor, no_restart)
+
+    def get_actor(self, name: str, namespace: str | None) -> NativeActorEntry:
+        """See `Runtime.get_actor`."""
+        return self._actors.find(name, namespace)
+
+    def list_named_actors(self, all_namespaces: bool) -> list[dict[str, str]]:
+        """See `Runtime.list_named_actors`."""
+        return self._actors.named(all_namespaces)
+
+    def export_actor(self, actor: Any) -> tuple[Any, ...]:
+        """See `Runtime.export_actor`."""
+        return self._actors.exported(actor)
+
+    def import_actor(self, *exported: Any) -> NativeActorEntry:
+        """See `Runtime.import_actor`."""
+        return self._actors.imported(*exported)
+
+    def exit_actor(self) -> NoReturn:
+        """See `Runtime.exit_actor`."""
+        raise ActorExit
+
+    # --- the cluster ---
+
+    def context(self) -> NativeContext:
+        """See `Runtime.context`."""
+        return NativeContext(self.core)
+
+    def state(self, kind: str, **filters: Any) -> Any:
+        """See `Runtime.state`."""
+        answer = msgspec.msgpack.decode(self.core.ask(self.core.head, HEAD, QueryState(kind)))
+        if kind in ("cluster_resources", "available_resources"):
+            return {name: amount / UNIT for name, amount in answer.items()}
+        return [row for row in answer if all(row.get(key) == value for key, value in filters.items())]
+
+    def create_placement_group(
+        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
+    ) -> tuple[bytes, ObjectRef[Any]]:
+        """See `Runtime.create_placement_group`."""
+        core = self.core
+        group_id = core.ids.task_id()[: ids.PLACEMENT_GROUP_ID_SIZE - 4] + core.ids.task_id()[16:20]
+        fixed = [{kind: round(amount * UNIT) for kind, amount in bundle.items()} for bundle in bundles]
+        entry = ObjectEntry(core.table, ids.object_id(core.ids.task_id(), 1))
+        body = CreateGroup(group_id, fixed, strategy, name, lifetime == "detached", core.address)
+        core.wire.post(core.create_group, (body, entry, to_inline(serialize(None))))
+        return group_id, ObjectRef(entry.object_id, None, entry)
+
+    def remove_placement_group(self, placement_group_id: bytes) -> None:
+        """See `Runtime.remove_placement_group`."""
+        self.core.ask(self.core.head, HEAD, RemoveGroup(placement_group_id))
+
+    def get_placement_group(self, name: str) -> tuple[bytes, list[dict[str, float]]]:
+        """See `Runtime.get_placement_group`."""
+        found: GroupFound = decoder_of(GroupFound).decode(self.core.ask(self.core.head, HEAD, FindGroup(name)))
+        if not found.group_id:
+            raise ValueError(f"There is no placement group named {name!r}.")
+        return found.group_id, [{kind: amount / UNIT for kind, amount in bundle.items()} for bundle in found.bundles]
+
+    def shutdown(self) -> None:
+        """See `Runtime.shutdown`."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+

@@ -1,0 +1,178 @@
+"""From options, as users give them, to templates, as workers get them."""
+
+import hashlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from ..actor_descriptor import ActorDescriptor
+from ..contract import LeaseSpec, Template
+from ..options import ActorOptions, MethodOptions, NumReturns, Placement, RetryExceptions, TaskOptions
+from ..scheduling_strategy import (
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
+from ..serialization import serialize
+from ..task import FunctionDescriptor
+from .task_record import TaskTemplate
+from .value_codec import to_inline
+
+if TYPE_CHECKING:
+    from .core import Core
+
+UNIT = 10_000
+"""Resources travel as integers, in ten-thousandths."""
+
+
+class Pickled:
+    """What a runtime keeps with a descriptor: the code by value, and what that holds on to."""
+
+    __slots__ = ("code", "code_id", "refs", "templates")
+
+    def __init__(self, target: Any, name: str) -> None:
+        serialized = serialize(target, name)
+        self.code = to_inline(serialized)
+        self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
+        self.refs = serialized.refs  # refs that the code captured live as long as the code
+        self.templates: dict[int, tuple[Any, TaskTemplate]] = {}
+
+
+class Templates:
+    """Makes templates, one for each function (or method) with each set of options. From any thread."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+        self._ids = itertools.count(1)
+        self._classes: dict[Any, int] = {}
+        self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
+
+    def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
+        """The template of a task. Found by the options' identity: they are made once per `.options()`."""
+        pickled: Pickled | None = function.pickled
+        if pickled is None:
+            pickled = function.pickled = Pickled(function.function, f"the function {function.name}")
+        found = pickled.templates.get(id(options))
+        if found is None or found[0] is not options:
+            found = pickled.templates[id(options)] = (options, self._make_task(function, pickled, options))
+        return found[1]
+
+    def _make_task(self, function: FunctionDescriptor, pickled: Pickled, options: TaskOptions) -> TaskTemplate:
+        num_returns, kind = _returns(options.num_returns)
+        extras = _extras(options.retry_exceptions, options.backpressure)
+        extras["function"] = f"{function.module}.{function.name}"
+        if options.max_calls:
+            extras["max_calls"] = options.max_calls
+        wire = Template(
+            next(self._ids), "task", options.name or function.name, pickled.code_id, pickled.code, num_returns, extras
+        )
+        key = self.class_of(options.placement)
+        return TaskTemplate(
+            wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
+        )
+
+    def of_method(self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int) -> TaskTemplate:
+        """The template of a method call."""
+        key = (descriptor.key, name, id(options))
+        found = self._methods.get(key)
+        if found is None or found[0] is not options:
+            num_returns, kind = _returns(options.num_returns)
+            extras = _extras(options.retry_exceptions, options.backpressure)
+            extras["method"] = name
+            extras["function"] = f"{descriptor.module}.{descriptor.name}.{name}"
+            if options.concurrency_group:
+                extras["concurrency_group"] = options.concurrency_group
+            wire = Template(
+                next(self._ids), "method", options.name or f"{descriptor.name}.{name}", b"", b"", num_returns, extras
+            )
+            retries = actor_retries if options.max_task_retries is None else options.max_task_retries
+            template = TaskTemplate(wire, 0, retries, kind, extras.get("backpressure", 0))
+            found = self._methods[key] = (options, template)
+        return found[1]
+
+    def of_creation(self, descriptor: ActorDescriptor, options: ActorOptions) -> TaskTemplate:
+        """The template that makes an actor."""
+        pickled: Pickled | None = descriptor.pickled
+        if pickled is None:
+            pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}")
+        extras: dict[str, Any] = {
+            "async": descriptor.is_async,
+            "max_concurrency": options.max_concurrency,
+            "concurrency_groups": options.concurrency_groups,
+            "light": options.isolation == "shared",
+            "name": options.name,
+            "namespace": options.namespace,
+            "outline": to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))),
+        }
+        wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
+        return TaskTemplate(wire, 0, options.max_restarts)
+
+    def class_of(self, placement: Placement) -> int:
+        """The scheduling class of a placement."""
+        key = self._classes.get(placement.key)
+        if key is None:
+            key = self._classes[placement.key] = len(self._classes) + 1
+            spec = self.lease_spec(placement, placement.running)
+            self._core.wire.post(lambda _: self._core.submission.add_class(key, spec), None)
+        return key
+
+    def lease_spec(self, placement: Placement, resources: dict[str, float]) -> LeaseSpec:
+        """What the scheduler gets to know of a placement."""
+        return LeaseSpec(
+            {name: round(quantity * UNIT) for name, quantity in resources.items()},
+            _strategy(placement),
+            placement.label_selector,
+            self._core.environment_key(placement.runtime_env),
+            self._core.job_id,
+        )
+
+
+def _returns(num_returns: NumReturns) -> tuple[int, str]:
+    if isinstance(num_returns, int):
+        return num_returns, "list"
+    return -1, num_returns
+
+
+def _extras(retry_exceptions: RetryExceptions, backpressure: int) -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    if retry_exceptions is True:
+        extras["retry_exceptions"] = True
+    elif retry_exceptions:
+        extras["retry_exceptions"] = to_inline(serialize(retry_exceptions))
+    if backpressure > 0:
+        extras["backpressure"] = backpressure
+    return extras
+
+
+def _strategy(placement: Placement) -> dict[str, Any]:
+    """A scheduling strategy as plain data."""
+    strategy = placement.strategy
+    plain: dict[str, Any]
+    match strategy:
+        case NodeAffinitySchedulingStrategy():
+            plain = {
+                "kind": "node",
+                "node_id": strategy.node_id,
+                "soft": strategy.soft,
+                "spill": strategy._spill_on_unavailable,
+                "fail": strategy._fail_on_unavailable,
+            }
+        case PlacementGroupSchedulingStrategy():
+            plain = {
+                "kind": "group",
+                "group": strategy.placement_group.id.hex(),
+                "bundle": strategy.placement_group_bundle_index,
+                "capture": bool(strategy.placement_group_capture_child_tasks),
+            }
+        case NodeLabelSchedulingStrategy():
+            plain = {"kind": "labels", "hard": _conditions(strategy.hard), "soft": _conditions(strategy.soft)}
+        case "SPREAD":
+            plain = {"kind": "spread"}
+        case _:
+            plain = {}
+    if placement.fallback:
+        plain["fallback"] = list(placement.fallback)
+    return plain
+
+
+def _conditions(conditions: Any) -> dict[str, list[Any]]:
+    return {label: [type(match).__name__, *match.values] for label, match in conditions.items()}

@@ -1,0 +1,93 @@
+"""What the head and the node managers say to each other, beside what users' processes say to both (actors/contract.py)."""
+
+from ..actors.contract import Body
+from ..transport.address import ProcessAddress
+from .scheduling import lease_message as m
+
+
+class RegisterNode(Body):
+    """To the head: a node is there. Repeated after every reconnection."""
+
+    node_id: bytes
+    address: ProcessAddress
+    host: str
+    resources: dict[str, int]
+    labels: dict[str, str]
+
+
+class FromNode(Body):
+    """To the head: what a node's lease machine says."""
+
+    node_id: bytes
+    command: m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.Reserved | m.NodeReport
+
+
+class NodeOrder(Body):
+    """To a node manager: what the head wants of its lease machine."""
+
+    event: (
+        m.RequestWorker
+        | m.ReleaseWorker
+        | m.ReservePrepare
+        | m.ReserveCommit
+        | m.ReserveCancel
+        | m.Place
+        | m.Unplaceable
+        | m.PeersChanged
+        | m.JobEnded
+        | m.Drain
+    )
+
+
+class PeerNodes(Body):
+    """To a node manager: all nodes there are, by id in hexadecimal."""
+
+    nodes: dict[str, ProcessAddress]
+
+
+class StartActor(Body):
+    """To a node manager: run an actor's constructor in a worker that was granted for it.
+
+    `creation` is an encoded `Creation`, passed on unread. `held` and `devices` are what the actor holds.
+    """
+
+    actor_id: bytes
+    incarnation: int
+    worker_id: str
+    creation: bytes
+    job_id: bytes
+    namespace: str
+    held: dict[str, int]
+    devices: dict[str, list[int]]
+    group_id: bytes
+    capture: bool
+
+
+class ActorStarted(Body):
+    """To the head: how a constructor ended. `address` is None where it failed, with the `error` it left."""
+
+    actor_id: bytes
+    incarnation: int
+    address: ProcessAddress | None
+    error: bytes
+
+
+class TerminateActor(Body):
+    """To a node manager: have a worker end an actor after the calls that are queued."""
+
+    actor_id: bytes
+    worker_id: str
+
+
+class RequestLightWorker(Body):
+    """To a node manager: a place in a host process of light actors. Answered like `RequestWorker`."""
+
+    request_id: str
+    job_id: bytes
+    environment: str
+
+
+class ReleaseLightWorker(Body):
+    """To a node manager: a light actor is not needed any more."""
+
+    request_id: str

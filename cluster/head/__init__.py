@@ -1,0 +1,1 @@
+"""The head: the actors that know the whole cluster."""

@@ -1,0 +1,308 @@
+"""The head's dealings with actors: carries the actor directory's decisions to the processes they concern."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ...actors.contract import (
+    CORE,
+    NODE,
+    ActorChanged,
+    ActorExited,
+    ActorFound,
+    ActorSpec,
+    ActorUnreferenced,
+    DescribeDeath,
+    FindActor,
+    KillActor,
+    ListNamedActors,
+    RegisterActor,
+    SetCreation,
+    WatchActor,
+    decoder_of,
+    encode,
+)
+from ...actors.serialization import serialize_error
+from ...exceptions import ActorDiedError, ActorUnschedulableError, DeathCause, DeathKind, RuntimeEnvSetupError
+from ...transport.channel import Channel
+from ...transport.error import TransportError
+from ...transport.protocol import Call, Reply
+from ..alarm import Alarm
+from ..cluster_message import (
+    ActorStarted,
+    ReleaseLightWorker,
+    RequestLightWorker,
+    StartActor,
+    TerminateActor,
+)
+from ..node.lease_terms import lease_spec
+from ..scheduling import actor_table as t
+from ..scheduling import lease_message as m
+from ..scheduling.actor_directory import ActorDirectory
+from ..scheduling.strategy import InBundle
+
+if TYPE_CHECKING:
+    from .head import Head
+
+logger = logging.getLogger(__name__)
+
+_STATES = {
+    "DEPENDENCIES_UNREADY": "pending",
+    "PENDING_CREATION": "pending",
+    "ALIVE": "alive",
+    "RESTARTING": "restarting",
+    "DEAD": "dead",
+}
+_KINDS = {
+    "killed": DeathKind.KILLED,
+    "out_of_scope": DeathKind.OUT_OF_SCOPE,
+    "exited": DeathKind.INTENDED_EXIT,
+    "owner_died": DeathKind.OUT_OF_SCOPE,
+    "node_died": DeathKind.NODE_LOST,
+}
+
+
+class ActorDesk:
+    """Part of the head actor; on its loop."""
+
+    def __init__(self, head: "Head") -> None:
+        self._head = head
+        self.directory = ActorDirectory(head.scheduler)
+        self._specs: dict[bytes, ActorSpec] = {}
+        self._registering: dict[bytes, tuple[Channel, int]] = {}
+        self._watchers: dict[str, Channel] = {}
+        self._causes: dict[tuple[bytes, int], bytes] = {}
+        self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
+        head.methods |= {
+            "RegisterActor": self._on_register,
+            "SetCreation": self._on_set_creation,
+            "WatchActor": self._on_watch,
+            "FindActor": self._on_find,
+            "ListNamedActors": self._on_list,
+            "KillActor": self._on_kill,
+            "ActorUnreferenced": self._on_unreferenced,
+            "ActorStarted": self._on_started,
+            "ActorExited": self._on_exited,
+        }
+        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost):
+            head.from_node[answer] = lambda node_id, message: self.feed(t.FromNode(node_id, message))
+        head.on_report.append(self._place_waiting)
+        head.on_node_lost.append(lambda node_id: self.feed(t.ActorNodeLost(node_id, "its node was lost")))
+        head.on_process_lost.append(self._process_lost)
+
+    def close(self) -> None:
+        """Decide nothing more."""
+        self._alarm.cancel()
+
+    def feed(self, event: t.ActorEvent) -> None:
+        """Give the directory an event and do what it says."""
+        for command in self.directory.handle(event, self._head.loop.time()):
+            self._execute(command)
+        self._alarm.set()
+
+    def _place_waiting(self) -> None:
+        if self.directory.wake_at() is not None:
+            self.feed(t.PlaceActors())
+
+    def _execute(self, command: t.ActorCommand) -> None:
+        match command:
+            case t.ActorRegistered():
+                self._registered(command)
+            case t.ActorChanged():
+                self._tell(command)
+            case t.ToLeaseMachine():
+                self._ask_node(command)
+            case t.CreateActor():
+                self._create(command)
+            case t.TerminateActor():
+                self._to_node(command.node_id, TerminateActor(command.actor_id, command.worker_id))
+
+    def _to_node(self, node_id: str, body: Any) -> None:
+        node = self._head.nodes.get(node_id)
+        if node is not None:
+            self._head.process.notify(node.address, NODE, body)
+
+    def _ask_node(self, command: t.ToLeaseMachine) -> None:
+        event = command.event
+        spec = self._specs.get(bytes.fromhex(event.request_id.partition(":")[0]))
+        if spec is None or not spec.light:
+            self._head.order(command)
+        elif isinstance(event, m.RequestWorker):
+            request = RequestLightWorker(event.request_id, spec.running.job_id, spec.running.environment)
+            self._to_node(command.node_id, request)
+        else:
+            self._to_node(command.node_id, ReleaseLightWorker(event.request_id))
+
+    def _create(self, command: t.CreateActor) -> None:
+        spec = self._specs[command.actor_id]
+        strategy = lease_spec(spec.running).strategy
+        order = StartActor(
+            command.actor_id,
+            command.incarnation,
+            command.worker_id,
+            spec.creation,
+            spec.running.job_id,
+            spec.namespace,
+            spec.running.resources,
+            command.devices,
+            strategy.group_id if isinstance(strategy, InBundle) else b"",
+            bool(spec.running.strategy.get("capture")),
+        )
+        self._to_node(command.node_id, order)
+
+    # --- from owners and callers ---
+
+    def _on_register(self, channel: Channel, call: Call) -> None:
+        request: RegisterActor = decoder_of(RegisterActor).decode(call.body)
+        spec = request.spec
+        self._specs[spec.actor_id] = spec
+        if call.call_id:
+            self._registering[spec.actor_id] = (channel, call.call_id)
+        registered = t.ActorSpec(
+            actor_id=spec.actor_id,
+            class_name=spec.class_name,
+            owner=spec.owner.process_id,
+            lease=lease_spec(spec.running),
+            placement=lease_spec(spec.placing).resources,
+            name=spec.name,
+            namespace=spec.namespace,
+            detached=spec.detached,
+            max_restarts=spec.max_restarts,
+            home=self._head.node_of(channel.peer),
+            ready=spec.has_creation,
+        )
+        self.feed(t.RegisterActor(registered, request.get_if_exists))
+
+    def _registered(self, command: t.ActorRegistered) -> None:
+        waiting = self._registering.pop(command.actor_id, None)
+        found = command.view
+        if found is None or found.actor_id != command.actor_id:
+            self._specs.pop(command.actor_id, None)
+        if waiting is None:
+            return
+        channel, call_id = waiting
+        answer = ActorFound() if found is None else self._found(found.actor_id)
+        channel.reply(call_id, encode(answer))
+
+    def _found(self, actor_id: bytes) -> ActorFound:
+        return ActorFound(actor_id, self._specs[actor_id].descriptor)
+
+    def _on_set_creation(self, _: Channel, call: Call) -> None:
+        given: SetCreation = decoder_of(SetCreation).decode(call.body)
+        spec = self._specs.get(given.actor_id)
+        if spec is None:
+            return
+        if given.error:
+            self._causes[given.actor_id, 0] = given.error
+            cause = t.DeathCause("constructor_failed", "an argument of its constructor could not be made", given.error)
+            self.feed(t.KillActor(given.actor_id, no_restart=True, text=cause.text))
+            return
+        self._specs[given.actor_id] = msgspec.structs.replace(spec, creation=given.creation, has_creation=True)
+        self.feed(t.DependenciesReady(given.actor_id))
+
+    def _on_watch(self, channel: Channel, call: Call) -> None:
+        watch: WatchActor = decoder_of(WatchActor).decode(call.body)
+        self._watchers[channel.peer.process_id] = channel
+        self.feed(t.Subscribe(channel.peer.process_id, watch.actor_id))
+
+    def _on_find(self, channel: Channel, call: Call) -> None:
+        wanted: FindActor = decoder_of(FindActor).decode(call.body)
+        view = self.directory.named(wanted.name, wanted.namespace)
+        channel.reply(call.call_id, encode(ActorFound() if view is None else self._found(view.actor_id)))
+
+    def _on_list(self, channel: Channel, call: Call) -> None:
+        wanted: ListNamedActors = decoder_of(ListNamedActors).decode(call.body)
+        names = [
+            (view.name, view.namespace)
+            for view in self.directory.views()
+            if view.name and view.state != "DEAD" and wanted.namespace in (None, view.namespace)
+        ]
+        channel.reply(call.call_id, msgspec.msgpack.encode(names))
+
+    def _on_kill(self, channel: Channel, call: Call) -> None:
+        kill: KillActor = decoder_of(KillActor).decode(call.body)
+        self.feed(t.KillActor(kill.actor_id, kill.no_restart))
+        channel.reply(call.call_id, b"")
+
+    def _on_unreferenced(self, _: Channel, call: Call) -> None:
+        gone: ActorUnreferenced = decoder_of(ActorUnreferenced).decode(call.body)
+        self.feed(t.HandlesGone(gone.actor_id, gone.calls_pending))
+
+    def _process_lost(self, process_id: str) -> None:
+        self._watchers.pop(process_id, None)
+        self.feed(t.OwnerLost(process_id, "the process that created it is gone"))
+
+    # --- from nodes and hosts ---
+
+    def _on_started(self, _: Channel, call: Call) -> None:
+        started: ActorStarted = decoder_of(ActorStarted).decode(call.body)
+        if started.address is not None:
+            self.feed(t.ActorCreated(started.actor_id, started.incarnation, started.address))
+            return
+        cause = t.DeathCause("constructor_failed", "its constructor raised", started.error)
+        self.feed(t.ActorCreationFailed(started.actor_id, started.incarnation, cause))
+
+    def _on_exited(self, _: Channel, call: Call) -> None:
+        exited: ActorExited = decoder_of(ActorExited).decode(call.body)
+        record = self.directory.table.actors.get(exited.actor_id)
+        if record is not None:
+            cause = t.DeathCause("exited", exited.reason)
+            self.feed(t.ActorExited(exited.actor_id, record.incarnation, cause))
+
+    # --- telling those who watch ---
+
+    def _tell(self, command: t.ActorChanged) -> None:
+        view = command.view
+        if view.state != "DEAD":
+            self._send(command.process_id, view, b"")
+            return
+        self._with_cause(view, lambda cause: self._send(command.process_id, view, cause))
+
+    def _send(self, process_id: str, view: t.ActorView, cause: bytes) -> None:
+        channel = self._watchers.get(process_id)
+        if channel is None:
+            return
+        node = self._head.nodes.get(view.node_id)
+        change = ActorChanged(
+            view.actor_id,
+            _STATES[view.state],
+            view.incarnation,
+            view.address,
+            node.address if node else None,
+            cause,
+            view.name or view.class_name,
+        )
+        channel.notify(CORE, "ActorChanged", encode(change))
+
+    def _with_cause(self, view: t.ActorView, then: Any) -> None:
+        """Call back with the error that a dead actor's callers get. What its node saw of its process's end is the best."""
+        cause = view.cause
+        name = view.name or view.class_name
+        if cause is None:
+            then(serialize_error(ActorDiedError(actor_id=view.actor_id, actor_name=name)))
+        elif cause.error:
+            then(cause.error)
+        elif cause.kind == "unschedulable":
+            then(serialize_error(ActorUnschedulableError(f"Actor {name} cannot be placed: {cause.text}")))
+        elif cause.kind == "environment_failed":
+            then(serialize_error(RuntimeEnvSetupError(cause.text)))
+        elif cause.kind == "worker_died" and (node := self._head.nodes.get(view.node_id)) is not None:
+
+            def described(reply: Reply | TransportError) -> None:
+                seen: DeathCause | None = None
+                if not isinstance(reply, TransportError) and reply.body and not reply.failed:
+                    seen = _death_decoder.decode(reply.body)
+                then(self._died(view, name, seen or DeathCause(DeathKind.SIGNALLED, cause.text)))
+
+            self._head.process.ask(node.address, NODE, DescribeDeath(view.worker_id), described)
+        else:
+            kind = _KINDS.get(cause.kind, DeathKind.EXITED)
+            then(self._died(view, name, DeathCause(kind, cause.text, node_id=view.node_id or None)))
+
+    @staticmethod
+    def _died(view: t.ActorView, name: str, cause: DeathCause) -> bytes:
+        return serialize_error(ActorDiedError(cause, actor_id=view.actor_id, actor_name=name))
+
+
+_death_decoder = msgspec.msgpack.Decoder(DeathCause)

@@ -1,0 +1,53 @@
+"""The cluster's state, for those who ask."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .head import Head
+
+
+class StateQuery:
+    """Answers `Runtime.state` with plain data."""
+
+    def __init__(self, head: "Head") -> None:
+        self._head = head
+
+    def answer(self, kind: str) -> Any:
+        """One part of the state.
+
+        Raises:
+            LookupError: there is no such part.
+        """
+        match kind:
+            case "nodes":
+                return self._nodes()
+            case "cluster_resources":
+                return self._sum(available=False)
+            case "available_resources":
+                return self._sum(available=True)
+            case _:
+                raise LookupError(f"there is no state of kind {kind!r}")
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for node_id, node in self._head.nodes.items():
+            rows.append(
+                {
+                    "NodeID": node_id,
+                    "Alive": True,
+                    "NodeManagerAddress": node.host,
+                    "NodeName": node.host,
+                    "Resources": {kind: units / 10_000 for kind, units in node.resources.items()},
+                    "Labels": node.labels,
+                }
+            )
+        return rows
+
+    def _sum(self, available: bool) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for node in self._head.nodes.values():
+            known = self._head.view.nodes.get(node.node_id.hex())
+            amounts = known.available if available and known is not None else node.resources
+            for kind, units in amounts.items():
+                total[kind] = total.get(kind, 0) + units
+        return total

@@ -1,0 +1,161 @@
+"""A node's dealings with actors: constructs them in workers, on the head's order, and hosts the light ones."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from ...actors.contract import EXECUTOR, HEAD, AssignWorker, Creation, EndActor, LeaseSpec, Outcome, decoder_of, encode
+from ...transport.address import ProcessAddress
+from ...transport.channel import Channel
+from ...transport.error import TransportError
+from ...transport.protocol import Call, Reply
+from ..cluster_message import ActorStarted, ReleaseLightWorker, RequestLightWorker, StartActor, TerminateActor
+from ..scheduling import lease_message as m
+from ..system_process import SystemProcess
+from .lease_terms import lease_spec
+from .worker_table import Worker
+
+if TYPE_CHECKING:
+    from .manager import NodeManager
+
+logger = logging.getLogger(__name__)
+
+_HOST_PATIENCE = 60.0
+
+
+class _Hosts:
+    """The host processes of one job's light actors in one environment."""
+
+    def __init__(self) -> None:
+        self.load: dict[str, int] = {}
+        self.requested: set[str] = set()
+        self.waiting: list[str] = []
+
+
+class NodeActorDesk:
+    """Part of the node manager; on its loop."""
+
+    def __init__(self, process: SystemProcess, head: ProcessAddress, manager: "NodeManager", hosts: int) -> None:
+        self._process = process
+        self._head = head
+        self._manager = manager
+        self._most_hosts = hosts
+        self._light: dict[tuple[bytes, str], _Hosts] = {}
+        self._placed: dict[str, tuple[_Hosts, str]] = {}
+        self._residents: dict[str, set[str]] = {}
+        self._next_host = 0
+        self._host_requests: dict[str, _Hosts] = {}
+        manager.methods |= {
+            "StartActor": self._on_start,
+            "TerminateActor": self._on_terminate,
+            "RequestLightWorker": self._on_request_light,
+            "ReleaseLightWorker": self._on_release_light,
+        }
+
+    # --- construction ---
+
+    def _on_start(self, _: Channel, call: Call) -> None:
+        order: StartActor = decoder_of(StartActor).decode(call.body)
+        worker = self._manager.workers.find(order.worker_id)
+        if worker is None or worker.channel is None:
+            return  # its end has been, or will be, told to the head
+        devices = {kind: [str(index) for index in indexes] for kind, indexes in order.devices.items()}
+        assignment = AssignWorker(
+            order.job_id, order.namespace, order.held, devices, order.group_id, order.capture, order.incarnation
+        )
+        self._manager.assign(worker, assignment, lambda: self._construct(order, worker))
+
+    def _construct(self, order: StartActor, worker: Worker) -> None:
+        channel, address = worker.channel, worker.address
+        if channel is None or address is None:
+            return
+
+        def constructed(reply: Reply | TransportError) -> None:
+            if isinstance(reply, TransportError):
+                return  # the worker's end is told to the head
+            outcome: Outcome = decoder_of(Outcome).decode(reply.body)
+            started = ActorStarted(
+                order.actor_id,
+                order.incarnation,
+                address if outcome.status == "ok" else None,
+                b"" if outcome.status == "ok" else outcome.returns[0].data,
+            )
+            self._process.notify(self._head, HEAD, started)
+
+        creation: Creation = decoder_of(Creation).decode(order.creation)
+        channel.notify(EXECUTOR, "Template", creation.template)
+        channel.call(EXECUTOR, "Invocation", creation.invocation, constructed)
+
+    def _on_terminate(self, _: Channel, call: Call) -> None:
+        order: TerminateActor = decoder_of(TerminateActor).decode(call.body)
+        worker = self._manager.workers.find(order.worker_id)
+        if worker is not None and worker.channel is not None:
+            worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(order.actor_id)))
+
+    # --- light actors ---
+
+    def _on_request_light(self, _: Channel, call: Call) -> None:
+        request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
+        hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
+        wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
+        if wanted > 0:
+            self._start_host(hosts, request)
+        if len(hosts.load) == self._most_hosts:
+            self._place(hosts, request.request_id)
+        else:
+            hosts.waiting.append(request.request_id)
+
+    def _start_host(self, hosts: _Hosts, request: RequestLightWorker) -> None:
+        self._next_host += 1
+        name = f"light-host:{self._next_host}"
+        hosts.requested.add(name)
+        self._host_requests[name] = hosts
+        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id))
+        self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
+
+    def _place(self, hosts: _Hosts, request_id: str) -> None:
+        worker_id = min(hosts.load, key=hosts.load.__getitem__)
+        hosts.load[worker_id] += 1
+        self._placed[request_id] = (hosts, worker_id)
+        self._residents.setdefault(worker_id, set()).add(request_id)
+        self._manager.to_head(m.WorkerGranted(request_id, 0, worker_id, {}))
+
+    def answered(self, answer: m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost) -> bool:
+        """The lease machine's answer about a host process; False where it is about something else."""
+        hosts = self._host_requests.get(answer.request_id)
+        if hosts is None:
+            return False
+        hosts.requested.discard(answer.request_id)
+        match answer:
+            case m.WorkerGranted():
+                hosts.load[answer.worker_id] = 0
+            case m.WorkerRefused():
+                del self._host_requests[answer.request_id]
+                if not hosts.load and not hosts.requested:
+                    for request_id in hosts.waiting:
+                        self._manager.to_head(m.WorkerRefused(request_id, answer.text, answer.permanent))
+                    hosts.waiting.clear()
+            case m.RequestedWorkerLost():
+                del self._host_requests[answer.request_id]
+                hosts.load.pop(answer.worker_id, None)
+                for request_id in self._residents.pop(answer.worker_id, ()):
+                    self._placed.pop(request_id, None)
+                    self._manager.to_head(m.RequestedWorkerLost(request_id, answer.worker_id, answer.text))
+        if hosts.load and not hosts.requested:
+            waiting, hosts.waiting = hosts.waiting, []
+            for request_id in waiting:
+                self._place(hosts, request_id)
+        return True
+
+    def _on_release_light(self, _: Channel, call: Call) -> None:
+        release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
+        placed = self._placed.pop(release.request_id, None)
+        if placed is None:
+            return
+        hosts, worker_id = placed
+        if worker_id in hosts.load:
+            hosts.load[worker_id] -= 1
+        self._residents.get(worker_id, set()).discard(release.request_id)
+        worker = self._manager.workers.find(worker_id)
+        if worker is not None and worker.channel is not None:
+            actor_id = bytes.fromhex(release.request_id.partition(":")[0])
+            worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(actor_id)))

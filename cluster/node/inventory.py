@@ -1,0 +1,86 @@
+"""What a machine offers to the cluster."""
+
+import os
+from typing import NamedTuple
+
+import psutil
+
+from ...actors import accelerator
+from ..scheduling.labels import check_labels
+from ..scheduling.resources import ResourceSet
+from .node_config import NodeConfig
+
+_STORE_SHARE = 0.3
+"""Of the machine's memory, for objects: Ray's default."""
+_MOST_STORE = 200 << 30
+_LEAST_STORE = 1 << 20
+
+
+class Inventory(NamedTuple):
+    """Resources and labels of a node.
+
+    Attributes:
+        resources: in fixed point.
+        labels: checked.
+        store_bytes: size of the object store.
+        devices: names of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
+    """
+
+    resources: ResourceSet
+    labels: dict[str, str]
+    store_bytes: int
+    devices: list[str]
+
+
+def take_inventory(config: NodeConfig, host: str) -> Inventory:
+    """What this machine has, where the config does not say otherwise.
+
+    Raises:
+        ValueError, TypeError: the config asks for something that makes no sense.
+    """
+    total = _memory_limit()
+    store = config.object_store_memory
+    if store is None:
+        store = min(int(total * _STORE_SHARE), _MOST_STORE)
+    if store < _LEAST_STORE:
+        raise ValueError(f"object_store_memory is {store} bytes; an object store needs at least {_LEAST_STORE}.")
+    gpus = accelerator.detect() if config.num_gpus is None else []
+    amounts: dict[str, float] = {
+        "CPU": available_cpus() if config.num_cpus is None else config.num_cpus,
+        "memory": config.memory if config.memory is not None else max(0, total - store),
+        "object_store_memory": store,
+        f"node:{host}": 1.0,
+        **(accelerator.resources(gpus) if config.num_gpus is None else {"GPU": config.num_gpus}),
+        **config.resources,
+    }
+    return Inventory(
+        ResourceSet.parse(amounts), check_labels(config.labels), store, [gpu.device for gpu in gpus]
+    )
+
+
+def available_cpus() -> float:
+    """CPUs that this process may use: by affinity, and by the cgroup's quota."""
+    cpus = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
+    quota = _cgroup_quota()
+    return max(1.0, float(int(min(cpus, quota)))) if quota is not None else cpus
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs by the cgroup's quota; None where there is none. (cpu.max: Documentation/admin-guide/cgroup-v2.rst of Linux.)"""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, _, period = file.read().partition(" ")
+    except OSError:
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _memory_limit() -> int:
+    """Bytes of memory: the machine's, or the cgroup's limit where that is less."""
+    total = psutil.virtual_memory().total
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+    except OSError:
+        return total
+    return total if limit == "max" else min(total, int(limit))

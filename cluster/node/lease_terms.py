@@ -1,0 +1,44 @@
+"""Between the plain data in which callers say what they need and the scheduler's own types."""
+
+from typing import Any
+
+from ...actors.contract import LeaseSpec as WireSpec
+from ..scheduling.labels import LabelSelector, parse_selector
+from ..scheduling.resources import ResourceSet
+from ..scheduling.strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread, Strategy
+
+
+def lease_spec(wire: WireSpec) -> LeaseSpec:
+    """A caller's spec as the scheduler has it."""
+    return LeaseSpec(
+        ResourceSet.of_units(wire.resources),
+        strategy(wire.strategy),
+        parse_selector(wire.labels),
+        wire.environment,
+        wire.job_id,
+    )
+
+
+def strategy(plain: dict[str, Any]) -> Strategy:
+    """A scheduling strategy from plain data."""
+    match plain.get("kind"):
+        case "node":
+            return NodeAffinity(plain["node_id"], plain["soft"], plain["spill"], plain["fail"])
+        case "group":
+            return InBundle(bytes.fromhex(plain["group"]), plain["bundle"])
+        case "labels":
+            return NodeLabels(_conditions(plain["hard"]), _conditions(plain["soft"]))
+        case "spread":
+            return Spread()
+        case _:
+            return HYBRID
+
+
+def _conditions(plain: dict[str, list[str]]) -> LabelSelector:
+    texts = {
+        "In": lambda values: f"in({','.join(values)})",
+        "NotIn": lambda values: f"!in({','.join(values)})",
+        "Exists": lambda _: "exists",
+        "DoesNotExist": lambda _: "!exists",
+    }
+    return parse_selector({label: texts[kind](values) for label, (kind, *values) in plain.items()})

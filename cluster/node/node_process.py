@@ -1,0 +1,162 @@
+"""The process of a node: its node manager and, on the head's machine, the head."""
+
+import asyncio
+import logging
+import secrets
+import signal
+import time
+
+import msgspec
+
+from ...actors.contract import DriverRegistered, WorkerConfig
+from ...transport.address import ProcessAddress
+from ...transport.endpoint import Endpoint
+from ...transport.shm.arena import Arena
+from ..cluster_message import RegisterNode
+from ..head.head import Head
+from ..host_id import host_id
+from ..process.birth import NodeBirth
+from ..process.spawn import Spawner
+from ..scheduling.lease import LeaseConfig, LeaseMachine
+from ..scheduling.worker_pool import PoolConfig
+from ..session_folder import SessionFolder, read_token
+from ..store.spill_storage import DirectoryStorage
+from ..store.store import ObjectStore
+from ..system_process import SystemProcess
+from .head_link import HeadLink
+from .inventory import take_inventory
+from .manager import NodeManager
+from .node_config import NodeConfig, NodeReady
+from .store_desk import StoreDesk
+from .worker_table import WorkerTable
+
+logger = logging.getLogger(__name__)
+
+_MOST_PRESTARTED = 4
+
+
+async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> None:
+    """Start a node, tell the driver, serve until the driver is gone or a signal comes, and end everything."""
+    node = NodeProcess(config, folder, spawner)
+    watch = birth.watch_driver(node.ended.set)
+    try:
+        ready = await node.start()
+        birth.ready(msgspec.msgpack.encode(ready))
+        await node.ended.wait()
+    finally:
+        started = time.monotonic()
+        await node.close()
+        if watch is not None:
+            watch.close()
+        logger.info("ended in %.3f s", time.monotonic() - started)
+
+
+class NodeProcess:
+    """Builds a node's actors and ends them. On the running loop.
+
+    Attributes:
+        ended: set when the node is to end.
+    """
+
+    def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
+        self._config = config
+        self._folder = folder
+        self._spawner = spawner
+        self._host_id = host_id()
+        self._node_id = secrets.token_bytes(28)
+        self._token = config.token or read_token(folder.path)
+        self._manager: NodeManager | None = None
+        self._head: Head | None = None
+        self.ended = asyncio.Event()
+
+    async def start(self) -> NodeReady:
+        """Start the actors.
+
+        Raises:
+            TransportError: it cannot listen.
+            ValueError, TypeError: the config makes no sense.
+        """
+        config = self._config
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.ended.set)
+        self._process = process = SystemProcess()
+        endpoint = Endpoint(
+            process_id=secrets.token_hex(16),
+            host_id=self._host_id,
+            token=bytes.fromhex(self._token),
+            unix_path=self._folder.socket_path("node"),
+            tcp=config.tcp,
+            info={"kind": "node"},
+            handler=process,
+        )
+        await process.start(endpoint)
+        if config.head is None:
+            self._head = Head(process)
+            process.actors["head"] = self._head
+        self._manager = self._build_manager(config.head or process.address)
+        process.actors["node"] = self._manager
+        self._manager.begin()
+        return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
+
+    def _build_manager(self, head: ProcessAddress) -> NodeManager:
+        config, process, node_id = self._config, self._process, self._node_id
+        host = "127.0.0.1"
+        inventory = take_inventory(config, host)
+        arena = Arena.create(inventory.store_bytes)
+        arena_location = msgspec.msgpack.encode(arena.location)
+        storage = DirectoryStorage(self._folder.path / "spill")
+        self._store = ObjectStore(arena, inventory.store_bytes, storage, lambda *asked: self._desk.ask_return(*asked))
+        self._desk = StoreDesk(process, self._store, node_id)
+        base = WorkerConfig(
+            process_id="",
+            host_id=self._host_id,
+            node_id=node_id,
+            token=bytes.fromhex(self._token),
+            socket="",
+            node=process.address,
+            head=head,
+            arena=arena_location,
+            session=self._folder.name,
+            session_folder=str(self._folder.path),
+            labels=inventory.labels,
+            environment="",
+            packages={},
+        )
+        self._workers = WorkerTable(
+            self._spawner,
+            base,
+            self._folder.path,
+            lambda batch: self._manager_().show(batch),
+            lambda worker, cause: self._manager_().worker_ended(worker, cause),
+        )
+        cpus = max(1, int(inventory.resources.floats().get("CPU", 1)))
+        prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
+        pool = PoolConfig(prestart=prestart, max_starting=max(2, cpus))
+        machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
+        link = HeadLink(process, head, node_id)
+        about = DriverRegistered(
+            node_id, head, arena_location, self._folder.name, str(self._folder.path), inventory.labels
+        )
+        manager = NodeManager(process, machine, self._workers, self._desk, link, about)
+        units = inventory.resources.units()
+        link.attach(manager, RegisterNode(node_id, process.address, host, units, inventory.labels))
+        return manager
+
+    def _manager_(self) -> NodeManager:
+        if self._manager is None:
+            raise RuntimeError("the node has not started")
+        return self._manager
+
+    async def close(self) -> None:
+        """End workers and actors, and let go of everything."""
+        if self._manager is None:
+            return
+        self._manager.close()
+        if self._head is not None:
+            self._head.close()
+        workers = self._workers.all()
+        await self._spawner.close()
+        await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
+        await self._store.close()
+        await self._process.close()

@@ -1,0 +1,102 @@
+"""The node's object store, as processes ask for it."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...actors.contract import (
+    CORE,
+    Granted,
+    GrantMemory,
+    LocateObject,
+    Location,
+    ObjectFreed,
+    ObjectsSealed,
+    ReturnMemory,
+    decoder_of,
+    encode,
+)
+from ...actors.serialization import serialize_error
+from ..store.error import ObjectNotHereError, ObjectStoreFullError
+from ...transport.channel import Channel
+from ...transport.protocol import Call
+
+from ..system_process import SystemProcess
+
+if TYPE_CHECKING:
+    from ..store.store import ObjectStore
+
+_WISH = 32 << 20
+"""Bytes a process gets to write to at once where memory is plenty, so that most puts need no round trip."""
+
+logger = logging.getLogger(__name__)
+
+
+class StoreDesk:
+    """Answers requests of local processes about memory and objects, and of other nodes for copies."""
+
+    def __init__(self, process: SystemProcess, store: "ObjectStore", node_id: bytes) -> None:
+        self._process = process
+        self._store = store
+        self._node_id = node_id
+        self.methods: dict[str, Callable[[Channel, Call], None]] = {
+            "GrantMemory": self._on_grant,
+            "ReturnMemory": self._on_return,
+            "ObjectsSealed": self._on_sealed,
+            "ObjectFreed": self._on_freed,
+            "LocateObject": self._on_locate,
+        }
+
+    def _on_grant(self, channel: Channel, call: Call) -> None:
+        request: GrantMemory = decoder_of(GrantMemory).decode(call.body)
+        self._process.spawn(self._grant(channel, call.call_id, request.size))
+
+    async def _grant(self, channel: Channel, call_id: int, size: int) -> None:
+        try:
+            grant = await self._store.grant(channel.peer.process_id, size)
+        except ObjectStoreFullError as error:
+            channel.reply(call_id, serialize_error(error), failed=True)
+        else:
+            channel.reply(call_id, encode(Granted(grant.grant, grant.offset, grant.size)))
+
+    def _on_return(self, channel: Channel, call: Call) -> None:
+        back: ReturnMemory = decoder_of(ReturnMemory).decode(call.body)
+        self._store.returned(channel.peer.process_id, back.grant, back.offset, back.size, back.touched)
+
+    def _on_sealed(self, channel: Channel, call: Call) -> None:
+        sealed: ObjectsSealed = decoder_of(ObjectsSealed).decode(call.body)
+        for item in sealed.objects:
+            self._store.sealed(
+                channel.peer.process_id, item.grant, item.object_id, item.owner, item.offset, item.size
+            )
+
+    def _on_freed(self, _: Channel, call: Call) -> None:
+        freed: ObjectFreed = decoder_of(ObjectFreed).decode(call.body)
+        if freed.location.node_id == self._node_id:
+            self._store.freed(freed.object_id)
+
+    def _on_locate(self, channel: Channel, call: Call) -> None:
+        request: LocateObject = decoder_of(LocateObject).decode(call.body)
+        self._process.spawn(self._locate(channel, call.call_id, request))
+
+    async def _locate(self, channel: Channel, call_id: int, request: LocateObject) -> None:
+        try:
+            offset, size = await self._store.locate(request.object_id)
+        except ObjectNotHereError:
+            channel.reply(call_id, b"")
+        except ObjectStoreFullError as error:
+            channel.reply(call_id, serialize_error(error), failed=True)
+        else:
+            channel.reply(call_id, encode(Location(self._node_id, offset, size)))
+
+    def ask_return(self, process_id: str, grant: int) -> None:
+        """Ask a process to give back what it does not use of its memory."""
+        del grant  # a process has one nursery at a time
+        channel = self._process.endpoint.channel(process_id)
+        if channel is not None:
+            channel.notify(CORE, "ReclaimMemory", b"")
+
+    def process_lost(self, process_id: str) -> None:
+        """A process is gone: its memory and the objects it owned with it."""
+        self._store.process_lost(process_id)
+        self._store.owner_lost(process_id)

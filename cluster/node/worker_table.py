@@ -1,0 +1,185 @@
+"""The worker processes of a node: started, watched, and remembered for a while after their end."""
+
+import asyncio
+import logging
+import secrets
+import signal
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ...actors.contract import WorkerConfig, encode
+from ...exceptions import DeathCause, DeathKind
+from ...transport.address import ProcessAddress
+from ...transport.channel import Channel
+from ..process.death import KernelOomWatch, KnownKill, death_cause
+from ..process.log_batch import LogOrigin
+from ..process.output import WorkerOutput
+from ..process.output_follower import LogSink
+from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+_LEAVING_S = 5.0
+"""How long a process that ends by itself may take."""
+
+_REMEMBERED = 1000
+"""How many ends are kept for those who still ask."""
+
+
+class Worker:
+    """One worker process.
+
+    Attributes:
+        start_id: of the lease machine's order; 0 once answered.
+        address: where it listens, once it is ready.
+        lease_id: the lease it serves at the moment.
+        job_id: the job it works for; b"" before its first lease.
+        known: why this node ended it, if it did.
+        leaving: it ends by itself.
+        assigned: the encoded `AssignWorker` it was told last.
+    """
+
+    def __init__(self, worker_id: str, start_id: int) -> None:
+        self.worker_id = worker_id
+        self.start_id = start_id
+        self.address: ProcessAddress | None = None
+        self.channel: Channel | None = None
+        self.process: WorkerProcess | None = None
+        self.output: WorkerOutput | None = None
+        self.lease_id: int | None = None
+        self.sequence = 0
+        self.job_id = b""
+        self.known: KnownKill | None = None
+        self.leaving = False
+        self.assigned = b""
+        self.ended = False
+
+
+class WorkerTable:
+    """Starts and ends worker processes. On the node process's loop.
+
+    Args:
+        spawner: starts processes.
+        base: what all workers are told; ids and sockets are filled in.
+        folder: the session's folder, with `sockets/` and `logs/`.
+        sink: gets the lines that workers print.
+        on_end: called with a worker that has ended, and why.
+    """
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        base: WorkerConfig,
+        folder: Path,
+        sink: LogSink,
+        on_end: Callable[[Worker, DeathCause], None],
+    ) -> None:
+        self._spawner = spawner
+        self._base = base
+        self._folder = folder
+        self._sink = sink
+        self._on_end = on_end
+        self._workers: dict[str, Worker] = {}
+        self._causes: OrderedDict[str, DeathCause] = OrderedDict()
+        self._waiting: dict[str, list[Callable[[DeathCause | None], None]]] = {}
+        self._kernel_oom = KernelOomWatch()
+        self.node_name = "local"
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def find(self, worker_id: str) -> Worker | None:
+        """A living worker."""
+        return self._workers.get(worker_id)
+
+    def all(self) -> list[Worker]:
+        """All living workers."""
+        return list(self._workers.values())
+
+    async def start(self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]) -> Worker:
+        """Start a worker process; it reports back by itself.
+
+        Raises:
+            SpawnError: the operating system refuses.
+            SpawnerLostError: the zygote is gone.
+        """
+        worker_id = secrets.token_hex(16)
+        worker = Worker(worker_id, start_id)
+        config = msgspec.structs.replace(
+            self._base,
+            process_id=worker_id,
+            socket=str(self._folder / "sockets" / worker_id[:12]),
+            environment=environment,
+            packages=packages,
+        )
+        origin = LogOrigin(b"", "worker", 0, self.node_name)
+        output = WorkerOutput(self._folder / "logs", f"worker-{worker_id[:12]}", origin, self._sink)
+        worker.output = output
+        self._workers[worker_id] = worker
+        request = SpawnRequest(worker_id, "limelight: worker idle", env_vars, encode(config))
+        try:
+            worker.process = await self._spawner.spawn(request, *output.child_ends)
+        except (SpawnError, SpawnerLostError):
+            del self._workers[worker_id]
+            await output.finish()
+            raise
+        output.set_origin(LogOrigin(b"", "worker", worker.process.pid, self.node_name))
+        worker.process.exited.add_done_callback(lambda exited: self._exited(worker, exited))
+        return worker
+
+    def set_job(self, worker: Worker, job_id: bytes, name: str) -> None:
+        """What a worker prints from now on is for that job."""
+        worker.job_id = job_id
+        if worker.output is not None and worker.process is not None:
+            worker.output.set_origin(LogOrigin(job_id, name, worker.process.pid, self.node_name))
+
+    def kill(self, worker: Worker, kind: DeathKind, explanation: str) -> None:
+        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets time for it."""
+        if worker.leaving:
+            asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
+            return
+        if worker.known is None:
+            worker.known = KnownKill(kind, explanation)
+        self._spawner.signal(worker.worker_id, signal.SIGKILL)
+
+    def cause_of(self, worker_id: str, then: Callable[[DeathCause | None], None]) -> None:
+        """Call back with why a worker ended, when that is known; with None where it never was this node's."""
+        cause = self._causes.get(worker_id)
+        if cause is not None or worker_id not in self._workers:
+            then(cause)
+        else:
+            self._waiting.setdefault(worker_id, []).append(then)
+
+    def _exited(self, worker: Worker, exited: "asyncio.Future[ProcessExit]") -> None:
+        if exited.cancelled():
+            return
+        output = worker.output
+        if output is not None:
+            output.drain()
+        tail = output.tail() if output is not None else ""
+        ended = exited.result()
+        unexplained = worker.known is None and ended.signal == signal.SIGKILL
+        cause = death_cause(
+            ended,
+            tail,
+            known=worker.known,
+            kernel_oom=self._kernel_oom.take_one() if unexplained else "",
+            node_id=self._base.node_id.hex(),
+        )
+        self._workers.pop(worker.worker_id, None)
+        self._causes[worker.worker_id] = cause
+        if len(self._causes) > _REMEMBERED:
+            self._causes.popitem(last=False)
+        worker.ended = True
+        (self._folder / "sockets" / worker.worker_id[:12]).unlink(missing_ok=True)
+        self._on_end(worker, cause)
+        for then in self._waiting.pop(worker.worker_id, ()):
+            then(cause)
+
+    async def finish_output(self, worker: Worker) -> None:
+        """Wait until all that an ended worker has printed was handed on."""
+        if worker.output is not None:
+            await worker.output.finish()

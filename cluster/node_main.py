@@ -1,0 +1,43 @@
+"""The main function of a node process."""
+
+import asyncio
+import os
+import logging
+
+from .process.birth import NodeBirth
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main() -> None:
+    """Run a node until its driver is gone or it is told to end."""
+    birth = NodeBirth.receive()
+    with birth.reporting():
+        # Imported here, so that a failing import is reported to the driver like any other error.
+        import msgspec
+
+        from .. import __version__
+        from ..actors.native.wire import new_loop
+        from .node.node_config import NodeConfig
+        from .node.node_process import run_node
+        from .process.zygote import start_zygote
+        from .session_folder import SessionFolder
+        from .worker_main import main as worker_main
+
+        config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
+        folder = SessionFolder.create(__version__, os.getppid())
+        birth.redirect_output(folder.logs / "node.log")
+        logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now.
+        zygote = start_zygote(worker_main)
+        loop = new_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(run_node(config, folder, zygote, birth))
+        finally:
+            loop.close()
+            folder.remove()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What a node process and the driver that starts it say to each other until the node is ready.
+
+The driver writes a `BirthOrder` to the new process's stdin: not to its arguments, which every user of the machine can
+read. The process answers on a pipe of its own, each message with a 4-byte little-endian length before it.
+"""
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from .title import set_process_title
+from .watch import ProcessWatch
+
+LENGTH_SIZE = 4
+
+
+class BirthOrder(msgspec.Struct, frozen=True, array_like=True):
+    """Driver to node process.
+
+    Attributes:
+        driver_pid: the driver, whose death ends the node; 0 for a node that nobody waits for.
+        driver_identity: `process_identity` of the driver.
+        config: for the node's main function.
+    """
+
+    driver_pid: int
+    driver_identity: str
+    config: bytes
+
+
+class OutputAt(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Node process to driver: my stdout and stderr go to that file from now on."""
+
+    path: str
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Node process to driver: I serve."""
+
+    info: bytes
+
+
+class StartFailed(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Node process to driver: I can not start, and end now."""
+
+    error_type: str
+    message: str
+    trace: str
+
+
+BirthReport = OutputAt | Ready | StartFailed
+report_decoder: msgspec.msgpack.Decoder[BirthReport] = msgspec.msgpack.Decoder(BirthReport)
+
+
+class NodeBirth:
+    """The new node process's side. Not thread-safe.
+
+    Attributes:
+        config: what the driver passed.
+    """
+
+    def __init__(self, order: BirthOrder, pipe: int) -> None:
+        self.config = order.config
+        self._order = order
+        self._pipe = pipe
+
+    @classmethod
+    def receive(cls) -> Self:
+        """Take the order from stdin, which is /dev/null afterwards. The first thing a node process does."""
+        set_process_title("limelight: node")
+        with os.fdopen(os.dup(0), "rb") as stdin:
+            order = msgspec.msgpack.decode(stdin.read(), type=BirthOrder)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        pipe = int(sys.argv[1])
+        os.set_inheritable(pipe, False)
+        return cls(order, pipe)
+
+    @contextmanager
+    def reporting(self) -> Generator[None, None, None]:
+        """Report to the driver an error that is raised inside before `ready`, and end the process with code 1."""
+        try:
+            yield
+        except Exception as error:
+            if self._pipe < 0:
+                raise
+            trace = "".join(traceback.format_exception(error))
+            sys.stderr.write(trace)
+            self._send(StartFailed(type(error).__name__, str(error), trace))
+            sys.exit(1)
+
+    def redirect_output(self, path: Path) -> None:
+        """Send this process's stdout and stderr to the end of that file, which is private."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.close(file)
+        if self._pipe >= 0:
+            self._send(OutputAt(str(path)))
+
+    def ready(self, info: bytes) -> None:
+        """Tell the driver that the node serves."""
+        self._send(Ready(info))
+        os.close(self._pipe)
+        self._pipe = -1
+
+    def watch_driver(self, on_death: Callable[[], None]) -> ProcessWatch | None:
+        """Have `on_death` called in the running loop when the driver dies, or has died; None where nobody waits."""
+        if not self._order.driver_pid:
+            return None
+        return ProcessWatch(self._order.driver_pid, on_death, self._order.driver_identity)
+
+    def _send(self, report: BirthReport) -> None:
+        body = msgspec.msgpack.encode(report)
+        data = len(body).to_bytes(LENGTH_SIZE, "little") + body
+        try:
+            while data:
+                data = data[os.write(self._pipe, data) :]
+        except BrokenPipeError:
+            return  # the driver is gone; whoever watches it knows
+
+
+async def driver_gone(birth: NodeBirth) -> None:
+    """Return when the driver is dead; never for a node that nobody waits for."""
+    gone = asyncio.Event()
+    watch = birth.watch_driver(gone.set)
+    try:
+        await gone.wait()
+    finally:
+        if watch is not None:
+            watch.close()

@@ -1,0 +1,150 @@
+"""From what was observed of a dead worker to the cause of its death: the one real cause, never a list of guesses."""
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...exceptions import DeathCause, DeathKind
+from .spawn import ProcessExit
+
+_TAIL_LINES = 20
+_FAULT_START = re.compile(r"^(Fatal Python error: .*|Windows fatal exception: .*)$", re.MULTILINE)
+# What faulthandler writes after its first line: heads of stacks, frames, and the list of extension modules.
+_FAULT_LINE = re.compile(
+    r"^(\s*|Current thread .*|Thread 0x.*|Stack \(most recent call first\):|  File .*|  <.*|  \.\.\.|"
+    r"  \.\.\. \(truncated .*|Python runtime state: .*|Extension modules: .*|Current thread's C stack trace.*|"
+    r"  Binary file .*)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKill:
+    """Why this node ended a worker on purpose; the node manager notes it before it sends the signal.
+
+    Attributes:
+        kind: such as OUT_OF_MEMORY (the memory monitor), KILLED, OUT_OF_SCOPE.
+        explanation: one sentence: who and why.
+    """
+
+    kind: DeathKind
+    explanation: str
+
+
+class KernelOomWatch:
+    """Tells whether the kernel's out-of-memory killer has struck, from the kernel's own count."""
+
+    def __init__(self) -> None:
+        self._counter, self._where = _oom_counter()
+        self._seen = self._count()
+
+    def take_one(self) -> str:
+        """A sentence about one kill that nobody has asked about yet; "" when there was none.
+
+        Ask only for a process that SIGKILL ended and that nobody here has killed.
+        """
+        if self._count() <= self._seen:
+            return ""
+        self._seen += 1
+        return f"The kernel's out-of-memory killer struck in {self._where} when it ended"
+
+    def _count(self) -> int:
+        if self._counter is None:
+            return 0
+        try:
+            match = re.search(r"^oom_kill (\d+)$", self._counter.read_text(encoding="ascii"), re.MULTILINE)
+        except OSError:  # the cgroup is gone: nothing more can be said
+            return 0
+        return int(match[1]) if match else 0
+
+
+def death_cause(
+    exit_: ProcessExit,
+    stderr: str,
+    *,
+    known: KnownKill | None = None,
+    kernel_oom: str = "",
+    node_id: str | None = None,
+    ip: str | None = None,
+) -> DeathCause:
+    """Compose the cause of a worker's death.
+
+    Args:
+        exit_: how the process ended.
+        stderr: the end of its stderr (`WorkerOutput.tail`, after `drain`).
+        known: set when the node killed it.
+        kernel_oom: what `KernelOomWatch.take_one` said.
+        node_id: the node, hexadecimal.
+        ip: its address.
+    """
+    words, dump = split_fault_dump(stderr)
+    kind, explanation = _verdict(exit_, known, kernel_oom)
+    return DeathCause(
+        kind=kind,
+        explanation=explanation,
+        exit_code=exit_.exit_code,
+        signal=exit_.signal,
+        peak_memory=exit_.max_rss_bytes or None,
+        stderr_tail=tuple(words.splitlines()[-_TAIL_LINES:]),
+        fault_dump=dump,
+        pid=exit_.pid,
+        node_id=node_id,
+        ip=ip,
+    )
+
+
+def split_fault_dump(stderr: str) -> tuple[str, str]:
+    """Part the last dump of `faulthandler` from the rest of a process's stderr: (the rest, the dump or "")."""
+    starts = list(_FAULT_START.finditer(stderr))
+    if not starts:
+        return stderr, ""
+    start = starts[-1].start()
+    lines = stderr[start:].splitlines(keepends=True)
+    end = next((index for index, line in enumerate(lines[1:], 1) if not _FAULT_LINE.match(line)), len(lines))
+    return stderr[:start] + "".join(lines[end:]), "".join(lines[:end]).rstrip() + "\n"
+
+
+def _verdict(exit_: ProcessExit, known: KnownKill | None, kernel_oom: str) -> tuple[DeathKind, str]:
+    if known is not None:
+        return known.kind, known.explanation
+    if exit_.signal is not None:
+        return _signalled(exit_, kernel_oom)
+    if exit_.exit_code is None:
+        return (
+            DeathKind.SIGNALLED,
+            "The process that starts this node's workers died, and the kernel ended them with it",
+        )
+    if exit_.exit_code == 0:
+        return DeathKind.INTENDED_EXIT, "The worker ended by itself, by sys.exit() or os._exit(0) in user code"
+    return DeathKind.EXITED, "The worker ended by itself, by sys.exit(), os._exit() or an error in its main thread"
+
+
+def _signalled(exit_: ProcessExit, kernel_oom: str) -> tuple[DeathKind, str]:
+    if exit_.signal == signal.SIGKILL and kernel_oom:
+        return DeathKind.OUT_OF_MEMORY, kernel_oom
+    if exit_.signal in {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}:
+        core = "; a core file was written" if exit_.core_dumped else ""
+        return DeathKind.SIGNALLED, f"Native code in the process crashed{core}"
+    if exit_.signal == signal.SIGXCPU:
+        return DeathKind.SIGNALLED, "It used more CPU time than its limit (ulimit -t) allows"
+    return DeathKind.SIGNALLED, "Limelight did not send the signal, and it was not the kernel for lack of memory"
+
+
+def _oom_counter() -> tuple[Path | None, str]:
+    """Where the kernel counts its kills ("oom_kill <n>" in each case), and a name for what is counted there."""
+    try:
+        entries = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        entries = []
+    for entry in entries:
+        _, controllers, path = entry.split(":", 2)
+        if not controllers:
+            counter = Path("/sys/fs/cgroup", path.lstrip("/"), "memory.events")
+        elif "memory" in controllers.split(","):
+            counter = Path("/sys/fs/cgroup/memory", path.lstrip("/"), "memory.oom_control")
+        else:
+            continue
+        if counter.exists():
+            return counter, "this node's memory cgroup"
+    machine = Path("/proc/vmstat")
+    return (machine if machine.exists() else None), "this machine"

@@ -1,0 +1,182 @@
+"""How a driver starts a node process: a fresh interpreter in a session of its own, and never a hang.
+
+In a session of its own, a Ctrl-C at the driver's terminal reaches neither the node nor its workers; the node ends
+because it watches the driver, or because it is told to.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from .birth import LENGTH_SIZE, BirthOrder, OutputAt, Ready, StartFailed, report_decoder
+from .death import split_fault_dump
+from .title import PADDING
+from .watch import process_identity
+
+_TAIL_BYTES = 1 << 14
+_READ_SIZE = 1 << 16
+_END_SECONDS = 10.0
+_PACKAGE = __name__.partition(".")[0]
+# -P and the appended path: neither a file in the user's folder may stand in for a module that the node imports, nor
+# must the package be installed where the driver found it by a path of its own.
+_START = "import sys; sys.path.append(sys.argv[3]); __import__(sys.argv[2], fromlist=['main']).main()"
+
+
+class NodeStartError(RuntimeError):
+    """A node process did not start. The message has its error, or its exit code and the end of its output.
+
+    Attributes:
+        error_type: class name of the error that it reported; "" where it ended without a word.
+    """
+
+    def __init__(self, message: str, error_type: str = "") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class NodeProcess:
+    """A node process that this process started, and which is ready.
+
+    Attributes:
+        pid: its process id.
+        info: what it said when it was ready.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], info: bytes) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.info = info
+
+    def is_alive(self) -> bool:
+        """It has not ended."""
+        return self._process.poll() is None
+
+    def end(self, timeout: float = _END_SECONDS) -> None:
+        """Ask it to end (SIGTERM) and wait; kill it after `timeout` seconds. Its workers end with it. Idempotent."""
+        if self.is_alive():
+            self._process.terminate()
+        self.wait(timeout)
+
+    def wait(self, timeout: float = _END_SECONDS) -> None:
+        """Wait for its end, after it was told to end over its channel; kill it after `timeout` seconds."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def launch_node(
+    config: bytes, *, main: str = f"{_PACKAGE}.cluster.node_main", timeout: float = 30.0, detached: bool = False
+) -> NodeProcess:
+    """Start a node process and wait until it is ready. Blocks; may be called from any thread.
+
+    Args:
+        config: for the node, any bytes; nobody else on the machine can read them.
+        main: module whose `main()` is the node's main function; it begins with `NodeBirth.receive()`.
+        timeout: seconds until it must be ready.
+        detached: it does not end with this process.
+
+    Raises:
+        NodeStartError: it reported an error, ended, or was not ready in time. No process is left.
+    """
+    order = BirthOrder(0, "", config) if detached else BirthOrder(os.getpid(), process_identity(os.getpid()), config)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0) as reports, tempfile.TemporaryFile() as output:
+        try:
+            process = _start(order, main, writer, output)
+        finally:
+            os.close(writer)
+        try:
+            return NodeProcess(process, _wait_until_ready(process, reports, output, timeout))
+        except BaseException:
+            process.kill()  # also on Ctrl-C; what it has started ends with it
+            process.wait()
+            raise
+
+
+def _start(order: BirthOrder, main: str, writer: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    package_parent = str(Path(sys.modules[_PACKAGE].__path__[0]).parent)
+    # The flags this interpreter was started with (-O, -W, -X ...); multiprocessing passes them on in the same way.
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # pyright: ignore  # noqa: SLF001, PGH003 - see above
+    with tempfile.TemporaryFile() as stdin:  # a file and not a pipe, which a process that hangs would not empty
+        stdin.write(msgspec.msgpack.encode(order))
+        stdin.seek(0)
+        return subprocess.Popen(
+            [sys.executable, *flags, "-P", "-c", _START, str(writer), main, package_parent, PADDING],
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            pass_fds=[writer],
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], reports: IO[bytes], output: IO[bytes], timeout: float) -> bytes:
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(reports, select.POLLIN)
+    log: Path | None = None
+    received = bytearray()
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        data = os.read(reports.fileno(), _READ_SIZE)
+        if not data:
+            # The pipe closes as the process ends; should it live on all the same, it is not ready in time.
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                break
+            raise NodeStartError(f"The node process ended while it started, {_ended(process)}.{_tail(output, log)}")
+        received += data
+        while (message := _take_message(received)) is not None:
+            match report_decoder.decode(message):
+                case OutputAt(path):
+                    log = Path(path)
+                case Ready(info):
+                    return info
+                case StartFailed(error_type, text, trace):
+                    raise NodeStartError(f"The node process could not start: {error_type}: {text}\n{trace}", error_type)
+    raise NodeStartError(
+        f"The node process (pid {process.pid}) was not ready within {timeout:g} s and was killed.{_tail(output, log)}"
+    )
+
+
+def _take_message(received: bytearray) -> bytes | None:
+    """Take the first complete message out of what has come."""
+    if len(received) < LENGTH_SIZE:
+        return None
+    end = LENGTH_SIZE + int.from_bytes(received[:LENGTH_SIZE], "little")
+    if len(received) < end:
+        return None
+    message = bytes(received[LENGTH_SIZE:end])
+    del received[:end]
+    return message
+
+
+def _ended(process: subprocess.Popen[bytes]) -> str:
+    code = process.returncode
+    if code < 0:
+        return f"killed by signal {-code} ({signal.Signals(-code).name})"
+    return f"with exit code {code}"
+
+
+def _tail(output: IO[bytes], log: Path | None) -> str:
+    """The end of its output, for an error message."""
+    output.seek(0)
+    written = output.read()
+    if log is not None:
+        try:
+            written += log.read_bytes()
+        except OSError as error:
+            written += f"[{log} could not be read: {error}]".encode()
+    words, dump = split_fault_dump(written[-_TAIL_BYTES:].decode(errors="replace"))
+    text = (words.rstrip() + "\n" + dump).strip()
+    return f" The end of its output:\n{text}" if text else " It wrote nothing."

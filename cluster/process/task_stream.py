@@ -1,0 +1,45 @@
+"""A worker's own side of its output: the name of what runs goes in-band before the first line it prints.
+
+So a task that prints nothing costs nothing, and lines and names can not get out of step.
+"""
+
+import io
+
+from .log_batch import NAME_MARK
+from .title import set_process_title
+
+_name = ""
+
+
+def announce(name: str) -> None:
+    """Say what this worker runs now, "f" or "Counter" or "Counter.add": for `ps`, and before the next line it prints.
+
+    Microseconds where the name is new, nothing where it is not. Call it from the thread that runs tasks.
+    """
+    global _name
+    if name != _name:
+        _name = name
+        set_process_title(f"limelight: {name}" if name else "limelight: worker idle")
+
+
+class TaskStream(io.TextIOWrapper):
+    """A line-buffered text stream on a descriptor of this process that names whose lines it carries.
+
+    Any text can be written to it: what UTF-8 does not have is escaped.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        # A new buffer: an inherited one remembers what its descriptor was before, such as a file that can seek.
+        buffer = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - lives as long as the stream
+        super().__init__(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self._named = ""
+        self._in_line = False
+
+    def write(self, text: str) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - the stub calls it "s"
+        """Write text; if another task has begun since the last, its name goes before it, on a line of its own."""
+        if self._named != _name and text:
+            self._named = _name
+            super().write(f"{chr(10) if self._in_line else ''}{NAME_MARK}{_name}\n")
+        if text:
+            self._in_line = not text.endswith("\n")
+        return super().write(text)

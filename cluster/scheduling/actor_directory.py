@@ -1,0 +1,318 @@
+"""The head's directory of actors: names, placement, life, restarts and death.
+
+    DEPENDENCIES_UNREADY -> PENDING_CREATION -> ALIVE -> DEAD
+                                  |   ^           |
+                                  v   |           v
+                               (RESTARTING: its process or node died and restarts are left)
+
+All state is in an `ActorTable`, which the owner of this machine may store after each `handle`; `restore` goes on from there.
+"""
+
+from .actor_placement import ActorPlacement
+from .actor_table import (
+    INFINITE,
+    ActorChanged,
+    ActorCommand,
+    ActorCreated,
+    ActorCreationFailed,
+    ActorEvent,
+    ActorExited,
+    ActorNodeLost,
+    ActorRecord,
+    ActorRegistered,
+    ActorState,
+    ActorTable,
+    ActorView,
+    CreateActor,
+    DeathCause,
+    DependenciesReady,
+    FromNode,
+    HandlesGone,
+    KillActor,
+    OwnerLost,
+    PlaceActors,
+    RegisterActor,
+    Subscribe,
+    TerminateActor,
+    ToLeaseMachine,
+    Unsubscribe,
+    view_of,
+)
+from .lease_message import ReleaseWorker, RequestedWorkerLost, WorkerGranted, WorkerRefused
+from .policy import Never
+from .scheduler import Scheduler
+
+MAX_DEAD = 10_000
+"""Dead actors that are remembered, for those who ask late."""
+
+RETRY = 0.25
+"""Seconds between attempts for actors that wait."""
+
+
+class ActorDirectory:
+    """The state machine. Single-threaded; every event may come late or twice."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.table = ActorTable({})
+        self._placement = ActorPlacement(scheduler)
+        self._names: dict[tuple[str, str], bytes] = {}
+        self._subscribers: dict[bytes, dict[str, None]] = {}
+        self._requests: dict[str, ActorRecord] = {}
+        self._dead: dict[bytes, None] = {}
+        self._tried_at = 0.0
+        self._out: list[ActorCommand] = []
+
+    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:
+        """Take in one event; returns what is to be done, in order."""
+        self._out = []
+        match event:
+            case RegisterActor():
+                self._register(event, now)
+            case FromNode():
+                self._from_node(event, now)
+            case OwnerLost():
+                self._owner_lost(event)
+            case ActorNodeLost():
+                for record in [record for record in self.table.actors.values() if record.node_id == event.node_id]:
+                    self._worker_lost(record, DeathCause("node_died", event.text), now)
+            case Subscribe():
+                self._subscribe(event)
+            case Unsubscribe():
+                self._subscribers.get(event.actor_id, {}).pop(event.process_id, None)
+            case PlaceActors():
+                self._tried_at = now
+                for record in self._placement.waiting():
+                    self._place(record, now)
+            case _:
+                if record := self.table.actors.get(event.actor_id):
+                    self._about(record, event, now)
+        return self._out
+
+    def wake_at(self) -> float | None:
+        """When `PlaceActors` is due, beside whenever nodes report; None while no actor waits."""
+        return self._tried_at + RETRY if len(self._placement) else None
+
+    def restore(self, table: ActorTable, now: float) -> list[ActorCommand]:
+        """Go on from a stored table; returns what may have been lost. Nodes that died meanwhile are reported as usual."""
+        self.table, self._out = table, []
+        for actor_id, record in table.actors.items():
+            if record.state == "DEAD":
+                self._dead[actor_id] = None
+                continue
+            if record.spec.name:
+                self._names[record.spec.namespace, record.spec.name] = actor_id
+            if record.request_id:
+                self._requests[record.request_id] = record
+            if record.state in {"PENDING_CREATION", "RESTARTING"}:
+                self._resume(record, now)
+            elif record.state == "ALIVE" and record.ending:
+                self._terminate(record)
+        return self._out
+
+    def named(self, name: str, namespace: str) -> ActorView | None:
+        """The live (or coming) actor of that name."""
+        actor_id = self._names.get((namespace, name))
+        return None if actor_id is None else view_of(self.table.actors[actor_id])
+
+    def views(self) -> list[ActorView]:
+        """All actors, the dead that are still remembered among them."""
+        return [view_of(record) for record in self.table.actors.values()]
+
+    # Birth
+
+    def _register(self, event: RegisterActor, now: float) -> None:
+        spec = event.spec
+        known = self.table.actors.get(spec.actor_id)
+        key = (spec.namespace, spec.name)
+        if known is None and spec.name and key in self._names:
+            holder = self.table.actors[self._names[key]]
+            if event.get_if_exists:
+                self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(holder)))
+                return
+            taken = (
+                f"The name {spec.name!r} in namespace {spec.namespace!r} is taken by actor {holder.spec.actor_id.hex()} "
+                f"({holder.spec.class_name}, {holder.state}): choose another, or pass get_if_exists=True to share it."
+            )
+            self._out.append(ActorRegistered(spec.owner, spec.actor_id, None, taken))
+            return
+        if known is None:
+            known = self.table.actors[spec.actor_id] = ActorRecord(spec)
+            if spec.name:
+                self._names[key] = spec.actor_id
+            self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(known)))
+            if spec.ready:
+                self._place(known, now)
+            else:
+                known.state = "DEPENDENCIES_UNREADY"
+            return
+        self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(known)))
+
+    def _place(self, record: ActorRecord, now: float) -> None:
+        answer = self._placement.place(record, now)
+        if isinstance(answer, Never):
+            if answer.fatal:
+                self._die(record, DeathCause("unschedulable", answer.text))
+            elif record.problem != answer.text:
+                record.problem = answer.text
+                self._tell(record)
+        elif answer is not None:
+            record.problem = ""
+            self._requests[record.request_id] = record
+            self._out.append(answer)
+
+    def _resume(self, record: ActorRecord, now: float) -> None:
+        if record.worker_id:
+            self._out.append(self._creation_of(record))
+        elif record.request_id:
+            self._out.append(self._placement.request_of(record))
+        else:
+            self._place(record, now)
+
+    def _from_node(self, event: FromNode, now: float) -> None:
+        answer = event.message
+        record = self._requests.get(answer.request_id)
+        self._placement.answered(answer.request_id)
+        if record is None or record.request_id != answer.request_id:
+            if isinstance(answer, WorkerGranted):  # the actor ended, or moved on, before the answer came
+                self._out.append(ToLeaseMachine(event.node_id, ReleaseWorker(answer.request_id)))
+            return
+        match answer:
+            case WorkerGranted():
+                if not record.worker_id:
+                    record.worker_id, record.devices = answer.worker_id, answer.devices
+                    self._out.append(self._creation_of(record))
+            case WorkerRefused():
+                if record.worker_id:
+                    return
+                self._forget_worker(record)
+                if answer.permanent:
+                    self._die(record, DeathCause("environment_failed", answer.text))
+                else:
+                    record.problem = answer.text
+                    self._placement.wait(record, now)
+            case RequestedWorkerLost():
+                self._worker_lost(record, DeathCause("worker_died", answer.text), now)
+
+    def _creation_of(self, record: ActorRecord) -> CreateActor:
+        spec = record.spec
+        return CreateActor(
+            record.node_id, record.worker_id, spec.actor_id, record.incarnation, spec.creation, record.devices
+        )
+
+    # Life
+
+    def _about(
+        self,
+        record: ActorRecord,
+        event: DependenciesReady | ActorCreated | ActorCreationFailed | ActorExited | KillActor | HandlesGone,
+        now: float,
+    ) -> None:
+        if record.state == "DEAD":
+            return
+        match event:
+            case DependenciesReady():
+                if record.state == "DEPENDENCIES_UNREADY":
+                    self._change(record, "PENDING_CREATION")
+                    self._place(record, now)
+            case KillActor():
+                cause = DeathCause("killed", event.text)
+                if event.no_restart:
+                    self._die(record, cause)
+                elif record.worker_id:
+                    self._worker_lost(record, cause, now)
+            case HandlesGone():
+                if not record.spec.detached and record.ending is None:
+                    self._end_softly(record, event)
+            case ActorCreated() | ActorCreationFailed() | ActorExited():
+                if event.incarnation == record.incarnation and record.worker_id:
+                    self._reported(record, event)
+
+    def _reported(self, record: ActorRecord, event: ActorCreated | ActorCreationFailed | ActorExited) -> None:
+        match event:
+            case ActorCreated():
+                if record.state != "ALIVE":
+                    record.address = event.address
+                    self._change(record, "ALIVE")
+                    if record.ending:
+                        self._terminate(record)
+            case ActorCreationFailed():
+                if record.state != "ALIVE":
+                    self._die(record, event.cause)
+            case ActorExited():
+                self._die(record, record.ending or event.cause)
+
+    def _end_softly(self, record: ActorRecord, event: HandlesGone) -> None:
+        record.ending = DeathCause("out_of_scope", "nobody has a handle to it any more")
+        if record.state == "ALIVE":
+            self._terminate(record)
+        elif not event.calls_pending:
+            self._die(record, record.ending)
+
+    def _terminate(self, record: ActorRecord) -> None:
+        self._out.append(TerminateActor(record.node_id, record.worker_id, record.spec.actor_id, record.incarnation))
+
+    def _worker_lost(self, record: ActorRecord, cause: DeathCause, now: float) -> None:
+        """The actor's worker, or the node that was asked for one, is gone."""
+        if record.state == "DEAD":
+            return
+        had_worker = bool(record.worker_id)
+        self._forget_worker(record)
+        if not had_worker:
+            self._place(record, now)
+        elif record.ending:
+            self._die(record, record.ending)
+        elif record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts:
+            record.incarnation += 1
+            record.cause = cause
+            self._change(record, "RESTARTING")
+            self._place(record, now)
+        else:
+            self._die(record, cause)
+
+    # Death
+
+    def _owner_lost(self, event: OwnerLost) -> None:
+        for subscribers in self._subscribers.values():
+            subscribers.pop(event.process_id, None)
+        for record in [record for record in self.table.actors.values() if record.spec.owner == event.process_id]:
+            if record.state != "DEAD" and not record.spec.detached:
+                self._die(record, DeathCause("owner_died", event.text))
+
+    def _die(self, record: ActorRecord, cause: DeathCause) -> None:
+        node_id, worker_id = record.node_id, record.worker_id
+        self._forget_worker(record)
+        record.node_id, record.worker_id = node_id, worker_id  # where it was, for people
+        record.cause, record.problem = cause, ""
+        spec = record.spec
+        if self._names.get((spec.namespace, spec.name)) == spec.actor_id:
+            del self._names[spec.namespace, spec.name]
+        self._change(record, "DEAD")
+        self._subscribers.pop(spec.actor_id, None)
+        self._dead[spec.actor_id] = None
+        while len(self._dead) > MAX_DEAD:
+            oldest = next(iter(self._dead))
+            del self._dead[oldest], self.table.actors[oldest]
+
+    def _forget_worker(self, record: ActorRecord) -> None:
+        self._requests.pop(record.request_id, None)
+        self._out += self._placement.drop(record)
+
+    # Who is told
+
+    def _subscribe(self, event: Subscribe) -> None:
+        record = self.table.actors.get(event.actor_id)
+        if record is None:
+            return
+        if record.state != "DEAD":
+            self._subscribers.setdefault(event.actor_id, {})[event.process_id] = None
+        self._out.append(ActorChanged(event.process_id, view_of(record)))
+
+    def _change(self, record: ActorRecord, state: ActorState) -> None:
+        record.state = state
+        self._tell(record)
+
+    def _tell(self, record: ActorRecord) -> None:
+        subscribers = self._subscribers.get(record.spec.actor_id)
+        if subscribers:
+            view = view_of(record)
+            self._out += [ActorChanged(process_id, view) for process_id in subscribers]

@@ -1,0 +1,216 @@
+"""What the scheduler knows of the nodes, from their reports.
+
+A report replaces all that was known of its node, unless it is older than that. Between a decision and the report that
+shows it, the decision's resources are *in transit*: they count as taken until the lease is seen or some time has passed.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from random import Random
+
+import msgspec
+
+from .labels import LabelSelector
+from .lease_message import BundleReport, NodeReport
+from .ledger import Shares, fits, utilisation
+from .resources import ACCELERATORS, ResourceSet
+from .shape_index import ShapeIndex
+
+MAX_SHAPES = 256
+"""Shapes that are indexed at a time; the one not asked for longest makes room."""
+
+
+class Node:
+    """One node as last reported, less what is in transit to it."""
+
+    __slots__ = (
+        "available",
+        "busy",
+        "draining",
+        "free",
+        "has_accelerator",
+        "labels",
+        "node_id",
+        "reported",
+        "total",
+        "transit",
+        "unmet",
+        "version",
+    )
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.version = -1
+        self.transit: dict[str, int] = {}
+        self.total: dict[str, int] = {}
+        self.reported: Mapping[str, int] = {}
+        self.available: dict[str, int] = {}
+        self.free: Shares = {}
+        self.labels: dict[str, str] = {}
+        self.draining = False
+        self.busy = 0.0
+        self.has_accelerator = False
+        self.unmet = 0
+
+    def learn(self, report: NodeReport) -> None:
+        """Replace what is known."""
+        self.version = report.version
+        if report.total.amounts != tuple(self.total.items()):
+            self.total = report.total.units()
+            self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
+        self.reported, self.free = report.available, report.free
+        self.labels, self.draining = report.labels, report.draining
+        self.unmet = sum(demand.count for demand in report.unmet)
+        self.count_again()
+
+    def count_again(self) -> None:
+        """Work out what is available and how busy that makes the node."""
+        self.available = dict(self.reported)
+        for kind, units in self.transit.items():
+            self.available[kind] = self.available.get(kind, 0) - units
+        self.busy = utilisation(self.total, self.available)
+
+    def fits(self, request: ResourceSet) -> bool:
+        """Whether it could hold `request` now."""
+        return not self.draining and fits(request, self.available, self.free)
+
+    def holds(self, request: ResourceSet) -> bool:
+        """Whether it could hold `request` if it were empty."""
+        return not self.draining and request.fits(self.total)
+
+
+class Transit:
+    """A decision on its way to its node."""
+
+    __slots__ = ("expires", "node_id", "open", "resources")
+
+    def __init__(self, node_id: str, resources: ResourceSet, expires: float) -> None:
+        self.node_id = node_id
+        self.resources = resources
+        self.expires = expires
+        self.open = True
+
+
+class ClusterView:
+    """All nodes, indexed by the shapes of requests. Not thread-safe.
+
+    Args:
+        random: draws samples; seeded by whoever wants to repeat a run.
+        transit_time: seconds after which a decision counts as seen in its node's reports.
+    """
+
+    def __init__(self, random: Random, transit_time: float = 0.25) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.bundles: dict[bytes, dict[int, tuple[str, BundleReport]]] = {}
+        self._random = random
+        self._transit_time = transit_time
+        self._transits: deque[Transit] = deque()
+        self._shapes: dict[tuple[ResourceSet, LabelSelector], ShapeIndex] = {}
+        self._node_bundles: dict[str, set[tuple[bytes, int]]] = {}
+
+    def update(self, report: NodeReport) -> bool:
+        """Take in a report; false for one that is late or doubled."""
+        node = self.nodes.get(report.node_id)
+        if node is None:
+            node = self.nodes[report.node_id] = Node(report.node_id)
+        elif report.version <= node.version:
+            return False
+        static = node.total, node.labels, node.draining
+        node.learn(report)
+        changed = static != (node.total, node.labels, node.draining)
+        for index in self._shapes.values():
+            if changed:
+                index.reconsider(node)
+            index.freed(node)
+        self._learn_bundles(report)
+        return True
+
+    def remove(self, node_id: str) -> None:
+        """The node is gone."""
+        node = self.nodes.pop(node_id, None)
+        if node is not None:
+            for index in self._shapes.values():
+                index.discard(node)
+            for group_id, number in self._node_bundles.pop(node_id, set[tuple[bytes, int]]()):
+                self._drop_bundle(group_id, number)
+
+    def shape(self, request: ResourceSet, selector: LabelSelector) -> ShapeIndex:
+        """The nodes that can ever hold `request` and meet `selector`, indexed. The first call for a shape looks at all nodes."""
+        key = (request, selector)
+        index = self._shapes.pop(key, None)
+        if index is None:
+            index = ShapeIndex(request, selector, self._random)
+            for node in self.nodes.values():
+                index.reconsider(node)
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.pop(next(iter(self._shapes)))
+        self._shapes[key] = index
+        return index
+
+    def reserve(self, node_id: str, resources: ResourceSet, now: float, *, until_told: bool = False) -> Transit:
+        """Count `resources` as taken on the node until `settle`, or (unless `until_told`) for the transit time."""
+        transit = Transit(node_id, resources, float("inf") if until_told else now + self._transit_time)
+        if node := self.nodes.get(node_id):
+            for kind, units in resources.amounts:
+                node.transit[kind] = node.transit.get(kind, 0) + units
+            node.count_again()
+        if not until_told:
+            self._transits.append(transit)
+        return transit
+
+    def reserve_in_bundle(self, group_id: bytes, node_id: str, resources: ResourceSet) -> None:
+        """Count `resources` as taken from the first bundle on the node that has them, until its next report."""
+        for holder, bundle in self.bundles.get(group_id, {}).values():
+            if holder == node_id and resources.fits(bundle.available):
+                for kind, units in resources.amounts:
+                    bundle.available[kind] -= units
+                return
+
+    def settle(self, transit: Transit) -> None:
+        """The decision was carried out, or came to nothing: reports are right again. Idempotent."""
+        node = self.nodes.get(transit.node_id)
+        if transit.open and node is not None:
+            for kind, units in transit.resources.amounts:
+                node.transit[kind] -= units
+                if not node.transit[kind]:
+                    del node.transit[kind]
+            node.count_again()
+            for index in self._shapes.values():
+                index.freed(node)
+        transit.open = False
+
+    def expire(self, now: float) -> list[str]:
+        """Settle what has been in transit long enough; returns the nodes concerned."""
+        touched: dict[str, None] = {}
+        while self._transits and self._transits[0].expires <= now:
+            transit = self._transits.popleft()
+            self.settle(transit)
+            touched[transit.node_id] = None
+        return list(touched)
+
+    def next_expiry(self) -> float | None:
+        """When `expire` next has something to do."""
+        return self._transits[0].expires if self._transits else None
+
+    def best_of_any(self, kinds: Iterable[str]) -> dict[str, int]:
+        """The most that any single node has of each kind, for messages; looks at all nodes."""
+        return {kind: max((node.total.get(kind, 0) for node in self.nodes.values()), default=0) for kind in kinds}
+
+    def _learn_bundles(self, report: NodeReport) -> None:
+        before = self._node_bundles.get(report.node_id)
+        if not before and not report.bundles:
+            return
+        now = {(bundle.group_id, bundle.index) for bundle in report.bundles}
+        for group_id, number in (before or set[tuple[bytes, int]]()) - now:
+            if self.bundles[group_id][number][0] == report.node_id:
+                self._drop_bundle(group_id, number)
+        for bundle in report.bundles:
+            own = msgspec.structs.replace(bundle, available=dict(bundle.available))
+            self.bundles.setdefault(bundle.group_id, {})[bundle.index] = (report.node_id, own)
+        self._node_bundles[report.node_id] = now
+
+    def _drop_bundle(self, group_id: bytes, number: int) -> None:
+        group = self.bundles.get(group_id, {})
+        group.pop(number, None)
+        if not group:
+            self.bundles.pop(group_id, None)

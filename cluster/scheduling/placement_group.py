@@ -1,0 +1,302 @@
+"""The head's placement groups: bundles of resources reserved on nodes, all or none.
+
+Reservation is in two phases (prepare on every node, then commit; any no cancels all), one group at a time, so that two
+groups never each hold what the other needs. Nodes may take a while to prepare: they ask leases of tasks back for it.
+When a node dies, the bundles on it are reserved again elsewhere while the others stay.
+"""
+
+from typing import get_args
+
+from .bundle_plan import plan
+from .cluster_view import ClusterView
+from .group_table import (
+    CreateGroup,
+    GroupChanged,
+    GroupCommand,
+    GroupCreated,
+    GroupEvent,
+    GroupFromNode,
+    GroupNodeLost,
+    GroupOwnerLost,
+    GroupRecord,
+    GroupSpec,
+    GroupState,
+    GroupStrategy,
+    GroupTable,
+    GroupToNode,
+    GroupView,
+    PlaceGroups,
+    RemoveGroup,
+    SubscribeGroup,
+    view_of,
+)
+from .lease_message import ReserveCancel, ReserveCommit, ReservePrepare
+from .resources import ResourceSet, total_of
+
+PATIENCE = 1.0
+"""Seconds that a node may take to make room for bundles."""
+
+QUEUE_AFTER = 1.0
+"""Seconds that a group waits for room before nodes are asked to make it."""
+
+PREPARE_TIMEOUT = 10.0
+"""Seconds after which an attempt that some node has not answered is given up."""
+
+RETRY, MAX_RETRY = 0.25, 2.0
+"""Seconds between tries of a group that waits, at first and at most: a try looks at all nodes."""
+
+MAX_REMOVED = 10_000
+
+
+def check_group(spec: GroupSpec) -> None:
+    """Raise ValueError for what can never be a group."""
+    if not spec.bundles:
+        raise ValueError("A placement group needs at least one bundle, such as {'CPU': 1}.")
+    for index, bundle in enumerate(spec.bundles):
+        if not bundle.amounts:
+            raise ValueError(
+                f"Bundle {index} of the placement group asks for nothing: leave it out, or give an amount."
+            )
+    if spec.strategy not in get_args(GroupStrategy):
+        raise ValueError(
+            f"{spec.strategy!r} is no placement strategy: use one of {', '.join(get_args(GroupStrategy))}."
+        )
+
+
+class Waiting:
+    """A group that has no reservation: since when, and when it is next tried."""
+
+    __slots__ = ("delay", "next_try", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = self.next_try = now
+        self.delay = RETRY
+
+    def back_off(self, now: float) -> None:
+        self.next_try = now + self.delay
+        self.delay = min(2 * self.delay, MAX_RETRY)
+
+
+class PlacementGroups:
+    """The state machine. Single-threaded; every event may come late or twice."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self.table = GroupTable({})
+        self._view = view
+        self._waiting: dict[bytes, Waiting] = {}
+        self._attempt: tuple[bytes, float] | None = None
+        self._names: dict[tuple[str, str], bytes] = {}
+        self._subscribers: dict[bytes, dict[str, None]] = {}
+        self._removed: dict[bytes, None] = {}
+        self._out: list[GroupCommand] = []
+
+    def handle(self, event: GroupEvent, now: float) -> list[GroupCommand]:
+        """Take in one event; returns what is to be done, in order."""
+        self._out = []
+        match event:
+            case CreateGroup():
+                self._create(event.spec, now)
+            case RemoveGroup():
+                if record := self.table.groups.get(event.group_id):
+                    self._remove(record, event.text)
+            case GroupFromNode():
+                self._answered(event, now)
+            case GroupNodeLost():
+                self._node_lost(event.node_id, now)
+            case GroupOwnerLost():
+                self._owner_lost(event)
+            case SubscribeGroup():
+                if record := self.table.groups.get(event.group_id):
+                    self._subscribers.setdefault(event.group_id, {})[event.process_id] = None
+                    self._out.append(GroupChanged(event.process_id, view_of(record)))
+            case PlaceGroups():
+                self._give_up_overdue(now)
+        self._start_next(now)
+        return self._out
+
+    def wake_at(self) -> float | None:
+        """When `PlaceGroups` is due, beside whenever nodes report; None while no group waits."""
+        times = [waiting.next_try for waiting in self._waiting.values()]
+        if self._attempt:
+            times = [self._attempt[1] + PREPARE_TIMEOUT]  # one at a time
+        return min(times, default=None)
+
+    def restore(self, table: GroupTable, now: float) -> list[GroupCommand]:
+        """Go on from a stored table: commits are told again, unfinished attempts given up and begun anew."""
+        self.table, self._out = table, []
+        for group_id, record in table.groups.items():
+            if record.state == "REMOVED":
+                self._removed[group_id] = None
+                continue
+            if record.spec.name:
+                self._names[record.spec.namespace, record.spec.name] = group_id
+            for node_id in dict.fromkeys(record.nodes.values()):
+                self._out.append(GroupToNode(node_id, ReserveCommit(group_id, record.attempt)))
+            if record.state == "PREPARING":
+                self._abandon(record, now, "the head was restarted")
+            elif record.state != "CREATED":
+                self._waiting[group_id] = Waiting(now)
+        return self._out
+
+    def named(self, name: str, namespace: str) -> GroupView | None:
+        """The group of that name."""
+        group_id = self._names.get((namespace, name))
+        return None if group_id is None else view_of(self.table.groups[group_id])
+
+    def views(self) -> list[GroupView]:
+        """All groups, those removed that are still remembered among them."""
+        return [view_of(record) for record in self.table.groups.values()]
+
+    def _create(self, spec: GroupSpec, now: float) -> None:
+        known = self.table.groups.get(spec.group_id)
+        if known is not None:
+            self._out.append(GroupCreated(spec.owner, spec.group_id, view_of(known)))
+            return
+        key = (spec.namespace, spec.name)
+        if spec.name and key in self._names:
+            error = f"The name {spec.name!r} is taken by placement group {self._names[key].hex()}: choose another."
+            self._out.append(GroupCreated(spec.owner, spec.group_id, None, error))
+            return
+        record = self.table.groups[spec.group_id] = GroupRecord(spec)
+        if spec.name:
+            self._names[key] = spec.group_id
+        self._waiting[spec.group_id] = Waiting(now)
+        self._out.append(GroupCreated(spec.owner, spec.group_id, view_of(record)))
+
+    def _start_next(self, now: float) -> None:
+        """Begin the reservation of the first group that has a plan, unless one is under way."""
+        for group_id, waiting in list(self._waiting.items()):
+            if self._attempt is not None:
+                return
+            if now < waiting.next_try:
+                continue
+            waiting.back_off(now)
+            record = self.table.groups[group_id]
+            missing = {i: bundle for i, bundle in enumerate(record.spec.bundles) if i not in record.nodes}
+            taken = list(record.nodes.values())
+            chosen = plan(self._view, missing, record.spec.strategy, taken)
+            if chosen is None and (now >= waiting.since + QUEUE_AFTER or not record.problem):
+                chosen = plan(self._view, missing, record.spec.strategy, taken, empty=True)
+                self._explain(record, feasible=chosen is not None)
+                if now < waiting.since + QUEUE_AFTER:
+                    continue
+            if chosen is not None:
+                self._prepare(record, chosen, missing, now)
+
+    def _explain(self, record: GroupRecord, *, feasible: bool) -> None:
+        total = total_of(record.spec.bundles).describe()
+        problem = (
+            f"waits until {total} is free ({record.spec.strategy})"
+            if feasible
+            else f"no set of nodes can hold {len(record.spec.bundles)} bundles of {total} in all as {record.spec.strategy}"
+        )
+        if problem != record.problem:
+            record.problem = problem
+            self._tell(record)
+
+    def _prepare(
+        self, record: GroupRecord, chosen: dict[int, str], missing: dict[int, ResourceSet], now: float
+    ) -> None:
+        group_id = record.spec.group_id
+        del self._waiting[group_id]
+        record.attempt += 1
+        record.preparing, record.prepared = chosen, []
+        self._attempt = (group_id, now)
+        by_node: dict[str, dict[int, ResourceSet]] = {}
+        for index, node_id in chosen.items():
+            by_node.setdefault(node_id, {})[index] = missing[index]
+        for node_id, bundles in by_node.items():
+            self._view.reserve(node_id, total_of(bundles.values()), now)
+            self._out.append(GroupToNode(node_id, ReservePrepare(group_id, record.attempt, bundles, PATIENCE)))
+        self._change(record, "PREPARING")
+
+    def _answered(self, event: GroupFromNode, now: float) -> None:
+        answer = event.message
+        record = self.table.groups.get(answer.group_id)
+        if record is None or record.state != "PREPARING" or answer.attempt != record.attempt:
+            return  # given up meanwhile, and the node was told so
+        if not answer.ok:
+            self._abandon(record, now, answer.text)
+            return
+        if event.node_id not in record.prepared:
+            record.prepared.append(event.node_id)
+        if set(record.prepared) >= set(record.preparing.values()):
+            record.nodes.update(record.preparing)
+            for node_id in record.prepared:
+                self._out.append(GroupToNode(node_id, ReserveCommit(answer.group_id, record.attempt)))
+            record.preparing, record.prepared, record.problem = {}, [], ""
+            self._attempt = None
+            self._complete_or_wait(record, now)
+
+    def _abandon(self, record: GroupRecord, now: float, text: str) -> None:
+        """Give the attempt up; bundles of earlier attempts stay."""
+        group_id = record.spec.group_id
+        for node_id in dict.fromkeys(record.preparing.values()):
+            self._out.append(GroupToNode(node_id, ReserveCancel(group_id, record.attempt, first=record.attempt)))
+        record.preparing, record.prepared = {}, []
+        record.problem = text
+        if self._attempt and self._attempt[0] == group_id:
+            self._attempt = None
+        waiting = self._waiting[group_id] = Waiting(now)
+        waiting.back_off(now)  # what the node lacked will be in its next report
+        self._change(record, "RESCHEDULING" if record.nodes else "PENDING")
+
+    def _give_up_overdue(self, now: float) -> None:
+        if self._attempt and now >= self._attempt[1] + PREPARE_TIMEOUT:
+            self._abandon(self.table.groups[self._attempt[0]], now, "a node did not answer in time")
+
+    def _node_lost(self, node_id: str, now: float) -> None:
+        for record in self.table.groups.values():
+            if record.state == "REMOVED":
+                continue
+            lost = [index for index, holder in record.nodes.items() if holder == node_id]
+            for index in lost:
+                del record.nodes[index]
+            if node_id in record.preparing.values():
+                self._abandon(record, now, f"node {node_id} died")
+            elif lost and record.state != "PREPARING":
+                record.problem = f"node {node_id} died with bundles {lost}"
+                self._complete_or_wait(record, now)
+
+    def _complete_or_wait(self, record: GroupRecord, now: float) -> None:
+        if len(record.nodes) == len(record.spec.bundles):
+            self._change(record, "CREATED")
+        else:  # bundles were lost with their node
+            self._waiting[record.spec.group_id] = Waiting(now)
+            self._change(record, "RESCHEDULING")
+
+    def _owner_lost(self, event: GroupOwnerLost) -> None:
+        for subscribers in self._subscribers.values():
+            subscribers.pop(event.process_id, None)
+        for record in list(self.table.groups.values()):
+            if record.spec.owner == event.process_id and not record.spec.detached:
+                self._remove(record, event.text)
+
+    def _remove(self, record: GroupRecord, text: str) -> None:
+        if record.state == "REMOVED":
+            return
+        spec = record.spec
+        for node_id in dict.fromkeys([*record.nodes.values(), *record.preparing.values()]):
+            self._out.append(GroupToNode(node_id, ReserveCancel(spec.group_id, record.attempt)))
+        record.nodes, record.preparing, record.prepared = {}, {}, []
+        record.cause, record.problem = text, ""
+        self._waiting.pop(spec.group_id, None)
+        if self._attempt and self._attempt[0] == spec.group_id:
+            self._attempt = None
+        if self._names.get((spec.namespace, spec.name)) == spec.group_id:
+            del self._names[spec.namespace, spec.name]
+        self._change(record, "REMOVED")
+        self._subscribers.pop(spec.group_id, None)
+        self._removed[spec.group_id] = None
+        while len(self._removed) > MAX_REMOVED:
+            oldest = next(iter(self._removed))
+            del self._removed[oldest], self.table.groups[oldest]
+
+    def _change(self, record: GroupRecord, state: GroupState) -> None:
+        record.state = state
+        self._tell(record)
+
+    def _tell(self, record: GroupRecord) -> None:
+        view = view_of(record)
+        for process_id in self._subscribers.get(record.spec.group_id, {}):
+            self._out.append(GroupChanged(process_id, view))

@@ -1,0 +1,145 @@
+"""Which node: one decision from a view of the cluster. Pure but for the view's random samples."""
+
+import msgspec
+
+from .cluster_view import ClusterView, Node
+from .resources import ResourceSet
+from .shape_index import ShapeIndex
+from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """Run it on this node. `queue`: it is to wait there for room, for no other node will do."""
+
+    node_id: str
+    queue: bool = False
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """No node has room now."""
+
+
+class Never(msgspec.Struct, frozen=True):
+    """No node can hold it. `fatal`: nor will a new node change that."""
+
+    text: str
+    fatal: bool = False
+
+
+Verdict = Chosen | Wait | Never
+WAIT = Wait()
+
+
+class Policy:
+    """The scheduling strategies.
+
+    Args:
+        view: what is known of the nodes.
+        threshold: nodes less busy than this (0 to 1) are packed; busier ones are filled evenly.
+    """
+
+    def __init__(self, view: ClusterView, threshold: float = 0.5) -> None:
+        self._view = view
+        self._threshold = threshold
+
+    def decide(self, spec: LeaseSpec, home: str | None = None, locality: tuple[tuple[str, int], ...] = ()) -> Verdict:
+        """Choose a node for one lease.
+
+        Args:
+            spec: what is asked for.
+            home: the caller's node, preferred among equals.
+            locality: (node id, bytes of arguments there), largest first; counts for the default strategy only.
+        """
+        match spec.strategy:
+            case InBundle():
+                return self._in_bundle(spec, spec.strategy)
+            case NodeAffinity():
+                return self._affinity(spec, spec.strategy, home)
+            case NodeLabels(soft=soft) if soft:
+                preferred = self._view.shape(spec.resources, spec.required_labels() + soft)
+                verdict = self._hybrid(preferred, home) if len(preferred.feasible) else WAIT
+                if isinstance(verdict, Chosen):
+                    return verdict
+            case _:
+                pass
+        index = self._view.shape(spec.resources, spec.required_labels())
+        if not index.feasible.nodes:
+            return Never(self._why_never(spec))
+        if isinstance(spec.strategy, Spread):
+            node = index.next_in_turn()
+            return WAIT if node is None else Chosen(node.node_id)
+        if spec.strategy is HYBRID or spec.strategy == HYBRID:
+            for node_id, _ in locality:
+                node = self._view.nodes.get(node_id)
+                if node is not None and node in index.feasible and node.fits(spec.resources):
+                    return Chosen(node_id)
+        return self._hybrid(index, home)
+
+    def _hybrid(self, index: ShapeIndex, home: str | None) -> Verdict:
+        nodes = index.sample()
+        at_home = self._view.nodes.get(home) if home is not None else None
+        if at_home is not None and at_home in index.feasible and at_home.fits(index.request) and at_home not in nodes:
+            nodes.append(at_home)
+        if not nodes:
+            return WAIT
+        wants_devices = index.request.has_accelerator()
+        return Chosen(min(nodes, key=lambda node: self._score(node, home, wants_devices)).node_id)
+
+    def _score(self, node: Node, home: str | None, wants_devices: bool) -> tuple[float, ...]:
+        """Lower is better: spare nodes with devices for those who want them, then home and packed, or evenly filled."""
+        wasteful = node.has_accelerator and not wants_devices
+        if node.busy < self._threshold:
+            return (0, wasteful, node.node_id != home, -node.busy)
+        return (1, wasteful, node.busy, node.node_id != home)
+
+    def _affinity(self, spec: LeaseSpec, strategy: NodeAffinity, home: str | None) -> Verdict:
+        node = self._view.nodes.get(strategy.node_id)
+        index = self._view.shape(spec.resources, spec.label_selector)
+        if node is not None and node in index.feasible:
+            if node.fits(spec.resources):
+                return Chosen(node.node_id)
+            if strategy.soft and strategy.spill_on_unavailable:
+                return self._hybrid(index, home)
+            if strategy.fail_on_unavailable:
+                return Never(f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True)
+            return Chosen(node.node_id, queue=True)
+        if strategy.soft:
+            return self._hybrid(index, home) if index.feasible.nodes else Never(self._why_never(spec))
+        if node is None:
+            return Never(
+                f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.", fatal=True
+            )
+        why = "it is draining" if node.draining else f"it has {_describe(node.total)} and labels {node.labels}"
+        return Never(f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
+
+    def _in_bundle(self, spec: LeaseSpec, strategy: InBundle) -> Verdict:
+        group = self._view.bundles.get(strategy.group_id, {})
+        wanted = [group[i] for i in sorted(group) if strategy.bundle_index in {-1, i}]
+        holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
+        if wanted and not holding and (strategy.bundle_index != -1):
+            have = wanted[0][1].total.describe()
+            return Never(f"Bundle {strategy.bundle_index} has {have}, never {spec.resources.describe()}.", fatal=True)
+        for node_id, bundle in holding:
+            if spec.resources.fits(bundle.available):
+                return Chosen(node_id)
+        return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
+
+    def _why_never(self, spec: LeaseSpec) -> str:
+        """Say what was asked for and the nearest there is. Looks at all nodes, for nothing is as slow as a puzzled user."""
+        asked = spec.resources.describe()
+        selector = spec.required_labels()
+        if not self._view.nodes:
+            return f"{asked} is asked for, and the cluster has no node yet."
+        if not self._view.shape(ResourceSet(), selector).feasible.nodes:
+            conditions = ", ".join(condition.describe() for condition in selector)
+            return f"No node's labels meet: {conditions}."
+        most = self._view.best_of_any(kind for kind, _ in spec.resources.amounts)
+        short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
+        if not short:
+            return f"{asked} is asked for; nodes have each of these but no one node has all of them (with the labels asked for)."
+        listed = ", ".join(f"{kind} {most[kind] / 10_000:g}" for kind in short)
+        return f"{asked} is asked for; the most that any node has: {listed}. Add such a node, or ask for less."
+
+
+def _describe(units: dict[str, int]) -> str:
+    return ResourceSet.of_units(units).describe()

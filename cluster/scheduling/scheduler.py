@@ -1,0 +1,283 @@
+"""The head's scheduler: finds nodes for demand that a node cannot meet itself.
+
+Nodes report what they have and which of their callers' demands are unmet (`NodeReport`); the scheduler answers with `Place`.
+One scheduler decides for all, so two nodes are never sent to the same free CPU; nodes go on serving what they can
+themselves, also while the head is away. All state comes from reports: a restarted head knows everything again after one
+report of each node.
+"""
+
+from itertools import chain
+
+import msgspec
+
+from .cluster_view import ClusterView, Node
+from .labels import LabelSelector
+from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
+from .policy import Chosen, Never, Policy
+from .resources import ResourceSet
+from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, Strategy
+
+TaskShape = tuple[ResourceSet, LabelSelector, Strategy]
+
+
+RESEND_AFTER = 0.5
+"""Seconds after which a placement that its node does not know of is told again."""
+
+
+class NodeLost(msgspec.Struct, frozen=True, tag="node_lost"):
+    """The node is gone for good."""
+
+    node_id: str
+
+
+class SchedulerTick(msgspec.Struct, frozen=True, tag="scheduler_tick"):
+    """Time has passed; due at `Scheduler.wake_at()`."""
+
+
+class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
+    """Deliver this to the node's lease machine."""
+
+    node_id: str
+    event: Place | Unplaceable | PeersChanged
+
+
+SchedulerEvent = NodeReport | NodeLost | SchedulerTick
+
+
+class Ask:
+    """One node's unmet demand, and where the scheduler has sent it so far."""
+
+    __slots__ = ("answered", "home", "placed", "sent_at", "shape", "since", "unmet")
+
+    def __init__(self, home: str, unmet: UnmetDemand, now: float) -> None:
+        self.home = home
+        self.unmet = unmet
+        self.since = self.sent_at = now
+        self.placed: dict[str, int] = {}
+        self.answered = ""
+        spec = unmet.spec
+        self.shape: TaskShape = (spec.resources, spec.label_selector, spec.strategy)
+
+    @property
+    def spec(self) -> LeaseSpec:
+        return self.unmet.spec
+
+    @property
+    def need(self) -> int:
+        """How many are still to be placed; placements on their way are taken off."""
+        return self.unmet.count - (sum(self.placed.values()) - self.unmet.seen)
+
+
+class Scheduler:
+    """The state machine. Single-threaded; shares its view with the actor directory and the placement groups.
+
+    Args:
+        view: where reports go and decisions are read from.
+        threshold: see `Policy`.
+        park_after: seconds after which an ask that no node has room for is queued at a node that could hold it, where
+            fairness brings it to its turn.
+        settle_until: before this time nothing is called hopeless, since nodes may not have reported yet.
+    """
+
+    def __init__(
+        self, view: ClusterView, threshold: float = 0.5, park_after: float = 1.0, settle_until: float = 0.0
+    ) -> None:
+        self.view = view
+        self.policy = Policy(view, threshold)
+        self._threshold = threshold
+        self._park_after = park_after
+        self._settle_until = settle_until
+        self._asks: dict[str, dict[int, Ask]] = {}
+        self._waiting: dict[TaskShape, dict[tuple[str, int], Ask]] = {}
+        self._hopeless: dict[tuple[str, int], Ask] = {}
+        self._parked_at = 0.0
+        self._out: list[ToNode] = []
+
+    def handle(self, event: SchedulerEvent, now: float) -> list[ToNode]:
+        """Take in one event; returns what to tell the nodes."""
+        self._out = []
+        for node_id in self.view.expire(now):
+            if node := self.view.nodes.get(node_id):
+                self._place_waiting(node, now)
+        match event:
+            case NodeReport():
+                self._reported(event, now)
+            case NodeLost():
+                self._node_lost(event.node_id)
+            case SchedulerTick():
+                self._tick(now)
+        return self._out
+
+    def wake_at(self) -> float | None:
+        """When a tick is next due; None while nothing waits."""
+        times = [self.view.next_expiry()]
+        if self._waiting:
+            times.append(self._parked_at + self._park_after / 2)
+        if self._hopeless:
+            times.append(max(self._settle_until, self._parked_at + self._park_after))
+        return min((time for time in times if time is not None), default=None)
+
+    def pending(self) -> dict[tuple[ResourceSet, LabelSelector], int]:
+        """How much waits, by what it needs: what an autoscaler goes by."""
+        load: dict[tuple[ResourceSet, LabelSelector], int] = {}
+        for ask in chain.from_iterable(asks.values() for asks in self._asks.values()):
+            key = (ask.spec.resources, ask.spec.required_labels())
+            load[key] = load.get(key, 0) + max(0, ask.need)
+        return {key: count for key, count in load.items() if count}
+
+    def _reported(self, report: NodeReport, now: float) -> None:
+        before = self.view.nodes.get(report.node_id)
+        could = before and (before.total, before.labels, before.draining)
+        if not self.view.update(report):
+            return
+        node = self.view.nodes[report.node_id]
+        if before is None:
+            self._tell_peers(report.node_id)
+        self._sync_asks(report, now)
+        if could != (node.total, node.labels, node.draining) or report.bundles:
+            self._retry_hopeless(now)
+        self._place_waiting(node, now)
+
+    def _tell_peers(self, joined: str) -> None:
+        """Nodes only ask whether they are alone, so only the second node to come is news to another."""
+        others = len(self.view.nodes) - 1
+        if others == 1:
+            self._out += [ToNode(node_id, PeersChanged(1)) for node_id in self.view.nodes if node_id != joined]
+        if others:
+            self._out.append(ToNode(joined, PeersChanged(others)))
+
+    def _sync_asks(self, report: NodeReport, now: float) -> None:
+        known = self._asks.get(report.node_id, {})
+        current: dict[int, Ask] = {}
+        for unmet in report.unmet:
+            ask = known.pop(unmet.ask_id, None)
+            if ask is None:
+                ask = Ask(report.node_id, unmet, now)
+            else:
+                ask.unmet = unmet
+                if sum(ask.placed.values()) > unmet.seen and now > ask.sent_at + RESEND_AFTER:
+                    for node_id in ask.placed:
+                        self._send(ask, node_id, now)
+            current[unmet.ask_id] = ask
+        for ask in known.values():
+            self._unwait(ask)
+        self._asks[report.node_id] = current
+        for ask in current.values():
+            if (report.node_id, ask.unmet.ask_id) not in self._hopeless:
+                self._place(ask, now)
+
+    def _place(self, ask: Ask, now: float) -> None:
+        """Place as much of an ask as there is room for; the rest waits."""
+        changed: dict[str, None] = {}
+        while ask.need > 0:
+            verdict = self.policy.decide(ask.spec, ask.home, ask.unmet.locality)
+            if isinstance(verdict, Never):
+                self._give_up(ask, verdict, now)
+                break
+            if not isinstance(verdict, Chosen) or (verdict.queue and verdict.node_id == ask.home):
+                break
+            count = ask.need if verdict.queue else self._how_many(ask, self.view.nodes[verdict.node_id])
+            ask.placed[verdict.node_id] = ask.placed.get(verdict.node_id, 0) + count
+            changed[verdict.node_id] = None
+            self._take(ask.spec, verdict.node_id, 0 if verdict.queue else count, now)
+        for node_id in changed:
+            self._send(ask, node_id, now)
+        self._wait_or_not(ask)
+
+    def _send(self, ask: Ask, node_id: str, now: float) -> None:
+        ask.sent_at = now
+        self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed[node_id])))
+
+    def _how_many(self, ask: Ask, node: Node) -> int:
+        """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one by one."""
+        strategy = ask.spec.strategy
+        if (
+            isinstance(strategy, (Spread, InBundle))
+            or not ask.spec.resources.amounts
+            or ask.spec.resources.has_accelerator()
+        ):
+            return 1
+        most = ask.need
+        for kind, units in ask.spec.resources.amounts:
+            floor = 0 if isinstance(strategy, NodeAffinity) else (1.0 - self._threshold) * node.total[kind]
+            most = min(most, int((node.available[kind] - floor) // units))
+        return max(1, most)
+
+    def _take(self, spec: LeaseSpec, node_id: str, count: int, now: float) -> None:
+        if not count:
+            return
+        if isinstance(spec.strategy, InBundle):
+            self.view.reserve_in_bundle(spec.strategy.group_id, node_id, spec.resources)
+            return
+        taken = ResourceSet(tuple((kind, units * count) for kind, units in spec.resources.amounts))
+        self.view.reserve(node_id, taken, now)
+
+    def _give_up(self, ask: Ask, verdict: Never, now: float) -> None:
+        key = (ask.home, ask.unmet.ask_id)
+        self._hopeless[key] = ask
+        if now >= self._settle_until and verdict.text != ask.answered:
+            ask.answered = verdict.text
+            self._out.append(ToNode(ask.home, Unplaceable(ask.unmet.ask_id, verdict.text, verdict.fatal)))
+
+    def _wait_or_not(self, ask: Ask) -> None:
+        key = (ask.home, ask.unmet.ask_id)
+        if ask.need > 0 and key not in self._hopeless:
+            self._waiting.setdefault(ask.shape, {}).setdefault(key, ask)
+        else:
+            group = self._waiting.get(ask.shape)
+            if group is not None and group.pop(key, None) is not None and not group:
+                del self._waiting[ask.shape]
+
+    def _unwait(self, ask: Ask) -> None:
+        key = (ask.home, ask.unmet.ask_id)
+        self._hopeless.pop(key, None)
+        group = self._waiting.get(ask.shape)
+        if group is not None and group.pop(key, None) is not None and not group:
+            del self._waiting[ask.shape]
+
+    def _place_waiting(self, node: Node, now: float) -> None:
+        """The node may have room: give it to those that wait, by turns."""
+        for shape, group in list(self._waiting.items()):
+            strategy = shape[2]
+            while group and (isinstance(strategy, InBundle) or node.fits(shape[0])):
+                key, ask = next(iter(group.items()))
+                before = ask.need
+                self._place(ask, now)
+                if ask.need == before:
+                    break
+                if key in group:  # its turn is over
+                    group[key] = group.pop(key)
+
+    def _retry_hopeless(self, now: float) -> None:
+        for key, ask in list(self._hopeless.items()):
+            del self._hopeless[key]
+            self._place(ask, now)
+
+    def _node_lost(self, node_id: str) -> None:
+        self.view.remove(node_id)
+        for ask in self._asks.pop(node_id, {}).values():
+            self._unwait(ask)
+        if len(self.view.nodes) == 1:
+            self._out += [ToNode(last, PeersChanged(0)) for last in self.view.nodes]
+
+    def _tick(self, now: float) -> None:
+        if now >= self._parked_at + self._park_after / 2:
+            self._parked_at = now
+            self._park(now)
+            self._retry_hopeless(now)
+
+    def _park(self, now: float) -> None:
+        """Queue one worker of each ask that waits long at a node that could hold it, unless its own node could."""
+        for shape, group in list(self._waiting.items()):
+            if isinstance(shape[2], (InBundle, NodeAffinity)):
+                continue
+            for ask in list(group.values()):
+                index = self.view.shape(ask.spec.resources, ask.spec.required_labels())
+                home = self.view.nodes.get(ask.home)
+                if now < ask.since + self._park_after or (home is not None and home in index.feasible):
+                    continue
+                if node := index.any_feasible():
+                    ask.since = now
+                    ask.placed[node.node_id] = ask.placed.get(node.node_id, 0) + 1
+                    self._send(ask, node.node_id, now)
+                    self._wait_or_not(ask)

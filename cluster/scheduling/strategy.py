@@ -1,0 +1,71 @@
+"""What a caller may say about where its tasks and actors run."""
+
+import msgspec
+
+from .labels import LabelSelector
+from .resources import EMPTY, ResourceSet
+
+
+class Hybrid(msgspec.Struct, frozen=True, array_like=True, tag="hybrid"):
+    """The default: here until the node is half busy, then pack nodes up to a half, then the least busy node."""
+
+
+class Spread(msgspec.Struct, frozen=True, array_like=True, tag="spread"):
+    """One node after the other, as long as they have room."""
+
+
+class NodeAffinity(msgspec.Struct, frozen=True, array_like=True, tag="node"):
+    """A particular node.
+
+    Attributes:
+        soft: if the node is gone or can never hold the request, any node serves.
+        spill_on_unavailable: with `soft`, any node also serves while the node is merely full.
+        fail_on_unavailable: fail at once, rather than wait, while the node is full.
+    """
+
+    node_id: str
+    soft: bool = False
+    spill_on_unavailable: bool = False
+    fail_on_unavailable: bool = False
+
+
+class NodeLabels(msgspec.Struct, frozen=True, array_like=True, tag="labels"):
+    """Nodes that meet `hard`; of those, nodes that meet `soft` where there is one with room."""
+
+    hard: LabelSelector = ()
+    soft: LabelSelector = ()
+
+
+class InBundle(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
+    """Inside a placement group's bundle; index -1 is any of its bundles."""
+
+    group_id: bytes
+    bundle_index: int = -1
+
+
+Strategy = Hybrid | Spread | NodeAffinity | NodeLabels | InBundle
+HYBRID = Hybrid()
+
+
+class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
+    """What tasks of one scheduling class need of a worker; hashable.
+
+    Attributes:
+        resources: held while a task runs (or an actor lives).
+        strategy: where.
+        label_selector: conditions on the node's labels, beside the strategy.
+        env_key: names the runtime environment; workers are reused only within one.
+        job_id: workers are reused only within one job.
+    """
+
+    resources: ResourceSet = EMPTY
+    strategy: Strategy = HYBRID
+    label_selector: LabelSelector = ()
+    env_key: str = ""
+    job_id: bytes = b""
+
+    def required_labels(self) -> LabelSelector:
+        """All conditions that a node must meet."""
+        return (
+            self.label_selector + self.strategy.hard if isinstance(self.strategy, NodeLabels) else self.label_selector
+        )

@@ -1,0 +1,155 @@
+"""A process of system actors: one endpoint, and calls routed to the actors by name."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..actors.cells.asyncio_cell import AsyncioCell
+from ..actors.contract import encode
+from ..actors.native.envelope import Envelope
+from ..actors.native.links import Answer, Links
+from ..actors.serialization import serialize_error
+from ..exceptions import RaySystemError
+from ..transport.address import ProcessAddress
+from ..transport.channel import Channel
+from ..transport.endpoint import Endpoint
+from ..transport.error import TransportError
+from ..transport.protocol import Call, Cancel, Credit
+from ..transport.twin import connect_twins
+
+logger = logging.getLogger(__name__)
+
+
+class Arrived(NamedTuple):
+    """A call to a system actor, as its inbox gets it."""
+
+    channel: Channel
+    call: Call
+
+
+class Lost(NamedTuple):
+    """A peer's channel has ended, as inboxes get it."""
+
+    channel: Channel
+    error: TransportError
+
+
+class SystemActor(AsyncioCell):
+    """An actor of the cluster itself: a Pykka actor on an asyncio loop whose messages are calls.
+
+    Subclasses fill `methods`: what handles which call. A handler that fails answers its caller with the error, and the
+    actor goes on: a node manager must outlive one bad request.
+    """
+
+    name = ""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.methods: dict[str, Callable[[Channel, Call], None]] = {}
+
+    def on_receive(self, message: Any) -> None:
+        """Handle a call, or the end of a channel."""
+        if isinstance(message, Lost):
+            self.on_lost(message.channel, message.error)
+            return
+        channel, call = message
+        try:
+            method = self.methods.get(call.method)
+            if method is None:
+                raise LookupError(f"there is no such method; there are {', '.join(sorted(self.methods))}")
+            method(channel, call)
+        except Exception as error:
+            logger.exception("%s.%s failed", self.name, call.method)
+            if call.call_id:
+                told = RaySystemError(f"{self.name}.{call.method} failed: {type(error).__name__}: {error}")
+                channel.reply(call.call_id, serialize_error(told), failed=True)
+
+    def on_lost(self, channel: Channel, error: TransportError) -> None:
+        """A peer is gone."""
+
+
+class SystemProcess:
+    """Hosts system actors and lets them talk to any process by address, also to each other in this one.
+
+    Everything runs on one asyncio loop.
+    """
+
+    def __init__(self) -> None:
+        self.actors: dict[str, SystemActor] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self, endpoint: Endpoint) -> None:
+        """Listen, and connect the process to itself."""
+        self.endpoint = endpoint
+        await endpoint.start()
+        self.address = endpoint.address
+        self.links = Links(endpoint)
+        self._self, self._self_back = connect_twins(self.address, self, self.address, self)
+
+    async def close(self) -> None:
+        """End all channels and tasks."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.links.close()
+        await self._self.close()
+        await self.endpoint.close()
+
+    def notify(self, address: ProcessAddress, actor: str, body: Any) -> None:
+        """Send a call that wants no answer."""
+        if address.process_id == self.address.process_id:
+            self._self.notify(actor, type(body).__name__, encode(body))
+        else:
+            self.links.notify(address, actor, body)
+
+    def ask(self, address: ProcessAddress, actor: str, body: Any, answer: Answer) -> None:
+        """Send a call; `answer` gets the reply, or the error that there will be none."""
+        if address.process_id == self.address.process_id:
+            self._self.call(actor, type(body).__name__, encode(body), answer)
+        else:
+            self.links.ask(address, actor, body, answer)
+
+    def connected(self, address: ProcessAddress, then: Callable[[Channel | TransportError], None]) -> None:
+        """Call `then` with the channel to a process, or the error that there is none."""
+        if address.process_id == self.address.process_id:
+            then(self._self)
+        else:
+            self.links.connected(address, then)
+
+    def spawn(self, coroutine: Any) -> "asyncio.Task[Any]":
+        """Run a coroutine as a task of this process; its failure is logged."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A task of a system process failed", exc_info=error)
+
+    # --- ChannelHandler ---
+
+    def on_connected(self, channel: Channel) -> None:
+        """A process has connected."""
+
+    def on_call(self, channel: Channel, call: Call) -> None:
+        """Hand a call to its actor."""
+        actor = self.actors.get(call.actor)
+        if actor is not None:
+            actor.actor_inbox.put(Envelope(Arrived(channel, call)))  # type: ignore[arg-type] - all that a cell reads
+        elif call.call_id:
+            told = RaySystemError(f"Process {self.address.process_id} has no actor {call.actor!r}.")
+            channel.reply(call.call_id, serialize_error(told), failed=True)
+
+    def on_cancel(self, channel: Channel, cancel: Cancel) -> None:
+        """Calls to system actors are short; there is nothing to cancel."""
+
+    def on_credit(self, channel: Channel, credit: Credit) -> None:
+        """System actors stream nothing."""
+
+    def on_lost(self, channel: Channel, error: TransportError) -> None:
+        """A process is gone: all actors may care."""
+        for actor in self.actors.values():
+            actor.actor_inbox.put(Envelope(Lost(channel, error)))  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""What a worker process does: connects to its node manager and runs what it is sent."""
+
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+from ..actors import runtime
+from ..actors.contract import NODE, WorkerConfig, WorkerReady, decoder_of
+from ..actors.native.core import Core
+from ..actors.native.environment import Environments
+from ..actors.native.identity import Identity
+from ..actors.native.main_host import MainHost
+from ..actors.native.runtime import NativeRuntime
+from ..actors.native.store_client import StoreClient
+from .process.spawn import SpawnRequest
+
+logger = logging.getLogger(__name__)
+
+
+def main(request: SpawnRequest) -> None:
+    """Run a worker until it is told to end, or its node manager is gone."""
+    config: WorkerConfig = decoder_of(WorkerConfig).decode(request.config)
+    identity = Identity(
+        process_id=config.process_id,
+        host_id=config.host_id,
+        token=config.token,
+        socket=config.socket,
+        node_id=config.node_id,
+        node=config.node,
+        head=config.head,
+        session=config.session,
+        session_folder=config.session_folder,
+        node_labels=config.labels,
+    )
+    store = StoreClient()
+    core = Core(identity, store)
+    core.environments = Environments(core)
+    store.attach(core, config.arena)
+    host = MainHost(core)
+    core.serve(host)
+    core.on_node_lost = _leave
+    runtime.install(NativeRuntime(core, close=_nothing))
+    signal.signal(signal.SIGTERM, _terminate)
+    address = core.start()
+    core.wire.post(_announce, (core, WorkerReady(config.process_id, address)))
+    try:
+        host.run()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        core.stop()
+        store.close()
+    sys.exit(host.exit_code)
+
+
+def _announce(announcement: tuple[Core, WorkerReady]) -> None:
+    core, ready = announcement
+    core.links.notify(core.node, NODE, ready)
+
+
+def _leave(reason: str) -> None:
+    """The node manager is gone, and with it whoever could use this process. On the wire thread."""
+    logger.debug("leaving: %s", reason)
+    os._exit(0)
+
+
+def _terminate(_signum: int, _frame: Any) -> None:
+    raise SystemExit(0)
+
+
+def _nothing() -> None:
+    """A worker's runtime ends with its process."""

@@ -1,0 +1,77 @@
+"""Which worker processes a node starts, reuses and stops."""
+
+from limelight.cluster.scheduling.lease_message import StartWorker
+from limelight.cluster.scheduling.worker_pool import PoolConfig, WorkerPool
+
+JOB = b"job1"
+
+
+def started(pool, now=0.0):
+    """Bring up all workers that the pool starts with."""
+    names = []
+    for start in pool.plan({}, now):
+        names.append(f"w{start.start_id}")
+        pool.started(start.start_id, names[-1], now)
+    return names
+
+
+def test_prestarts_once_and_not_more_than_asked():
+    pool = WorkerPool(PoolConfig(prestart=3))
+    assert pool.plan({}, 0.0) == [StartWorker(i, "", b"") for i in (1, 2, 3)]
+    assert pool.plan({}, 1.0) == []
+
+
+def test_fresh_workers_serve_any_job_and_belong_to_it_from_then_on():
+    pool = WorkerPool(PoolConfig(prestart=1))
+    (worker,) = started(pool)
+    assert pool.take("", JOB) == worker
+    pool.give_back(worker, 1.0)
+    assert pool.take("", b"job2") is None
+    assert pool.take("", JOB) == worker
+
+
+def test_workers_are_reused_within_their_environment_only():
+    pool = WorkerPool(PoolConfig(prestart=1))
+    started(pool)
+    assert pool.take("other", JOB) is None
+
+
+def test_starts_in_flight_are_bounded_and_counted():
+    pool = WorkerPool(PoolConfig(max_starting=4))
+    assert len(pool.plan({("", JOB): 10}, 0.0)) == 4
+    assert pool.plan({("", JOB): 10}, 0.0) == []
+    pool.started(1, "w1", 0.1)
+    assert len(pool.plan({("", JOB): 9}, 0.1)) == 1
+
+
+def test_the_newest_idle_worker_is_taken_and_the_oldest_reaped():
+    pool = WorkerPool(PoolConfig(prestart=3, idle_timeout=10, keep_idle=1))
+    first, second, third = started(pool)
+    taken = pool.take("", JOB)
+    assert taken == third
+    pool.give_back(third, 5.0)
+    assert pool.reap(9.0) == []
+    assert pool.wake_at() == 10.0
+    assert [stop.worker_id for stop in pool.reap(10.0)] == [first, second]
+    assert pool.reap(100.0) == []
+    assert pool.take("", JOB) == third
+
+
+def test_a_start_that_takes_too_long_is_given_up_and_its_worker_unwanted():
+    pool = WorkerPool(PoolConfig(start_timeout=5))
+    pool.plan({("", JOB): 1}, 0.0)
+    assert pool.overdue(4.9) == []
+    assert pool.overdue(5.0) == [1]
+    assert pool.start_failed(1) == ("", JOB)
+    assert pool.start_failed(1) is None
+    assert not pool.started(1, "late", 6.0)
+    assert "late" not in pool
+
+
+def test_a_jobs_idle_workers_end_with_it():
+    pool = WorkerPool(PoolConfig(prestart=2))
+    started(pool)
+    worker = pool.take("", JOB)
+    pool.give_back(worker, 0.0)
+    assert [stop.worker_id for stop in pool.stop_job(JOB)] == [worker]
+    assert pool.idle_count() == 1
