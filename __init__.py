@@ -125,7 +125,12 @@ def _start_session(**settings: Any) -> runtime.Runtime:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
+        full_name = f"{__name__}.{name}"
+        try:
+            return importlib.import_module(full_name)
+        except ModuleNotFoundError as error:
+            if error.name != full_name:  # it is there, and what it needs is not
+                raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -44,6 +44,10 @@ class LocalLoop(asyncio.SelectorEventLoop):
 
         self.call_soon_threadsafe(start)
 
+    def tell(self, callback: Callable[[], object]) -> None:
+        """Run a callback on the loop, from any thread."""
+        self.call_soon_threadsafe(callback)
+
     def notify(self) -> None:
         """Something that a driver may wait for has changed."""
         with self._changed:

@@ -14,7 +14,7 @@ from ..actor_descriptor import ActorDescriptor
 from ..object_ref import ObjectRef
 from ..object_ref_generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from ..options import ActorOptions, MethodOptions, NumReturns, TaskOptions
-from ..runtime import ActorEntry
+from ..runtime import ActorEntry, ContextState
 from ..serialization import note_pickled, note_unpickled
 from ..task import FunctionDescriptor
 from .actor import CONSTRUCTOR, ActorExit, LocalActor
@@ -272,7 +272,7 @@ class LocalRuntime:
         actor = self._frame().actor
         raise AsyncioActorExit("exit_actor() was called.") if actor and actor.descriptor.is_async else ActorExit
 
-    def context(self) -> Frame:
+    def context(self) -> ContextState:
         """Where the calling code runs."""
         return self._frame()
 

@@ -1,7 +1,10 @@
 """The engines that the contract of `Runtime` is checked against.
 
-`LIMELIGHT_CONTRACT_ENGINE=ray pytest -c /dev/null --confcutdir=tests/contracts -o asyncio_mode=auto tests/contracts/test_runtime*.py`,
-in an environment with Ray, checks the contract itself: what these tests say of Limelight is what Ray does.
+In an environment with Ray, numpy, pytest, pytest-asyncio and pytest-timeout, this checks the contract itself, that is,
+that Ray does what these tests say of Limelight:
+
+    LIMELIGHT_CONTRACT_ENGINE=ray pytest -c /dev/null --confcutdir=tests/contracts -o asyncio_mode=auto \\
+        --import-mode=importlib tests/contracts/test_runtime*.py
 """
 
 import importlib.util
