@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from limelight.cluster.process.death import KernelOomWatch, KnownKill, death_cause, split_fault_dump
 from limelight.cluster.process.spawn import ProcessExit
 from limelight.exceptions import DeathKind
