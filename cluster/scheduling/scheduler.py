@@ -16,6 +16,7 @@ from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplace
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, Strategy
+from .tally import Tally
 
 TaskShape = tuple[ResourceSet, LabelSelector, Strategy]
 
@@ -53,7 +54,7 @@ class Ask:
         self.home = home
         self.unmet = unmet
         self.since = self.sent_at = now
-        self.placed: dict[str, int] = {}
+        self.placed = Tally()
         self.answered = ""
         spec = unmet.spec
         self.shape: TaskShape = (spec.resources, spec.label_selector, spec.strategy)
@@ -65,7 +66,7 @@ class Ask:
     @property
     def need(self) -> int:
         """How many are still to be placed; placements on their way are taken off."""
-        return self.unmet.count - (sum(self.placed.values()) - self.unmet.seen)
+        return self.unmet.count - (self.placed.sum - self.unmet.seen)
 
 
 class Scheduler:
@@ -155,8 +156,8 @@ class Scheduler:
                 ask = Ask(report.node_id, unmet, now)
             else:
                 ask.unmet = unmet
-                if sum(ask.placed.values()) > unmet.seen and now > ask.sent_at + RESEND_AFTER:
-                    for node_id in ask.placed:
+                if ask.placed.sum > unmet.seen and now > ask.sent_at + RESEND_AFTER:
+                    for node_id in ask.placed.by_node:
                         self._send(ask, node_id, now)
             current[unmet.ask_id] = ask
         for ask in known.values():
@@ -177,7 +178,7 @@ class Scheduler:
             if not isinstance(verdict, Chosen) or (verdict.queue and verdict.node_id == ask.home):
                 break
             count = ask.need if verdict.queue else self._how_many(ask, self.view.nodes[verdict.node_id])
-            ask.placed[verdict.node_id] = ask.placed.get(verdict.node_id, 0) + count
+            ask.placed.add(verdict.node_id, count)
             changed[verdict.node_id] = None
             self._take(ask.spec, verdict.node_id, 0 if verdict.queue else count, now)
         for node_id in changed:
@@ -186,7 +187,7 @@ class Scheduler:
 
     def _send(self, ask: Ask, node_id: str, now: float) -> None:
         ask.sent_at = now
-        self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed[node_id])))
+        self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed.by_node[node_id])))
 
     def _how_many(self, ask: Ask, node: Node) -> int:
         """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one by one."""
@@ -278,6 +279,6 @@ class Scheduler:
                     continue
                 if node := index.any_feasible():
                     ask.since = now
-                    ask.placed[node.node_id] = ask.placed.get(node.node_id, 0) + 1
+                    ask.placed.add(node.node_id, 1)
                     self._send(ask, node.node_id, now)
                     self._wait_or_not(ask)
