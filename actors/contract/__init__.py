@@ -73,6 +73,10 @@ from .store import (
 )
 
 __all__ = [
+    "CORE",
+    "EXECUTOR",
+    "HEAD",
+    "NODE",
     "ActorChanged",
     "ActorExited",
     "ActorFound",
@@ -81,7 +85,6 @@ __all__ = [
     "AddBorrower",
     "AssignWorker",
     "Body",
-    "CORE",
     "CancelTask",
     "CreateGroup",
     "Creation",
@@ -89,7 +92,6 @@ __all__ = [
     "Dependency",
     "DescribeDeath",
     "DriverRegistered",
-    "EXECUTOR",
     "EndActor",
     "ExportedRef",
     "FindActor",
@@ -97,7 +99,6 @@ __all__ = [
     "GrantMemory",
     "Granted",
     "GroupFound",
-    "HEAD",
     "Invocation",
     "KillActor",
     "LeaseGranted",
@@ -107,7 +108,6 @@ __all__ = [
     "ListNamedActors",
     "LocateObject",
     "Location",
-    "NODE",
     "ObjectFreed",
     "ObjectsSealed",
     "Outcome",

@@ -129,7 +129,9 @@ class LeaseMachine:
             return
         if demand.redirected.sum > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:
             demand.told_at = now
-            self._out += [m.Redirect(*demand.key, node_id, total) for node_id, total in demand.redirected.by_node.items()]
+            self._out += [
+                m.Redirect(*demand.key, node_id, total) for node_id, total in demand.redirected.by_node.items()
+            ]
         excess = len(demand.leases) - demand.wanted
         for lease in self.book.unstaffed(demand)[: max(0, excess)]:
             self._end_lease(lease.lease_id, now, stop=None)

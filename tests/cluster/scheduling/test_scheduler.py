@@ -3,7 +3,7 @@
 from random import Random
 
 from limelight.cluster.scheduling.cluster_view import ClusterView
-from limelight.cluster.scheduling.lease_message import NodeReport, PeersChanged, Place, Unplaceable, UnmetDemand
+from limelight.cluster.scheduling.lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.scheduler import NodeLost, Scheduler, SchedulerTick, ToNode
 from limelight.cluster.scheduling.strategy import NodeAffinity, Spread
