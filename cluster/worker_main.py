@@ -15,6 +15,7 @@ from ..actors.native.main_host import MainHost
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from .process.spawn import SpawnRequest
+from .process.task_stream import announce
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def main(request: SpawnRequest) -> None:
     store.attach(hub, config.arena)
     host = MainHost(hub)
     hub.serve(host)
+    hub.announce = announce
     hub.on_node_lost = _leave
     runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)

@@ -61,6 +61,10 @@ class DriverRegistered(Body):
     labels: dict[str, str]
 
 
+class FlushOutput(Body):
+    """To a node manager, from a driver: answer when all that its workers have printed so far was shown."""
+
+
 class QueryState(Body):
     """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
 

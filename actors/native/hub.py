@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,7 +101,8 @@ class Hub:
         self.execution = Execution(self)
         self.streaming = Streaming(self)
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
-        self.on_output: Callable[[bytes], None] | None = None
+        self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
+        self.announce: Callable[[str], None] = _name_nothing
         self.on_node_lost: Callable[[str], None] | None = None
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
@@ -453,9 +454,16 @@ class Hub:
         self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
-    def _on_output(self, _: Channel, call: Call) -> None:
-        if self.on_output is not None:
-            self.on_output(decoder_of(OutputLines).decode(call.body).batch)
+    def _on_output(self, channel: Channel, call: Call) -> None:
+        self.links.spawn(self._show(channel, call))
+
+    async def _show(self, channel: Channel, call: Call) -> None:
+        """Show lines, then answer: the next ones come only then, so that a slow terminal slows nothing but itself."""
+        try:
+            if self.on_output is not None:
+                await self.on_output(decoder_of(OutputLines).decode(call.body).batch)
+        finally:
+            channel.reply(call.call_id, b"")
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
@@ -468,6 +476,10 @@ class Hub:
         if isinstance(reply, TransportError) or reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
+
+
+def _name_nothing(_name: str) -> None:
+    """A driver's process keeps the title it has."""
 
 
 def _nothing() -> None:
