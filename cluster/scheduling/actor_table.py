@@ -196,7 +196,7 @@ class KillActor(Struct, frozen=True, tag="kill"):
 
 
 class HandlesGone(Struct, frozen=True, tag="handles_gone"):
-    """Nobody has a handle any more. With `calls_pending`, one that has not started still starts, and ends after them."""
+    """Nobody has a handle any more. With `calls_pending`, one that has not started still starts and ends after them."""
 
     actor_id: bytes
     calls_pending: bool = False
