@@ -18,7 +18,7 @@ from .task_record import TaskTemplate
 from .value_codec import to_inline
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 UNIT = 10_000
 """Resources travel as integers, in ten-thousandths."""
@@ -40,8 +40,8 @@ class Pickled:
 class Templates:
     """Makes templates, one for each function (or method) with each set of options. From any thread."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
@@ -70,7 +70,9 @@ class Templates:
             wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
         )
 
-    def of_method(self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int) -> TaskTemplate:
+    def of_method(
+        self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
+    ) -> TaskTemplate:
         """The template of a method call."""
         key = (descriptor.key, name, id(options))
         found = self._methods.get(key)
@@ -101,7 +103,9 @@ class Templates:
             "light": options.isolation == "shared",
             "name": options.name,
             "namespace": options.namespace,
-            "outline": to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))),
+            "outline": to_inline(
+                serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))
+            ),
         }
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
@@ -112,7 +116,7 @@ class Templates:
         if key is None:
             key = self._classes[placement.key] = len(self._classes) + 1
             spec = self.lease_spec(placement, placement.running)
-            self._core.wire.post(lambda _: self._core.submission.add_class(key, spec), None)
+            self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
         return key
 
     def lease_spec(self, placement: Placement, resources: dict[str, float]) -> LeaseSpec:
@@ -121,8 +125,8 @@ class Templates:
             {name: round(quantity * UNIT) for name, quantity in resources.items()},
             _strategy(placement),
             placement.label_selector,
-            self._core.environment_key(placement.runtime_env),
-            self._core.job_id,
+            self._hub.environment_key(placement.runtime_env),
+            self._hub.job_id,
         )
 
 

@@ -53,9 +53,7 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
         **(accelerator.resources(gpus) if config.num_gpus is None else {"GPU": config.num_gpus}),
         **config.resources,
     }
-    return Inventory(
-        ResourceSet.parse(amounts), check_labels(config.labels), store, [gpu.device for gpu in gpus]
-    )
+    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, [gpu.device for gpu in gpus])
 
 
 def available_cpus() -> float:

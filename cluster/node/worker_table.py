@@ -86,7 +86,7 @@ class WorkerTable:
         self._causes: OrderedDict[str, DeathCause] = OrderedDict()
         self._waiting: dict[str, list[Callable[[DeathCause | None], None]]] = {}
         self._kernel_oom = KernelOomWatch()
-        self.node_name = "local"
+        self.node_name = "127.0.0.1"
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -99,7 +99,9 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
-    async def start(self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]) -> Worker:
+    async def start(
+        self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]
+    ) -> Worker:
         """Start a worker process; it reports back by itself.
 
         Raises:

@@ -1,7 +1,6 @@
 """The whole scheduler in a simulated cluster: every task runs, nothing leaks, and a seed tells the whole story."""
 
 import pytest
-
 from limelight.cluster.scheduling.labels import parse_selector
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, NodeAffinity, Spread
@@ -47,7 +46,9 @@ def finish(cluster, within):
 
 def waiting(cluster):
     """For a failure: who still waits for what."""
-    works = [(c.name, len(w.pending), w.running, len(w.leases)) for c in cluster.callers.values() for w in c.works.values()]
+    works = [
+        (c.name, len(w.pending), w.running, len(w.leases)) for c in cluster.callers.values() for w in c.works.values()
+    ]
     return [work for work in works if any(work[1:])][:10]
 
 

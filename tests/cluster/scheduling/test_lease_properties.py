@@ -5,7 +5,6 @@ from collections import Counter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.resources import CPU, UNIT, ResourceSet
 from limelight.cluster.scheduling.strategy import InBundle, Spread
@@ -39,7 +38,12 @@ class LeaseMachineRules(RuleBasedStateMachine):
         self.attempt = 0
         self.blocked_ever = False
 
-    @rule(caller=st.sampled_from(CALLERS), key=st.sampled_from(sorted(SPECS)), wanted=st.integers(0, 6), placed=st.booleans())
+    @rule(
+        caller=st.sampled_from(CALLERS),
+        key=st.sampled_from(sorted(SPECS)),
+        wanted=st.integers(0, 6),
+        placed=st.booleans(),
+    )
     def declare(self, caller, key, wanted, placed):
         event = m.DemandChanged(caller, key, SPECS[key], wanted, len(self.sent), placed)
         self.sent.append(event)

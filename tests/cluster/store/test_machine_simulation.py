@@ -7,7 +7,6 @@ order. After every event the books must balance, and no range may be handed out 
 import random
 
 import pytest
-
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
 from limelight.cluster.store.machine import StoreMachine
@@ -283,7 +282,16 @@ def test_needed_objects_are_never_dropped_without_a_copy():
     for seed in range(10):
         node = Node(seed)
         for _ in range(800):
-            actions = [node.request, node.write, node.write, node.free, node.locate, node.unpin, node.deliver, node.deliver]
+            actions = [
+                node.request,
+                node.write,
+                node.write,
+                node.free,
+                node.locate,
+                node.unpin,
+                node.deliver,
+                node.deliver,
+            ]
             node.random.choice(actions)()
             node.now += 0.001
             if node.jobs:

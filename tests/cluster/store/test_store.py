@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-
 from limelight.cluster.store.error import ObjectNotHereError, ObjectStoreFullError, StoreClosedError
 from limelight.cluster.store.spill_storage import DirectoryStorage
 from limelight.cluster.store.store import ObjectStore
@@ -175,7 +174,9 @@ async def test_a_spilled_object_in_use_keeps_its_memory_until_it_is_let_go(make_
     store = make_store(16 * MIB, grant_timeout=0.3)
     writer = Writer(store)
     held = [await writer.get(await writer.put([b"m", content(number, 3 * MIB)])) for number in range(4)]
-    with pytest.raises(ObjectStoreFullError, match=r"needs 8.0 MiB.*\n.*in use by readers.*\n.*111111.*[\s\S]*What to do"):
+    with pytest.raises(
+        ObjectStoreFullError, match=r"needs 8.0 MiB.*\n.*in use by readers.*\n.*111111.*[\s\S]*What to do"
+    ):
         await store.grant(OTHER, 8 * MIB)
     for number, parts in enumerate(held):
         assert (np.frombuffer(parts[1], np.uint8) == content(number, 3 * MIB)).all()

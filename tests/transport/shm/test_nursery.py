@@ -5,6 +5,7 @@ import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight.transport.shm.nursery import Grant, Nursery, Return
 
 PAGE = 4096

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+
 from limelight.transport.shm.arena import PAGE, Arena
 from limelight.transport.shm.error import ObjectMovedError
 from limelight.transport.shm.reclaimer import Reclaimer

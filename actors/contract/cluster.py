@@ -1,0 +1,107 @@
+"""Processes, drivers and the cluster."""
+
+from ...transport.address import ProcessAddress
+from .body import Body
+
+
+class WorkerConfig(Body):
+    """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
+
+    process_id: str
+    host_id: str
+    node_id: bytes
+    token: bytes
+    socket: str
+    node: ProcessAddress
+    head: ProcessAddress
+    arena: bytes
+    session: str
+    session_folder: str
+    labels: dict[str, str]
+    environment: str
+    packages: dict[str, str]
+
+
+class WorkerReady(Body):
+    """To the node manager, from a worker: it listens."""
+
+    process_id: str
+    address: ProcessAddress
+
+
+class AssignWorker(Body):
+    """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
+
+    job_id: bytes
+    namespace: str
+    resources: dict[str, int]
+    accelerator_ids: dict[str, list[str]]
+    placement_group: bytes
+    capture: bool
+    incarnation: int
+
+
+class RegisterDriver(Body):
+    """To the node manager, from a driver. Answered with `DriverRegistered`."""
+
+    address: ProcessAddress
+    job_id: bytes
+    namespace: str
+    log_to_driver: bool
+
+
+class DriverRegistered(Body):
+    """What a driver needs to know of the node it is on."""
+
+    node_id: bytes
+    head: ProcessAddress
+    arena: bytes
+    session: str
+    session_folder: str
+    labels: dict[str, str]
+
+
+class FlushOutput(Body):
+    """To a node manager, from a driver: answer when all that its workers have printed so far was shown."""
+
+
+class QueryState(Body):
+    """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
+
+    kind: str
+
+
+class OutputLines(Body):
+    """To a driver's core: lines that its workers printed."""
+
+    batch: bytes
+
+
+class CreateGroup(Body):
+    """To the head: reserve a placement group. Answered (with an empty body, or an encoded error) when it is reserved."""
+
+    group_id: bytes
+    bundles: list[dict[str, int]]
+    strategy: str
+    name: str
+    detached: bool
+    owner: ProcessAddress
+
+
+class RemoveGroup(Body):
+    """To the head: give a placement group's resources back."""
+
+    group_id: bytes
+
+
+class FindGroup(Body):
+    """To the head: a placement group by name. Answered with `GroupFound`."""
+
+    name: str
+
+
+class GroupFound(Body):
+    """A placement group; the id is empty where there is none."""
+
+    group_id: bytes = b""
+    bundles: list[dict[str, int]] = []
