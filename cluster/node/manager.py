@@ -110,7 +110,7 @@ class NodeManager(SystemActor):
             self._execute(command)
         self._alarm.set()
 
-    def _execute(self, command: m.LeaseCommand) -> None:
+    def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901 - one line for each command
         match command:
             case m.Grant():
                 self._grant(command)
@@ -250,7 +250,7 @@ class NodeManager(SystemActor):
             await self.workers.start(order.start_id, order.env_key, env_vars, packages)
         except (SpawnError, SpawnerLostError) as error:
             if not self.closing:
-                logger.error("A worker could not be started: %s", error)
+                logger.warning("A worker could not be started: %s", error)
                 self.feed(m.WorkerStartFailed(order.start_id, str(error)))
 
     def _on_worker_ready(self, channel: Channel, call: Call) -> None:
