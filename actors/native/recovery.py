@@ -24,7 +24,7 @@ class Recovery:
         entry: ObjectEntry = ref._entry
         if location is not None:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
-            with hub.blocked():
+            with hub.waiting.blocked():
                 answer = hub.ask(hub.node, NODE, body)
             if answer:
                 return decoder_of(Location).decode(answer)
@@ -36,7 +36,7 @@ class Recovery:
             self.recover(entry, location)
         elif entry.state == STORED and entry.location == location:
             entry.state = PENDING
-            self._hub.table.fetch(entry, avoid=location)
+            self._hub.borrowing.fetch(entry, avoid=location)
 
     def recover(self, entry: ObjectEntry, lost: Location | None) -> None:
         """Make an owned object again whose bytes are gone."""
