@@ -309,7 +309,7 @@ def _checked_timeout(function: str, timeout: float) -> float | None:
 
 def _warn_if_blocking_a_loop(current: runtime.Runtime) -> None:
     """Warn once per actor about a blocking get in an async actor: nothing else of the actor runs meanwhile."""
-    if sys.modules["asyncio"]._get_running_loop() is None:
+    if sys.modules["asyncio"]._get_running_loop() is None:  # noqa: SLF001 - asyncio documents it, for loops
         return
     entry = current.context().actor
     if entry is None or not entry.descriptor.is_async or entry.actor_id in _warned_of_blocking:

@@ -1,6 +1,7 @@
 """What the store decides, one case at a time. Pages are one byte here, and the store holds a hundred of them."""
 
 import pytest
+
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
 from limelight.cluster.store.machine import StoreMachine

@@ -12,6 +12,7 @@ import time
 
 import msgspec
 import pytest
+
 from limelight.cluster.store.error import ObjectNotHereError, ObjectStoreFullError
 from limelight.cluster.store.spill_storage import DirectoryStorage
 from limelight.cluster.store.store import ObjectStore
