@@ -201,7 +201,8 @@ class LeaseRedirected(Body):
 class LeaseInfeasible(Body):
     """To a core: nothing in the cluster can satisfy the class as things are; `reason` is for people.
 
-    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made.
+    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made,
+    "group" where its placement group was removed.
     """
 
     class_key: int
@@ -493,18 +494,29 @@ class OutputLines(Body):
 
 
 class CreateGroup(Body):
-    """To the head: reserve a placement group. Answered (with an empty body, or an encoded error) when it is reserved."""
+    """To the head: reserve a placement group. Answered at once: with an empty body, or the encoded error of a refusal.
+
+    `owner` is the process with which a group that is not detached ends; "": the driver of the job.
+    """
 
     group_id: bytes
     bundles: list[dict[str, int]]
     strategy: str
     name: str
+    namespace: str
     detached: bool
-    owner: ProcessAddress
+    job_id: bytes
+    owner: str
+
+
+class AwaitGroup(Body):
+    """To the head. Answered when the placement group is reserved (with an empty body), or is gone (an encoded error)."""
+
+    group_id: bytes
 
 
 class RemoveGroup(Body):
-    """To the head: give a placement group's resources back."""
+    """To the head: give a placement group's resources back. Answered (with an empty body) when it is done there."""
 
     group_id: bytes
 
@@ -513,6 +525,7 @@ class FindGroup(Body):
     """To the head: a placement group by name. Answered with `GroupFound`."""
 
     name: str
+    namespace: str
 
 
 class GroupFound(Body):
