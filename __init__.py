@@ -39,6 +39,7 @@ from .actors.identifier import ActorID, JobID, NodeID, PlacementGroupID, TaskID,
 from .actors.object_ref import ObjectRef
 from .actors.object_ref_generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from .actors.session import init, is_initialized, shutdown
+from .transport.version import VERSION
 
 if TYPE_CHECKING:
     from . import exceptions
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .actors.api import actor
     from .libs import util
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ActorClass",
@@ -99,6 +100,7 @@ _ALIASES = {
     "limelight.train": "limelight.libs.train",
     "limelight.tune": "limelight.libs.tune",
     "limelight.util": "limelight.libs.util",
+    "limelight.util.scheduling_strategies": "limelight.actors.scheduling_strategy",
 }
 """Ray's public modules, and where Limelight keeps them."""
 
@@ -125,7 +127,12 @@ def _start_session(**settings: Any) -> runtime.Runtime:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
+        full_name = f"{__name__}.{name}"
+        try:
+            return importlib.import_module(full_name)
+        except ModuleNotFoundError as error:
+            if error.name != full_name:  # it is there, and what it needs is not
+                raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -120,6 +120,7 @@ class ActorClass(Generic[P, C]):
         raise NotImplementedError(f"{self._descriptor.name}.bind() would build a lazy graph, which Limelight lacks.")
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse, and say what to do instead."""
         name = self._descriptor.name
         raise TypeError(f"Actors cannot be instantiated directly. Instead of {name}(...), use {name}.remote(...).")
 

@@ -109,9 +109,10 @@ class ActorDescriptor:
     def check_group(self, method: str, group: str) -> None:
         """Raise ValueError when the class has no such concurrency group ("" is the default one)."""
         if group and group not in self.groups:
+            known = ", ".join(sorted(self.groups)) or "none"
             raise ValueError(
                 f"{self.name}.{method} is to run in the concurrency group {group!r}, which the class does not have. "
-                f"Give it in @actor(concurrency_groups={{{group!r}: <threads>}}); it has {', '.join(self.groups) or 'none'}."
+                f"Give it in @actor(concurrency_groups={{{group!r}: <threads>}}); the class has: {known}."
             )
 
     def outline(self) -> "ActorDescriptor":

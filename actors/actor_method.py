@@ -67,6 +67,7 @@ class ActorMethod:
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse, and say what to do instead."""
         raise TypeError(
             f"Actor methods cannot be called directly. Instead of handle.{self._name}(...), use "
             f"limelight.get(handle.{self._name}.remote(...))."

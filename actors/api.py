@@ -29,7 +29,7 @@ class RemoteDecorator(Protocol):
     """What `remote(num_cpus=...)` returns."""
 
     @overload
-    def __call__(self, target: type[C], /) -> ActorClass[..., C]: ...
+    def __call__(self, target: type[C], /) -> ActorClass[..., C]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
     @overload
     def __call__(self, target: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
     @overload
@@ -37,11 +37,11 @@ class RemoteDecorator(Protocol):
 
 
 @overload
-def task(function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
+def task(function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def task(function: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload
-def task(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...
+def task(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def task(**options: Any) -> TaskDecorator: ...
 def task(*functions: Any, **options: Any) -> Any:
@@ -80,13 +80,13 @@ def actor(*classes: Any, **options: Any) -> Any:
 
 
 @overload
-def remote(target: type[C], /) -> ActorClass[..., C]: ...
+def remote(target: type[C], /) -> ActorClass[..., C]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def remote(target: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
 @overload
 def remote(target: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload
-def remote(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...
+def remote(*, num_returns: int | str, **options: Any) -> VariadicTaskDecorator: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
 @overload
 def remote(**options: Any) -> RemoteDecorator: ...
 def remote(*targets: Any, **options: Any) -> Any:
@@ -235,7 +235,7 @@ def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False
     runtime.current().cancel(ref, force, recursive)
 
 
-def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:  # noqa: A002, F811 - Ray's name
+def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """End an actor at once; calls that are not finished fail with ActorDiedError.
 
     Args:
@@ -246,7 +246,9 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:  # noqa: 
         ValueError: it is not a handle.
     """
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"kill() takes the handle of an actor, not {_shown(actor)}. To end a task, use cancel().")
+        raise ValueError(  # noqa: TRY004 - as in Ray
+            f"kill() takes the handle of an actor, not {_shown(actor)}. To end a task, use cancel()."
+        )
     runtime.current().kill(actor._entry, no_restart)
 
 

@@ -22,7 +22,7 @@ _LABEL_VALUE = re.compile(rf"!?(?:{_LABEL}|in\({_LABEL}(?:,{_LABEL})*\))\Z")
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One option: the types it may have, in Python and for people, and a check that returns what is wrong with a value, or ""."""
+    """One option: its types, what it may be in words, and a check that says what is wrong with one ("": nothing)."""
 
     types: tuple[type, ...]
     wanted: str

@@ -49,7 +49,7 @@ class TaskOptions(msgspec.Struct, frozen=True):
     Attributes:
         placement: resources, strategy and environment.
         num_returns: number of return values, or "streaming" or "dynamic".
-        max_retries: how often it is run again after its worker died (or, with `retry_exceptions`, it raised); -1: always.
+        max_retries: how often it is run again after its worker died, or as `retry_exceptions` says; -1: always.
         retry_exceptions: whether, or for which exceptions, a task that raised is run again.
         max_calls: a worker ends after that many calls of the function; 0: never.
         name: shown instead of the function's name; "" for that.

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .actor import ActorDescriptor
-    from .object_ref import ObjectRef, ObjectRefGenerator
+    from .actor_descriptor import ActorDescriptor
+    from .object_ref import ObjectRef
+    from .object_ref_generator import ObjectRefGenerator
     from .options import ActorOptions, MethodOptions, TaskOptions
     from .task import FunctionDescriptor
 
@@ -153,7 +154,11 @@ class Runtime(Protocol):
         ...
 
     def state(self, kind: str, **filters: Any) -> Any:
-        """Cluster state: kind is "nodes", "cluster_resources", "available_resources", "actors", "tasks", "placement_groups", "timeline", "objects", "workers"."""
+        """Cluster state.
+
+        `kind` is "nodes", "cluster_resources", "available_resources", "actors", "tasks", "placement_groups",
+        "timeline", "objects" or "workers".
+        """
         ...
 
     def create_placement_group(
@@ -188,47 +193,152 @@ class Runtime(Protocol):
 
 
 class ActorEntry(Protocol):
-    """What a runtime keeps for an actor that this process has a handle to. Held by every handle; when it is garbage collected the process has none left."""
+    """What a runtime keeps for an actor that this process has a handle to.
+
+    Held by every handle; when it is garbage collected the process has none left.
+    """
 
     @property
-    def actor_id(self) -> bytes: ...
+    def actor_id(self) -> bytes:
+        """Its id, 16 bytes."""
+        ...
+
     @property
-    def descriptor(self) -> "ActorDescriptor": ...
+    def descriptor(self) -> "ActorDescriptor":
+        """Its class, as far as it is known here."""
+        ...
 
 
 class ContextState(Protocol):
     """What `get_runtime_context()` reads. Ids are bytes, None where they do not apply."""
 
-    job_id: bytes
-    node_id: bytes
-    worker_id: bytes
-    task_id: bytes | None
-    task_name: str | None
-    function_name: str | None
-    actor_id: bytes | None
-    actor_name: str | None
-    actor: "ActorEntry | None"
-    namespace: str
-    placement_group_id: bytes | None
-    capture_child_tasks: bool
-    was_restarted: bool
-    attempt_number: int
-    cancelled: bool
-    resources: Mapping[str, float]
-    accelerator_ids: Mapping[str, Sequence[str]]
-    runtime_env: Mapping[str, Any]
-    address: str
-    dashboard_url: str
-    session_name: str
-    session_dir: str
-    node_labels: Mapping[str, str]
-    local_mode: bool
+    @property
+    def job_id(self) -> bytes:
+        """Id of the job."""
+        ...
+
+    @property
+    def node_id(self) -> bytes:
+        """Id of the node this runs on."""
+        ...
+
+    @property
+    def worker_id(self) -> bytes:
+        """Id of this process."""
+        ...
+
+    @property
+    def task_id(self) -> bytes | None:
+        """Id of the task or call; None in a driver."""
+        ...
+
+    @property
+    def task_name(self) -> str | None:
+        """Its name: the function's, or what `name=` said."""
+        ...
+
+    @property
+    def function_name(self) -> str | None:
+        """Its function's name with the module."""
+        ...
+
+    @property
+    def actor_id(self) -> bytes | None:
+        """Id of the actor."""
+        ...
+
+    @property
+    def actor_name(self) -> str | None:
+        """Name of the actor, "" when it has none."""
+        ...
+
+    @property
+    def actor(self) -> "ActorEntry | None":
+        """The actor itself."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """Where this job's named actors are."""
+        ...
+
+    @property
+    def placement_group_id(self) -> bytes | None:
+        """Id of the placement group this runs in."""
+        ...
+
+    @property
+    def capture_child_tasks(self) -> bool:
+        """Whether tasks started here run in that group too."""
+        ...
+
+    @property
+    def was_restarted(self) -> bool:
+        """Whether the actor was restarted."""
+        ...
+
+    @property
+    def attempt_number(self) -> int:
+        """How often the task was retried."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled."""
+        ...
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """What the task or actor holds."""
+        ...
+
+    @property
+    def accelerator_ids(self) -> Mapping[str, Sequence[str]]:
+        """Ids of the accelerators it may use, by kind."""
+        ...
+
+    @property
+    def runtime_env(self) -> Mapping[str, Any]:
+        """Its runtime environment."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Address of the head, for `init`."""
+        ...
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where the dashboard is, or ""."""
+        ...
+
+    @property
+    def session_name(self) -> str:
+        """Name of the session."""
+        ...
+
+    @property
+    def session_dir(self) -> str:
+        """Folder of the session."""
+        ...
+
+    @property
+    def node_labels(self) -> Mapping[str, str]:
+        """Labels of the node."""
+        ...
+
+    @property
+    def local_mode(self) -> bool:
+        """Whether this is local mode."""
+        ...
 
 
 class SessionStarter(Protocol):
     """Makes the process's runtime: starts a local cluster or connects to one. Registered by the root package."""
 
-    def __call__(self, **settings: Any) -> Runtime: ...
+    def __call__(self, **settings: Any) -> Runtime:
+        """Start or connect; `settings` are the arguments of `init` but for local_mode and ignore_reinit_error."""
+        ...
 
 
 _runtime: Runtime | None = None

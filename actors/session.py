@@ -91,7 +91,7 @@ def init(
 
     Args:
         address: None: what LIMELIGHT_ADDRESS says, else a new local session; "local": always a new one; "auto": the
-            cluster that runs on this machine; "host:port": a cluster's head; "ray://host:port": an existing Ray cluster.
+            cluster on this machine; "host:port": a cluster's head; "ray://host:port": an existing Ray cluster.
         num_cpus: CPUs of the new session; as many as there are unless given.
         num_gpus: GPUs of the new session; found unless given.
         resources: further resources of the new session, by name.

@@ -106,7 +106,7 @@ class RemoteFunction(Generic[P, R]):
     if TYPE_CHECKING:
 
         @overload
-        def options(self, *, num_returns: int | str, **options: Any) -> "VariadicFunction[P]": ...
+        def options(self, *, num_returns: int | str, **options: Any) -> "VariadicFunction[P]": ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
         @overload
         def options(self, **options: Any) -> "RemoteFunction[P, R]": ...
 
@@ -129,10 +129,11 @@ class RemoteFunction(Generic[P, R]):
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse, and say what to do instead."""
         name = self._descriptor.name
         raise TypeError(
-            f"Remote functions cannot be called directly. Instead of {name}(...), use limelight.get({name}.remote(...)) "
-            f"to run it in the cluster, or {name}.__wrapped__(...) to run it here."
+            f"Remote functions cannot be called directly. Instead of {name}(...), use "
+            f"limelight.get({name}.remote(...)) to run it in the cluster, or {name}.__wrapped__(...) to run it here."
         )
 
     def __repr__(self) -> str:
@@ -163,7 +164,7 @@ class GeneratorFunction(Protocol[P, T_co]):
     def remote(self, *args: Any, **kwargs: Any) -> "ObjectRefGenerator[T_co]": ...
 
     @overload
-    def options(self, *, num_returns: int | str, **options: Any) -> "VariadicFunction[P]": ...
+    def options(self, *, num_returns: int | str, **options: Any) -> "VariadicFunction[P]": ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
     @overload
     def options(self, **options: Any) -> "GeneratorFunction[P, T_co]": ...
 
@@ -172,7 +173,7 @@ class TaskDecorator(Protocol):
     """What `task(num_cpus=...)` returns."""
 
     @overload
-    def __call__(self, function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...
+    def __call__(self, function: Callable[P, Iterator[T] | AsyncIterator[T]], /) -> GeneratorFunction[P, T]: ...  # pyright: ignore[reportOverlappingOverload] - the special case comes first
     @overload
     def __call__(self, function: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 

@@ -1,8 +1,8 @@
 """The main function of a node process."""
 
 import asyncio
-import os
 import logging
+import os
 
 from .process.birth import NodeBirth
 
@@ -16,8 +16,8 @@ def main() -> None:
         # Imported here, so that a failing import is reported to the driver like any other error.
         import msgspec
 
-        from .. import __version__
         from ..actors.native.wire import new_loop
+        from ..transport.version import VERSION
         from .node.node_config import NodeConfig
         from .node.node_process import run_node
         from .process.zygote import start_zygote
@@ -25,10 +25,11 @@ def main() -> None:
         from .worker_main import main as worker_main
 
         config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
-        folder = SessionFolder.create(__version__, os.getppid())
+        folder = SessionFolder.create(VERSION, os.getppid())
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
         # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now.
+        new_loop().close()  # imports uvloop
         zygote = start_zygote(worker_main)
         loop = new_loop()
         asyncio.set_event_loop(loop)

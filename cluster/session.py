@@ -1,5 +1,6 @@
 """Starting a local session, or joining a cluster: what `init()` does."""
 
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -8,15 +9,21 @@ from typing import Any
 
 import msgspec
 
-from ..actors.contract import NODE, DriverRegistered, RegisterDriver, decoder_of
-from ..actors.native.core import Core
+from ..actors.contract import NODE, DriverRegistered, FlushOutput, RegisterDriver, decoder_of
 from ..actors.native.environment import Environments
+from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from ..transport.address import ProcessAddress
+from ..transport.error import TransportError
 from .node.node_config import NodeConfig, NodeReady
 from .process.launcher import launch_node
+from .process.log_batch import LogBatch
+from .process.output_printer import OutputPrinter, PrinterSettings
+
+_FLUSH_S = 2.0
+"""How long `shutdown` waits for the last lines of the workers."""
 
 logger = logging.getLogger("limelight")
 
@@ -70,30 +77,34 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
         is_driver=True,
     )
     store = StoreClient()
-    core = Core(identity, store)
-    core.job_id = secrets.token_bytes(4)
-    core.environments = Environments(core)
-    core.runtime_env = dict(settings.get("runtime_env") or {})
-    address = core.start()
+    hub = Hub(identity, store)
+    hub.job_id = secrets.token_bytes(4)
+    hub.environments = Environments(hub)
+    hub.runtime_env = dict(settings.get("runtime_env") or {})
+    address = hub.start()
     try:
-        registered = _register(core, address, settings)
+        registered = _register(hub, address, settings)
     except BaseException:
-        core.stop()
+        hub.stop()
         raise
-    core.joined(registered)
-    store.attach(core, registered.arena)
+    hub.joined(registered)
+    store.attach(hub, registered.arena)
+
+    printer = OutputPrinter(PrinterSettings.from_environment(), "127.0.0.1")
+    hub.on_output = lambda batch: printer.show(msgspec.msgpack.decode(batch, type=LogBatch))
 
     def close() -> None:
-        core.stop()
+        with contextlib.suppress(TransportError):  # the node is gone, and nothing is left to show
+            hub.ask(hub.node, NODE, FlushOutput(), timeout=_FLUSH_S)
+        hub.wire.run(printer.close())
+        hub.stop()
         store.close()
         end()
 
-    return NativeRuntime(core, close)
+    return NativeRuntime(hub, close)
 
 
-def _register(core: Core, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
+def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
     shown = settings.get("log_to_driver")
-    body = RegisterDriver(address, core.job_id, core.namespace, shown is None or bool(shown))
-    return decoder_of(DriverRegistered).decode(core.ask(core.node, NODE, body, timeout=30.0))
-
-
+    body = RegisterDriver(address, hub.job_id, hub.namespace, shown is None or bool(shown))
+    return decoder_of(DriverRegistered).decode(hub.ask(hub.node, NODE, body, timeout=30.0))

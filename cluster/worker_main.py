@@ -8,13 +8,14 @@ from typing import Any
 
 from ..actors import runtime
 from ..actors.contract import NODE, WorkerConfig, WorkerReady, decoder_of
-from ..actors.native.core import Core
 from ..actors.native.environment import Environments
+from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.main_host import MainHost
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from .process.spawn import SpawnRequest
+from .process.task_stream import announce
 
 logger = logging.getLogger(__name__)
 
@@ -35,29 +36,30 @@ def main(request: SpawnRequest) -> None:
         node_labels=config.labels,
     )
     store = StoreClient()
-    core = Core(identity, store)
-    core.environments = Environments(core)
-    store.attach(core, config.arena)
-    host = MainHost(core)
-    core.serve(host)
-    core.on_node_lost = _leave
-    runtime.install(NativeRuntime(core, close=_nothing))
+    hub = Hub(identity, store)
+    hub.environments = Environments(hub)
+    store.attach(hub, config.arena)
+    host = MainHost(hub)
+    hub.serve(host)
+    hub.announce = announce
+    hub.on_node_lost = _leave
+    runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)
-    address = core.start()
-    core.wire.post(_announce, (core, WorkerReady(config.process_id, address)))
+    address = hub.start()
+    hub.wire.post(_announce, (hub, WorkerReady(config.process_id, address)))
     try:
         host.run()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        core.stop()
+        hub.stop()
         store.close()
     sys.exit(host.exit_code)
 
 
-def _announce(announcement: tuple[Core, WorkerReady]) -> None:
-    core, ready = announcement
-    core.links.notify(core.node, NODE, ready)
+def _announce(announcement: tuple[Hub, WorkerReady]) -> None:
+    hub, ready = announcement
+    hub.links.notify(hub.node, NODE, ready)
 
 
 def _leave(reason: str) -> None:

@@ -1,7 +1,7 @@
 """One task or call of an actor's method in local mode: arguments in, outcome into its objects."""
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -115,9 +115,10 @@ class Call:
                 try:
                     args, kwargs = self.arguments.load()
                     self._accept(function(*args, **kwargs))
-                    return
-                except (Exception, SystemExit) as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                     self._retry_or_fail(error)
+                else:
+                    return
         finally:
             current_frame.reset(token)
 
@@ -135,11 +136,12 @@ class Call:
                     await self._collect(result)
                 else:
                     self._accept(await result if inspect.isawaitable(result) else result)
-                return
             except asyncio.CancelledError as error:
                 self.fail(self._cancelled() if self.frame.cancelled else self.task_error(error))
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                 self._retry_or_fail(error)
+            else:
+                return
 
     def cancel(self) -> None:
         """Do not run it, or interrupt it where it waits."""
@@ -225,7 +227,7 @@ class Call:
             except StopIteration:
                 stream.end()
                 self._settle()
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code raises anything
                 self._retry = Retry()  # items were taken already
                 self._retry_or_fail(error)
             finally:
@@ -235,7 +237,7 @@ class Call:
         stream.resume = resume
         resume()
 
-    async def _collect(self, items: AsyncGenerator[Any, None]) -> None:
+    async def _collect(self, items: AsyncIterator[Any]) -> None:
         """Put the items of an asynchronous generator into the stream, and wait while it is full."""
         import asyncio
 
@@ -244,7 +246,7 @@ class Call:
             self._accept([item async for item in items])
             return
         room = asyncio.Event()
-        stream.resume = lambda: self.runtime.loop.call_soon_threadsafe(room.set)
+        stream.resume = lambda: self.runtime.loop.tell(room.set)
         async for item in items:
             stream.add(item)
             while stream.full:

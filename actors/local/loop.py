@@ -29,11 +29,6 @@ class LocalLoop(asyncio.SelectorEventLoop):
         self._changed = threading.Condition()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @property
-    def busy(self) -> bool:
-        """Whether coroutines are under way."""
-        return bool(self._tasks)
-
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine, from any thread; it runs when the loop is driven."""
 
@@ -43,6 +38,10 @@ class LocalLoop(asyncio.SelectorEventLoop):
             task.add_done_callback(self._tasks.discard)
 
         self.call_soon_threadsafe(start)
+
+    def tell(self, callback: Callable[[], object]) -> None:
+        """Run a callback on the loop, from any thread."""
+        self.call_soon_threadsafe(callback)
 
     def notify(self) -> None:
         """Something that a driver may wait for has changed."""
@@ -69,15 +68,16 @@ class LocalLoop(asyncio.SelectorEventLoop):
         self._woken = True
         self._run(settled)
 
-    def drive(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+    def drive(self, done: Callable[[], bool], timeout: float | None = None, *, alone: bool = False) -> bool:
         """Run until `done()`, which is asked after each turn, or for `timeout` seconds; returns the last `done()`.
 
-        While another thread drives the loop, waits for what that brings about.
+        While another thread drives the loop, waits for what that brings about. Where no other thread will do anything
+        (`alone`), gives up when there is nothing left to run or to wait for.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
 
         def stop() -> bool:
-            return done() or (deadline is not None and time.monotonic() >= deadline)
+            return done() or (deadline is not None and time.monotonic() >= deadline) or (alone and self._stuck())
 
         while not stop():
             if self._driver == threading.get_ident():
@@ -108,6 +108,13 @@ class LocalLoop(asyncio.SelectorEventLoop):
         """As asyncio's; notes that there is more to do."""
         self._woken = True
         return super().call_soon_threadsafe(*args, **kwargs)
+
+    def _stuck(self) -> bool:
+        """Nothing is ready, and there is no timer, socket or executor that could make anything so."""
+        inside = vars(self)  # asyncio's own names, which typeshed leaves out
+        if inside["_ready"] or inside["_scheduled"] or inside["_default_executor"]:
+            return False
+        return len(inside["_selector"].get_map()) == 1  # the loop's own, for `call_soon_threadsafe`
 
     def _claim(self) -> bool:
         with self._changed:

@@ -1,7 +1,6 @@
 """Objects of local mode: values as they would travel, in a table that holds none of them alive."""
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -61,7 +60,7 @@ class LocalObject:
         if isinstance(self._error, RayTaskError):
             raise self._error.as_instanceof_cause()
         if self._error is not None:
-            raise copy(self._error)  # tracebacks would pile up on one that is shared
+            raise self._error.with_traceback(None)  # it is shared, and tracebacks would pile up
         return deserialize(self._data, self._buffers)
 
 

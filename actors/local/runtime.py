@@ -20,7 +20,7 @@ from ..actor_descriptor import ActorDescriptor
 from ..object_ref import ObjectRef
 from ..object_ref_generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from ..options import ActorOptions, MethodOptions, NumReturns, TaskOptions
-from ..runtime import ActorEntry
+from ..runtime import ActorEntry, ContextState
 from ..serialization import note_pickled, note_unpickled
 from ..task import FunctionDescriptor
 from .actor import CONSTRUCTOR, ActorExit, LocalActor
@@ -278,7 +278,7 @@ class LocalRuntime:
         actor = self._frame().actor
         raise AsyncioActorExit("exit_actor() was called.") if actor and actor.descriptor.is_async else ActorExit
 
-    def context(self) -> Frame:
+    def context(self) -> ContextState:
         """Where the calling code runs."""
         return self._frame()
 
@@ -385,14 +385,15 @@ class LocalRuntime:
 
     def _wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
         self._threads.add(threading.get_ident())
-        if done():
+        if done() or self.loop.drive(done, timeout, alone=timeout is None and len(self._threads) == 1):
             return True
-        if timeout is None and len(self._threads) == 1 and not self.loop.busy:
+        if timeout is None:
             raise RaySystemError(
                 "This waits for something that nothing will bring about: local mode runs everything in one thread, and "
-                "all of it waits, for example an actor for the result of a call to itself."
+                "all of it waits, for example an actor for the result of a call to itself, or a blocking get() in a "
+                "coroutine for what the driver will do later (await it instead)."
             )
-        return self.loop.drive(done, timeout)
+        return False
 
     def _node(self) -> dict[str, Any]:
         return {

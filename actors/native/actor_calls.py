@@ -36,7 +36,7 @@ class ActorCalls:
 
     def __init__(self, runtime: "NativeRuntime") -> None:
         self._runtime = runtime
-        self._core = runtime.core
+        self._core = runtime.hub
         self._entries: weakref.WeakValueDictionary[bytes, NativeActorEntry] = weakref.WeakValueDictionary()
         self._outlines: dict[bytes, bytes] = {}
 
@@ -136,7 +136,12 @@ class ActorCalls:
     # --- calls ---
 
     def call(
-        self, actor: NativeActorEntry, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: MethodOptions
+        self,
+        actor: NativeActorEntry,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: MethodOptions,
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """Call a method."""
         core = self._core
@@ -195,4 +200,3 @@ class ActorCalls:
     def imported(self, actor_id: bytes, outline: bytes, hold: ObjectRef[Any] | None) -> NativeActorEntry:
         """An actor that came from elsewhere."""
         return self._of_outline(actor_id, outline, hold)
-

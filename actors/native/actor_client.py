@@ -15,7 +15,7 @@ from .submission import WorkerLink
 from .task_record import TaskRecord
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class ActorClient:
@@ -26,8 +26,8 @@ class ActorClient:
     sent again if `max_task_retries` allows, and fails otherwise.
     """
 
-    def __init__(self, core: "Core", actor_id: bytes, name: str) -> None:
-        self._core = core
+    def __init__(self, hub: "Hub", actor_id: bytes, name: str) -> None:
+        self._hub = hub
         self.actor_id = actor_id
         self.name = name
         self.state = "pending"
@@ -48,7 +48,7 @@ class ActorClient:
         self._queue.append(record)
         if record.dependencies:
             record.missing = 1  # holds back what follows, until `resolve` has looked
-            self._core.submission.resolve(record, self._resolved)
+            self._hub.submission.resolve(record, self._resolved)
         self._flush()
 
     def _resolved(self, record: TaskRecord) -> None:
@@ -63,7 +63,7 @@ class ActorClient:
         elif record in self._queue:
             self._queue.remove(record)
             self._end(record)
-            self._core.submission.fail(record, self._core.submission.cancelled_error(record))
+            self._hub.submission.fail(record, self._hub.submission.cancelled_error(record))
             self._flush()
 
     def changed(self, change: ActorChanged) -> None:
@@ -75,7 +75,7 @@ class ActorClient:
         self.incarnation = change.incarnation
         self.state = change.state
         if change.state == "alive" and change.address is not None:
-            self._core.links.connected(change.address, functools.partial(self._connected, change))
+            self._hub.links.connected(change.address, functools.partial(self._connected, change))
         elif change.state == "dead":
             self._cause = change.cause
             self._link = None
@@ -95,7 +95,7 @@ class ActorClient:
             return  # it died meanwhile; the head will say so
         if self._link is not None and self._link.channel is channel:
             return
-        self._link = self._core.worker_link(channel, change.node)
+        self._link = self._hub.worker_link(channel, change.node)
         self._doubt()
         self._settle()
         self._flush()
@@ -111,7 +111,7 @@ class ActorClient:
             limit = record.template.max_retries
             if record.cancelled:
                 self._end(record)
-                self._core.submission.fail(record, self._core.submission.cancelled_error(record))
+                self._hub.submission.fail(record, self._hub.submission.cancelled_error(record))
             elif limit < 0 or record.attempt < limit:
                 record.attempt += 1
                 self._queue.appendleft(record)
@@ -121,7 +121,7 @@ class ActorClient:
                     f"Actor {self.name} died while {record.template.wire.name} was with it, and is being restarted. The call "
                     "may or may not have run. Set max_task_retries to have such calls sent again, if they may run twice."
                 )
-                self._core.submission.fail(record, ActorUnavailableError(message, self.actor_id))
+                self._hub.submission.fail(record, ActorUnavailableError(message, self.actor_id))
 
     def _flush(self) -> None:
         queue, link = self._queue, self._link
@@ -138,7 +138,7 @@ class ActorClient:
             record.lease = self
             link.run(
                 record,
-                self._core.submission.invocation(record),
+                self._hub.submission.invocation(record),
                 functools.partial(self._replied, record, link),
                 record.generator,
             )
@@ -164,7 +164,7 @@ class ActorClient:
             self._flush()
             return
         self._end(record)
-        self._core.submission.conclude(record, outcome, link.channel.peer)
+        self._hub.submission.conclude(record, outcome, link.channel.peer)
 
     def _end(self, record: TaskRecord) -> None:
         record.lease = None
@@ -179,6 +179,6 @@ class ActorClient:
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
-            self._core.submission.finish(record, FAILED, serialize_error(error))
+            self._hub.submission.finish(record, FAILED, serialize_error(error))
         else:  # it never lived, or its placement group is gone: an error of its own
-            self._core.submission.finish(record, FAILED, self._cause)
+            self._hub.submission.finish(record, FAILED, self._cause)

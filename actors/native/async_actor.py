@@ -11,7 +11,7 @@ from .running import Job
 from .wire import new_loop
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 DEFAULT_CONCURRENCY = 1000
 
@@ -19,8 +19,8 @@ DEFAULT_CONCURRENCY = 1000
 class AsyncActor(HostedActor):
     """Calls run as asyncio tasks, up to `max_concurrency` (by group) at once; plain methods run between them on the loop."""
 
-    def __init__(self, core: "Core", creation: Job) -> None:
-        super().__init__(core, creation)
+    def __init__(self, hub: "Hub", creation: Job) -> None:
+        super().__init__(hub, creation)
         self._loop = new_loop()
         self._inbox = LoopInbox(self._loop, self._drain)
         options = creation.template.options
@@ -33,16 +33,16 @@ class AsyncActor(HostedActor):
         """Construct the instance on the loop and serve calls until the process ends."""
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._construct())
-        self._core.executor.done(self._creation)
+        self._hub.executor.done(self._creation)
         if self.instance is not None:
             self._loop.run_forever()
 
     async def _construct(self) -> None:
-        await self._core.execution.run_async(self._creation, self.construct_async)
+        await self._hub.execution.run_async(self._creation, self.construct_async)
 
     def construct_async(self, job: Job) -> Callable[..., Any]:
         """The "create" job's function: constructs the instance on the loop; `__init__` may be a coroutine function."""
-        cls = self._core.execution.functions.load(job.template)
+        cls = self._hub.execution.functions.load(job.template)
         if not inspect.iscoroutinefunction(cls.__init__):
             return self.construct(job)
 
@@ -50,7 +50,7 @@ class AsyncActor(HostedActor):
             instance = cls.__new__(cls, *args, **kwargs)
             await instance.__init__(*args, **kwargs)
             self.instance = instance
-            self._core.executor.host_actor(self.actor_id, self)
+            self._hub.executor.host_actor(self.actor_id, self)
 
         return create
 
@@ -76,7 +76,7 @@ class AsyncActor(HostedActor):
             job: Job = inbox.get()
             limit = self._limits.get(job.template.options.get("concurrency_group") or "")
             if limit is None:
-                self._core.execution.refuse(
+                self._hub.execution.refuse(
                     job, ValueError(f"{self.class_name} has no such concurrency group; it has {sorted(self._limits)}.")
                 )
                 continue
@@ -87,10 +87,9 @@ class AsyncActor(HostedActor):
 
     async def _run(self, job: Job, limit: asyncio.Semaphore) -> None:
         async with limit:
-            if not self._core.executor.claim(job):
+            if not self._hub.executor.claim(job):
                 return
             try:
-                await self._core.execution.run_async(job, self.method)
+                await self._hub.execution.run_async(job, self.method)
             finally:
-                self._core.executor.done(job)
-
+                self._hub.executor.done(job)

@@ -8,7 +8,7 @@ from .running import running
 from .templates import UNIT
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class NativeContext:
@@ -17,24 +17,24 @@ class NativeContext:
     local_mode = False
     dashboard_url = ""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self._job = running.get()
 
     @property
     def job_id(self) -> bytes:
         """The job that the process works for."""
-        return self._core.job_id
+        return self._hub.job_id
 
     @property
     def node_id(self) -> bytes:
         """The node it runs on."""
-        return self._core.identity.node_id
+        return self._hub.identity.node_id
 
     @property
     def worker_id(self) -> bytes:
         """The process, 28 bytes: its own id, and its pid for people."""
-        return bytes.fromhex(self._core.process_id) + os.getpid().to_bytes(12, "big")
+        return bytes.fromhex(self._hub.process_id) + os.getpid().to_bytes(12, "big")
 
     @property
     def task_id(self) -> bytes | None:
@@ -59,32 +59,32 @@ class NativeContext:
     @property
     def actor_name(self) -> str | None:
         """The actor's name; "" where it has none."""
-        return self._core.actor_name(self._job.invocation.actor_id) if self._job and self.actor_id else None
+        return self._hub.actor_name(self._job.invocation.actor_id) if self._job and self.actor_id else None
 
     @property
     def actor(self) -> Any:
         """The actor's entry, for a handle to itself."""
-        return self._core.own_actor(self.actor_id) if self.actor_id else None
+        return self._hub.own_actor(self.actor_id) if self.actor_id else None
 
     @property
     def namespace(self) -> str:
         """Where its named actors live."""
-        return self._core.namespace
+        return self._hub.namespace
 
     @property
     def placement_group_id(self) -> bytes | None:
         """The placement group it runs in."""
-        return self._core.assignment.placement_group or None
+        return self._hub.assignment.placement_group or None
 
     @property
     def capture_child_tasks(self) -> bool:
         """Whether what it starts runs in its placement group, too."""
-        return self._core.assignment.capture
+        return self._hub.assignment.capture
 
     @property
     def was_restarted(self) -> bool:
         """Whether the actor has been restarted."""
-        return self._core.assignment.incarnation > 0
+        return self._hub.assignment.incarnation > 0
 
     @property
     def attempt_number(self) -> int:
@@ -99,34 +99,34 @@ class NativeContext:
     @property
     def resources(self) -> Mapping[str, float]:
         """What it holds."""
-        return {name: amount / UNIT for name, amount in self._core.assignment.resources.items()}
+        return {name: amount / UNIT for name, amount in self._hub.assignment.resources.items()}
 
     @property
     def accelerator_ids(self) -> Mapping[str, Sequence[str]]:
         """The accelerators it may use."""
-        return self._core.assignment.accelerator_ids or {"GPU": []}
+        return self._hub.assignment.accelerator_ids or {"GPU": []}
 
     @property
     def runtime_env(self) -> Mapping[str, Any]:
         """Its runtime environment."""
-        return self._core.runtime_env
+        return self._hub.runtime_env
 
     @property
     def address(self) -> str:
         """The head's address."""
-        return self._core.head.tcp or self._core.head.unix
+        return self._hub.head.tcp or self._hub.head.unix
 
     @property
     def session_name(self) -> str:
         """The session's name."""
-        return self._core.identity.session
+        return self._hub.identity.session
 
     @property
     def session_dir(self) -> str:
         """The session's folder."""
-        return self._core.identity.session_folder
+        return self._hub.identity.session_folder
 
     @property
     def node_labels(self) -> Mapping[str, str]:
         """The node's labels."""
-        return self._core.identity.node_labels
+        return self._hub.identity.node_labels

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Environments:
@@ -14,13 +14,13 @@ class Environments:
     an environment needs no table to know what it is.
     """
 
-    def __init__(self, core: "Core", job: dict[str, Any] | None = None) -> None:
-        self._core = core
+    def __init__(self, hub: "Hub", job: dict[str, Any] | None = None) -> None:
+        self._hub = hub
         self.job = job or {}
 
     def key(self, runtime_env: dict[str, Any]) -> str:
         """The key of the environment that results for a task; "" is the default environment."""
-        merged = {**self._core.runtime_env, **runtime_env}
+        merged = {**self._hub.runtime_env, **runtime_env}
         if not merged:
             return ""
         return json.dumps(merged, sort_keys=True)

@@ -17,7 +17,7 @@ from .slot import NO_ARGS
 from .value_codec import from_inline
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Functions:
@@ -41,8 +41,8 @@ class Functions:
 class Execution:
     """How invocations are run in this process. Methods run on the thread (or loop) that runs the user's code."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self.functions = Functions()
 
     def run(self, job: Job, find: Callable[[Job], Callable[..., Any]]) -> None:
@@ -59,7 +59,7 @@ class Execution:
             seconds = time.perf_counter() - start
             del args, kwargs
             if job.template.num_returns < 0:
-                self._core.streaming.send(job, result)
+                self._hub.streaming.send(job, result)
                 seconds = time.perf_counter() - start
             job.interruptible = False
             outcome = Outcome("ok", seconds, self.returns(job, result))
@@ -85,7 +85,7 @@ class Execution:
             start = time.perf_counter()
             result = function(*args, **kwargs)
             if job.template.num_returns < 0:
-                await self._core.streaming.send_async(job, result)
+                await self._hub.streaming.send_async(job, result)
             elif inspect.isawaitable(result):
                 result = await result
             del args, kwargs
@@ -100,7 +100,7 @@ class Execution:
         """The arguments of an invocation; entries of refs among them are added to `imports`."""
         if invocation.args == NO_ARGS and invocation.stored_args is None:
             return (), {}
-        with self._core.table.importing(imports):
+        with self._hub.table.importing(imports):
             if invocation.stored_args is not None:
                 args, kwargs = self._dependency(invocation.stored_args)
             else:
@@ -116,8 +116,8 @@ class Execution:
             return from_inline(value.data)
         if dependency.ref is None:
             raise ValueError("A stored dependency needs its ref.")
-        ref: ObjectRef[Any] = self._core.table.imported(dependency.ref.object_id, dependency.ref.owner)
-        return self._core.values.read_stored(ref, value.location)
+        ref: ObjectRef[Any] = self._hub.table.imported(dependency.ref.object_id, dependency.ref.owner)
+        return self._hub.values.read_stored(ref, value.location)
 
     def returns(self, job: Job, result: Any) -> tuple[Value, ...]:
         """A result as the values that its template promises.
@@ -148,7 +148,7 @@ class Execution:
         return tuple(self._pack(job, part, index) for index, part in enumerate(parts, 1))
 
     def _pack(self, job: Job, result: Any, index: int) -> Value:
-        return self._core.values.pack_result(result, job.invocation.task_id, index, job.channel.peer)
+        return self._hub.values.pack_result(result, job.invocation.task_id, index, job.channel.peer)
 
     def failure(self, job: Job, error: BaseException, seconds: float) -> Outcome:
         """The outcome of an invocation that raised."""
@@ -156,9 +156,11 @@ class Execution:
             return Outcome("cancelled", seconds)
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
-            reason = "exit_actor() was called" if isinstance(error, ActorExit) else f"it called sys.exit({error.code!r})"
-            return self._core.actor_exits(job, reason)
-        data = serialize_error(error, **self._core.whereabouts(job))
+            reason = (
+                "exit_actor() was called" if isinstance(error, ActorExit) else f"it called sys.exit({error.code!r})"
+            )
+            return self._hub.actor_exits(job, reason)
+        data = serialize_error(error, **self._hub.whereabouts(job))
         return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
 
     def _is_retryable(self, template: Template, error: BaseException) -> bool:
@@ -169,14 +171,13 @@ class Execution:
 
     def refuse(self, job: Job, error: Exception) -> None:
         """Answer a job that cannot be run."""
-        if self._core.executor.claim(job):
-            self._core.executor.done(job)
+        if self._hub.executor.claim(job):
+            self._hub.executor.done(job)
             job.channel.reply(job.call_id, encode(self.failure(job, error, 0.0)))
 
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
         if imports:
-            self._core.wire.post(self._core.answer_holding, (job, outcome, imports))
+            self._hub.wire.post(self._hub.answer_holding, (job, outcome, imports))
         else:
             job.channel.reply(job.call_id, encode(outcome))
-

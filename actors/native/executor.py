@@ -11,7 +11,7 @@ from ..contract import CancelTask, EndActor, Invocation, Outcome, RecallTasks, T
 from .running import Job
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Host(Protocol):
@@ -33,8 +33,8 @@ class Executor:
     A dict's pop is atomic, so exactly one of them gets it.
     """
 
-    def __init__(self, core: "Core", tasks: Host) -> None:
-        self._core = core
+    def __init__(self, hub: "Hub", tasks: Host) -> None:
+        self._hub = hub
         self._tasks = tasks
         self._actors: dict[bytes, Host] = {}
         self._templates: dict[Channel, dict[int, Template]] = {}
@@ -81,7 +81,7 @@ class Executor:
         if self.queued.pop(task_id, None) is None:
             return False
         if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
-            job.channel.reply(job.call_id, encode(self._core.no_such_actor(job)))
+            job.channel.reply(job.call_id, encode(self._hub.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True
@@ -115,7 +115,7 @@ class Executor:
         host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks
         if host is None:
             self.queued.pop(invocation.task_id, None)
-            channel.reply(call.call_id, encode(self._core.no_such_actor(job)))
+            channel.reply(call.call_id, encode(self._hub.no_such_actor(job)))
             return
         host.deliver(job)
 
@@ -138,7 +138,7 @@ class Executor:
             return  # it has ended; its outcome is on the way
         if order.recursive and job.children:
             for entry in list(job.children):
-                self._core.submission.cancel((entry, order.force, True))
+                self._hub.submission.cancel((entry, order.force, True))
         self._interrupt(job, order.force)
 
     def hosted(self, actor_id: bytes) -> Any:
@@ -152,7 +152,7 @@ class Executor:
         if host is None:
             return
         template = Template(0, "method", "__ray_terminate__", b"", b"", 1, {"method": "__ray_terminate__"})
-        invocation = Invocation(0, self._core.ids.task_id(), b"", actor_id=order.actor_id)
+        invocation = Invocation(0, self._hub.ids.task_id(), b"", actor_id=order.actor_id)
         job = Job(channel, 0, invocation, template)
         self.queued[invocation.task_id] = job
         host.deliver(job)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .running import ActorExit, Job
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
     from .main_host import MainHost
 
 
@@ -18,8 +18,8 @@ class HostedActor:
         instance: the user's object; None until its constructor has run.
     """
 
-    def __init__(self, core: "Core", creation: Job) -> None:
-        self._core = core
+    def __init__(self, hub: "Hub", creation: Job) -> None:
+        self._hub = hub
         self._creation = creation
         self.actor_id = creation.invocation.actor_id
         self.class_name = creation.template.name
@@ -41,12 +41,12 @@ class HostedActor:
 
     def construct(self, job: Job) -> Callable[..., Any]:
         """The "create" job's function: constructs the instance."""
-        cls = self._core.execution.functions.load(job.template)
+        cls = self._hub.execution.functions.load(job.template)
 
         def create(*args: Any, **kwargs: Any) -> None:
             self.instance = cls(*args, **kwargs)
             # Before the head hears of it and tells callers, so that their first calls find it.
-            self._core.executor.host_actor(self.actor_id, self)
+            self._hub.executor.host_actor(self.actor_id, self)
 
         return create
 
@@ -74,13 +74,13 @@ class HostedActor:
 class SyncActor(HostedActor):
     """One call at a time, on the main thread."""
 
-    def __init__(self, core: "Core", creation: Job, main: "MainHost") -> None:
-        super().__init__(core, creation)
+    def __init__(self, hub: "Hub", creation: Job, main: "MainHost") -> None:
+        super().__init__(hub, creation)
         self._main = main
 
     def run(self) -> None:
         """Construct the instance; the main host's loop serves the calls."""
-        self._core.execution.run(self._creation, self.construct)
+        self._hub.execution.run(self._creation, self.construct)
 
     def deliver(self, job: Job) -> None:
         """Queue a call for the main thread."""

@@ -39,7 +39,9 @@ class Latch:
         """One more is ready (an entry, or something else: None)."""
         with self._counting:
             self._needed -= 1
-            if self._open or (self._needed > 0 and not (self._fail_fast and entry is not None and entry.state == FAILED)):
+            if self._open or (
+                self._needed > 0 and not (self._fail_fast and entry is not None and entry.state == FAILED)
+            ):
                 return
             self._open = True
         self._lock.release()

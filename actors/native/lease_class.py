@@ -220,7 +220,6 @@ class LeaseClass:
             self._port.wake_at(self, self._wake_at)
 
 
-
 def _rounded(count: int) -> int:
     """A count rounded up to two significant binary digits: a long queue that shrinks is not worth a message each time."""
     if count <= 8:

@@ -9,26 +9,26 @@ from .hosted_actor import HostedActor
 from .running import Job
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class LightHost:
     """The light actors of one process."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self.dispatcher = Dispatcher(max(4, 2 * (os.cpu_count() or 1)), "limelight-light")
 
     def create(self, job: Job) -> None:
         """Make an actor: its constructor is its first message. On the wire thread."""
-        LightActor(self._core, job, self.dispatcher).deliver(job)
+        LightActor(self._hub, job, self.dispatcher).deliver(job)
 
 
 class LightActor(HostedActor):
     """One call at a time, on whichever thread of the pool is free."""
 
-    def __init__(self, core: "Core", creation: Job, dispatcher: Dispatcher) -> None:
-        super().__init__(core, creation)
+    def __init__(self, hub: "Hub", creation: Job, dispatcher: Dispatcher) -> None:
+        super().__init__(hub, creation)
         self._cell = _LightCell(self, dispatcher)
 
     def run(self) -> None:
@@ -43,12 +43,12 @@ class LightActor(HostedActor):
 
     def handle(self, job: Job) -> None:
         """Run one job, the constructor or a method; on a thread of the pool."""
-        if not self._core.executor.claim(job):
+        if not self._hub.executor.claim(job):
             return
         try:
-            self._core.execution.run(job, self.construct if job is self._creation else self.method)
+            self._hub.execution.run(job, self.construct if job is self._creation else self.method)
         finally:
-            self._core.executor.done(job)
+            self._hub.executor.done(job)
 
 
 class _LightCell(DispatchedCell):

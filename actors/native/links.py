@@ -1,7 +1,7 @@
 """Sending to other processes by address, dialling them first where need be."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...transport.address import ProcessAddress
@@ -66,7 +66,11 @@ class Links:
             waiting.append(then)
             return
         self._dialling[address.process_id] = [then]
-        task = asyncio.get_running_loop().create_task(self._dial(address))
+        self.spawn(self._dial(address))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task that ends at the latest with `close`."""
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

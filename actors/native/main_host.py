@@ -14,7 +14,7 @@ from .running import Job
 from .threaded_actor import ThreadedActor
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class MainHost(MainThreadCell):
@@ -24,14 +24,14 @@ class MainHost(MainThreadCell):
     life; light actors are many to a process and leave the main thread alone.
     """
 
-    def __init__(self, core: "Core") -> None:
+    def __init__(self, hub: "Hub") -> None:
         super().__init__()
-        self._core = core
+        self._hub = hub
         self._current: Job | None = None
         self._actor: HostedActor | None = None
         self._light: LightHost | None = None
         self.exit_code: Any = 0
-        core.leave = self.leave
+        hub.leave = self.leave
 
     # --- Host (wire thread) ---
 
@@ -39,7 +39,7 @@ class MainHost(MainThreadCell):
         """Queue a job for the main thread (or, a light actor's creation, for the pool)."""
         if job.template.kind == "create" and job.template.options.get("light"):
             if self._light is None:
-                self._light = LightHost(self._core)
+                self._light = LightHost(self._hub)
             self._light.create(job)
             return
         self.actor_inbox.put(Envelope(job))  # type: ignore[arg-type] - Pykka's loop reads .message and .reply_to only
@@ -71,17 +71,18 @@ class MainHost(MainThreadCell):
     def on_receive(self, message: Any) -> None:
         """Run one job."""
         job: Job = message
-        if not self._core.executor.claim(job):
+        if not self._hub.executor.claim(job):
             return
         self._current = job
+        self._hub.announce(self._actor.class_name if self._actor is not None else job.template.name)
         try:
             match job.template.kind:
                 case "task":
-                    self._core.execution.run(job, self._function)
+                    self._hub.execution.run(job, self._function)
                 case "create":
                     self._create(job)
                 case _ if self._actor is not None:
-                    self._core.execution.run(job, self._actor.method)
+                    self._hub.execution.run(job, self._actor.method)
                 case kind:
                     raise ValueError(f"A job of kind {kind!r} came to a process that hosts no actor.")
         except SystemExit as exit_:
@@ -91,18 +92,17 @@ class MainHost(MainThreadCell):
             job.channel.reply(job.call_id, encode(Outcome("cancelled", 0.0)))
         finally:
             self._current = None
-            self._core.executor.done(job)
+            self._hub.executor.done(job)
 
     def _create(self, job: Job) -> None:
         options = job.template.options
         if options.get("async"):
-            self._actor = AsyncActor(self._core, job)
+            self._actor = AsyncActor(self._hub, job)
         elif options.get("max_concurrency", 1) > 1 or options.get("concurrency_groups"):
-            self._actor = ThreadedActor(self._core, job)
+            self._actor = ThreadedActor(self._hub, job)
         else:
-            self._actor = SyncActor(self._core, job, self)
+            self._actor = SyncActor(self._hub, job, self)
         self._actor.run()
 
     def _function(self, job: Job) -> Any:
-        return self._core.execution.functions.load(job.template)
-
+        return self._hub.execution.functions.load(job.template)

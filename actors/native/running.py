@@ -19,7 +19,17 @@ class Job:
         stream: where its items go, for generators.
     """
 
-    __slots__ = ("call_id", "cancelled", "channel", "children", "handle", "interruptible", "invocation", "stream", "template")
+    __slots__ = (
+        "call_id",
+        "cancelled",
+        "channel",
+        "children",
+        "handle",
+        "interruptible",
+        "invocation",
+        "stream",
+        "template",
+    )
 
     def __init__(self, channel: "Channel", call_id: int, invocation: "Invocation", template: "Template") -> None:
         self.channel = channel

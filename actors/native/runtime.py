@@ -1,4 +1,4 @@
-"""The public API's way into the core: implements `actors.runtime.Runtime` for a cluster."""
+"""The public API's way into the hub: implements `actors.runtime.Runtime` for a cluster."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,8 +27,8 @@ from ..task import FunctionDescriptor
 from .actor_calls import ActorCalls
 from .actor_entry import NativeActorEntry
 from .context import NativeContext
-from .core import Core
 from .entry import FAILED, PENDING, ObjectEntry
+from .hub import Hub
 from .latch import Latch
 from .running import ActorExit, running
 from .stream import Stream
@@ -40,9 +40,9 @@ from .value_codec import to_inline
 class NativeRuntime:
     """A process's runtime in a cluster. All methods may be called from any thread but the wire's."""
 
-    def __init__(self, core: Core, close: Callable[[], None]) -> None:
-        self.core = core
-        self.templates = Templates(core)
+    def __init__(self, hub: Hub, close: Callable[[], None]) -> None:
+        self.hub = hub
+        self.templates = Templates(hub)
         self._actors = ActorCalls(self)
         self._close = close
         self._closed = False
@@ -53,16 +53,16 @@ class NativeRuntime:
         self, function: FunctionDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """See `Runtime.submit`."""
-        core = self.core
+        hub = self.hub
         template = self.templates.of_task(function, options)
-        record = core.values.record(core.ids.task_id(), template, args, kwargs)
+        record = hub.values.record(hub.ids.task_id(), template, args, kwargs)
         refs = self.results(record, template)
-        core.wire.post(core.submission.accept, record)
+        hub.wire.post(hub.submission.accept, record)
         return refs
 
     def results(self, record: TaskRecord, template: TaskTemplate) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """The refs to what a new call returns."""
-        table = self.core.table
+        table = self.hub.table
         if template.num_returns == 1:
             entry = ObjectEntry(table, ids.object_id(record.task_id, 1))
             entry.producer = record
@@ -84,9 +84,9 @@ class NativeRuntime:
         return refs
 
     def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
-        completed = ObjectEntry(self.core.table, ids.object_id(record.task_id, 0 if not dynamic else 1))
+        completed = ObjectEntry(self.hub.table, ids.object_id(record.task_id, 0 if not dynamic else 1))
         completed.producer = record
-        stream = Stream(self.core, record, completed, dynamic)
+        stream = Stream(self.hub, record, completed, dynamic)
         record.generator = stream
         ref: ObjectRef[Any] = ObjectRef(completed.object_id, None, completed)
         if dynamic:
@@ -107,7 +107,7 @@ class NativeRuntime:
                 "cancel(force=True) would end the actor's process, and with it the actor: use kill(actor) for that, or "
                 "cancel without force."
             )
-        self.core.wire.post(self._cancel, (entry, force, recursive))
+        self.hub.wire.post(self._cancel, (entry, force, recursive))
 
     def _cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
         entry, force, recursive = order
@@ -115,7 +115,7 @@ class NativeRuntime:
         if record is not None and record.actor_id and record.home is not None:
             record.home.cancel(record, force, recursive)
         else:
-            self.core.submission.cancel(order)
+            self.hub.submission.cancel(order)
 
     # --- objects ---
 
@@ -123,21 +123,21 @@ class NativeRuntime:
         """See `Runtime.put`."""
         if owner is not None:
             raise NotImplementedError("put(_owner=...) is not implemented yet: let the owning actor call put() itself.")
-        core = self.core
-        return core.values.put(value, ids.object_id(core.ids.task_id(), ids.PUT_INDEX))
+        hub = self.hub
+        return hub.values.put(value, ids.object_id(hub.ids.task_id(), ids.PUT_INDEX))
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
-        core = self.core
+        hub = self.hub
         listed = list(refs)
-        if not core.wait_ready(listed, len(listed), timeout, fail_fast=True):
+        if not hub.wait_ready(listed, len(listed), timeout, fail_fast=True):
             missing = sum(1 for ref in listed if ref._entry.state == PENDING)
             failed = next((ref for ref in listed if ref._entry.state == FAILED), None)
             if failed is None:
                 raise GetTimeoutError(
                     f"get() timed out after {timeout} s: {missing} of {len(listed)} objects are not ready yet."
                 )
-        read = core.values.read
+        read = hub.values.read
         if len(listed) == 1:
             return [read(listed[0])]
         for ref in listed:
@@ -158,9 +158,7 @@ class NativeRuntime:
         return ready
 
     @staticmethod
-    def _split(
-        waitables: Sequence[Any], num_returns: int, partial: bool = False
-    ) -> tuple[list[Any], list[Any]] | None:
+    def _split(waitables: Sequence[Any], num_returns: int, partial: bool = False) -> tuple[list[Any], list[Any]] | None:
         """The first `num_returns` ready ones and all others; None where there are not so many."""
         ready: list[Any] = []
         others: list[Any] = []
@@ -178,13 +176,13 @@ class NativeRuntime:
     def _wait_mixed(self, waitables: Sequence[Any], num_returns: int, timeout: float | None) -> None:
         generators = [item for item in waitables if isinstance(item, ObjectRefGenerator)]
         if not generators:
-            self.core.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
+            self.hub.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
             return
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
         latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.core.blocked():
+        with self.hub.blocked():
             latch.wait(timeout)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
@@ -194,7 +192,7 @@ class NativeRuntime:
 
         def resolve() -> None:
             try:
-                value = self.core.values.read(ref)
+                value = self.hub.values.read(ref)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the future's
                 future.set_exception(error)
             else:
@@ -209,14 +207,14 @@ class NativeRuntime:
         if not entry.when_ready(lambda _: callback()):
             callback()
         elif entry.owner is not None:
-            self.core.wire.post(self.core.table.fetch, entry)
+            self.hub.wire.post(self.hub.table.fetch, entry)
 
     def next_item(self, generator: ObjectRefGenerator[Any], timeout: float | None) -> ObjectRef[Any] | None:
         """See `Runtime.next_item`."""
         stream: Stream = generator._entry
         if stream.ready() or running.get() is None:
             return stream.take(timeout)
-        with self.core.blocked():
+        with self.hub.blocked():
             return stream.take(timeout)
 
     def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
@@ -225,14 +223,14 @@ class NativeRuntime:
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""
-        exported = self.core.table.exported(ref)
+        exported = self.hub.table.exported(ref)
         note_pickled(ref)
         return exported.object_id, exported.owner
 
     def import_ref(self, *exported: Any) -> ObjectRef[Any]:
         """See `Runtime.import_ref`."""
         object_id, owner = exported
-        return self.core.table.imported(object_id, owner)
+        return self.hub.table.imported(object_id, owner)
 
     # --- actors ---
 
@@ -276,11 +274,11 @@ class NativeRuntime:
 
     def context(self) -> NativeContext:
         """See `Runtime.context`."""
-        return NativeContext(self.core)
+        return NativeContext(self.hub)
 
     def state(self, kind: str, **filters: Any) -> Any:
         """See `Runtime.state`."""
-        answer = msgspec.msgpack.decode(self.core.ask(self.core.head, HEAD, QueryState(kind)))
+        answer = msgspec.msgpack.decode(self.hub.ask(self.hub.head, HEAD, QueryState(kind)))
         if kind in ("cluster_resources", "available_resources"):
             return {name: amount / UNIT for name, amount in answer.items()}
         return [row for row in answer if all(row.get(key) == value for key, value in filters.items())]
@@ -289,34 +287,34 @@ class NativeRuntime:
         self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
     ) -> bytes:
         """See `Runtime.create_placement_group`."""
-        core = self.core
+        hub = self.hub
         group_id = ids.placement_group_id()
         fixed = [{kind: round(amount * UNIT) for kind, amount in bundle.items()} for bundle in bundles]
         job = running.get()
         # A worker may serve other tasks after this one, so a task's groups end with its job.
-        owner = "" if job is not None and not job.invocation.actor_id else core.process_id
+        owner = "" if job is not None and not job.invocation.actor_id else hub.process_id
         detached = lifetime == "detached"
-        body = CreateGroup(group_id, fixed, strategy, name, core.namespace, detached, core.job_id, owner)
-        refusal = core.ask(core.head, HEAD, body)
+        body = CreateGroup(group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner)
+        refusal = hub.ask(hub.head, HEAD, body)
         if refusal:
             raise deserialize_error(refusal)
         return group_id
 
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
         """See `Runtime.placement_group_ready`."""
-        core = self.core
-        entry = ObjectEntry(core.table, ids.object_id(core.ids.task_id(), 1))
-        core.wire.post(core.await_group, (AwaitGroup(placement_group_id), entry, to_inline(serialize(value))))
+        hub = self.hub
+        entry = ObjectEntry(hub.table, ids.object_id(hub.ids.task_id(), 1))
+        hub.wire.post(hub.await_group, (AwaitGroup(placement_group_id), entry, to_inline(serialize(value))))
         return ObjectRef(entry.object_id, None, entry)
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:
         """See `Runtime.remove_placement_group`."""
-        self.core.ask(self.core.head, HEAD, RemoveGroup(placement_group_id))
+        self.hub.ask(self.hub.head, HEAD, RemoveGroup(placement_group_id))
 
     def get_placement_group(self, name: str) -> tuple[bytes, list[dict[str, float]]]:
         """See `Runtime.get_placement_group`."""
-        core = self.core
-        answer = core.ask(core.head, HEAD, FindGroup(name, core.namespace))
+        hub = self.hub
+        answer = hub.ask(hub.head, HEAD, FindGroup(name, hub.namespace))
         found: GroupFound = decoder_of(GroupFound).decode(answer)
         if not found.group_id:
             raise ValueError(f"There is no placement group named {name!r}.")
@@ -327,5 +325,3 @@ class NativeRuntime:
         if not self._closed:
             self._closed = True
             self._close()
-
-

@@ -18,7 +18,9 @@ class Slot:
         return Slot, (self.index,)
 
 
-def split(args: tuple[Any, ...], kwargs: dict[str, Any], ref_type: type) -> "tuple[tuple[Any, ...], dict[str, Any], list[Any] | None]":
+def split(
+    args: tuple[Any, ...], kwargs: dict[str, Any], ref_type: type
+) -> "tuple[tuple[Any, ...], dict[str, Any], list[Any] | None]":
     """Replace refs at the top level by slots; returns the new arguments and the refs (None: there were none)."""
     for arg in args:
         if type(arg) is ref_type:

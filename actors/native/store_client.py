@@ -26,23 +26,23 @@ from ..contract import (
 from ..serialization import deserialize_error
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class StoreClient:
     """Objects too large for messages. Any thread but the wire's, unless a method says otherwise."""
 
     def __init__(self) -> None:
-        self._core: Core | None = None
+        self._hub: Hub | None = None
         self._arena: Arena | None = None
         self._location = b""
         self._nursery: Nursery | None = None
         self._granting = threading.Lock()
         self._sealed: list[SealedObject] = []
 
-    def attach(self, core: "Core", arena_location: bytes) -> None:
+    def attach(self, hub: "Hub", arena_location: bytes) -> None:
         """Say whose store this is and where its arena is. The arena is mapped at the first use."""
-        self._core = core
+        self._hub = hub
         self._location = arena_location
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class StoreClient:
         Raises:
             ObjectStoreFullError: there is no room, even after spilling.
         """
-        core, arena = self._attached()
+        hub, arena = self._attached()
         size = object_size(parts, PAGE)
         offset, nursery = self._reserve(size)
         try:
@@ -64,15 +64,15 @@ class StoreClient:
         except BaseException:
             back = nursery.abandon(offset, size)
             if back is not None:
-                core.wire.post(self._return, back)
+                hub.wire.post(self._return, back)
             raise
-        core.wire.post(self._seal, SealedObject(object_id, owner, nursery.grant, offset, size))
-        return Location(core.identity.node_id, offset, size)
+        hub.wire.post(self._seal, SealedObject(object_id, owner, nursery.grant, offset, size))
+        return Location(hub.identity.node_id, offset, size)
 
     def read(self, object_id: bytes, location: Location) -> list[memoryview] | None:
         """The parts of an object of this node, read-only, without a copy; None where it is not at `location` (any more)."""
-        core, arena = self._attached()
-        if location.node_id != core.identity.node_id:
+        hub, arena = self._attached()
+        if location.node_id != hub.identity.node_id:
             return None
         try:
             return arena.read(object_id, location.offset)
@@ -81,8 +81,8 @@ class StoreClient:
 
     def free(self, object_id: bytes, location: Location) -> None:
         """Nobody needs an object of this process any more. On the wire thread."""
-        core, _ = self._attached()
-        core.links.notify(core.node, NODE, ObjectFreed(object_id, location))
+        hub, _ = self._attached()
+        hub.links.notify(hub.node, NODE, ObjectFreed(object_id, location))
 
     def give_back(self) -> None:
         """Return what is granted and not used: others need it. From any thread."""
@@ -91,14 +91,14 @@ class StoreClient:
         if back is not None:
             self._attached()[0].wire.post(self._return, back)
 
-    def _attached(self) -> "tuple[Core, Arena]":
-        if self._core is None:
+    def _attached(self) -> "tuple[Hub, Arena]":
+        if self._hub is None:
             raise RuntimeError("This process has no object store: it is not connected to a node.")
         if self._arena is None:
             with self._granting:
                 if self._arena is None:
                     self._arena = Arena.attach(msgspec.msgpack.decode(self._location, type=ArenaLocation))
-        return self._core, self._arena
+        return self._hub, self._arena
 
     def _reserve(self, size: int) -> tuple[int, Nursery]:
         nursery = self._nursery
@@ -114,37 +114,36 @@ class StoreClient:
                 self._nursery = None
                 back = nursery.retire() if nursery is not None else None
                 if back is not None:
-                    self._core_().wire.post(self._return, back)
+                    self._hub_().wire.post(self._return, back)
                 self._nursery = Nursery(self._grant(size))
 
     def _grant(self, size: int) -> Grant:
-        core = self._core_()
+        hub = self._hub_()
         try:
-            answer = core.ask(core.node, NODE, GrantMemory(size))
+            answer = hub.ask(hub.node, NODE, GrantMemory(size))
         except RemoteCallError as error:
             raise deserialize_error(error.body) from None
         granted: Granted = decoder_of(Granted).decode(answer)
         return Grant(granted.grant, granted.offset, granted.size)
 
-    def _core_(self) -> "Core":
-        if self._core is None:
+    def _hub_(self) -> "Hub":
+        if self._hub is None:
             raise RuntimeError("This process has no object store: it is not connected to a node.")
-        return self._core
+        return self._hub
 
     # --- wire thread ---
 
     def _return(self, back: Any) -> None:
-        core = self._core_()
-        core.links.notify(core.node, NODE, ReturnMemory(back.grant, back.offset, back.size, back.touched))
+        hub = self._hub_()
+        hub.links.notify(hub.node, NODE, ReturnMemory(back.grant, back.offset, back.size, back.touched))
 
     def _seal(self, sealed: SealedObject) -> None:
         """Tell of sealed objects once per burst."""
         if not self._sealed:
-            self._core_().wire.loop.call_soon(self._tell_sealed)
+            self._hub_().wire.loop.call_soon(self._tell_sealed)
         self._sealed.append(sealed)
 
     def _tell_sealed(self) -> None:
-        core = self._core_()
+        hub = self._hub_()
         sealed, self._sealed = self._sealed, []
-        core.links.notify(core.node, NODE, ObjectsSealed(sealed))
-
+        hub.links.notify(hub.node, NODE, ObjectsSealed(sealed))

@@ -18,7 +18,7 @@ from .task_record import TaskRecord
 from .value_codec import to_inline
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Stream:
@@ -28,8 +28,8 @@ class Stream:
     items that had arrived already are skipped: a generator is taken to yield the same items again.
     """
 
-    def __init__(self, core: "Core", record: TaskRecord, completed: ObjectEntry, dynamic: bool) -> None:
-        self._core = core
+    def __init__(self, hub: "Hub", record: TaskRecord, completed: ObjectEntry, dynamic: bool) -> None:
+        self._hub = hub
         self._record = record
         self._completed = completed
         self._dynamic = dynamic
@@ -47,10 +47,10 @@ class Stream:
         if item.index < self._received:
             return
         self._received = item.index + 1
-        entry = ObjectEntry(self._core.table, ids.object_id(self._record.task_id, item.index + 1))
+        entry = ObjectEntry(self._hub.table, ids.object_id(self._record.task_id, item.index + 1))
         value: Value = decoder_of(Value).decode(item.body)
-        ref = self._core.table.new_ref(entry)
-        self._core.table.complete(entry, value)
+        ref = self._hub.table.new_ref(entry)
+        self._hub.table.complete(entry, value)
         self._add(ref)
 
     def ended(self, error: bytes | None) -> None:
@@ -61,9 +61,9 @@ class Stream:
             self._end_dynamic(error)
             return
         if error is not None:
-            entry = ObjectEntry(self._core.table, ids.object_id(self._record.task_id, self._received + 1))
+            entry = ObjectEntry(self._hub.table, ids.object_id(self._record.task_id, self._received + 1))
             entry.complete(FAILED, error)
-            self._add(self._core.table.new_ref(entry), last=True)
+            self._add(self._hub.table.new_ref(entry), last=True)
             self._completed.complete(FAILED, error)
         else:
             self._add(None, last=True)
@@ -119,7 +119,7 @@ class Stream:
                 self._changed.wait(left)
             ref = self._refs.popleft()
         if self._record.template.backpressure:
-            self._core.wire.post(lambda _: self._credit(), None)
+            self._hub.wire.post(lambda _: self._credit(), None)
         return ref
 
     def when_ready(self, callback: Callable[[], None]) -> None:
@@ -133,7 +133,7 @@ class Stream:
     def dropped(self) -> None:
         """Nobody will take items any more: let the task run on, and forget what it yields."""
         self._wanted = False
-        self._core.wire.post(lambda _: self._forget(), None)
+        self._hub.wire.post(lambda _: self._forget(), None)
 
     def _forget(self) -> None:
         taken = len(self._refs)

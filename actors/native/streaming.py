@@ -9,7 +9,7 @@ from ..contract import encode
 from .running import Job
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Gate:
@@ -57,8 +57,8 @@ class Gate:
 class Streaming:
     """Sends the items of generators. On the threads that run them."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
 
     def send(self, job: Job, items: Any) -> None:
         """Send all items of an iterable."""
@@ -102,5 +102,5 @@ class Streaming:
         return job.stream
 
     def _send_one(self, job: Job, index: int, item: Any) -> None:
-        value = self._core.values.pack_result(item, job.invocation.task_id, index + 1, job.channel.peer)
+        value = self._hub.values.pack_result(item, job.invocation.task_id, index + 1, job.channel.peer)
         job.channel.item(job.call_id, index, encode(value))

@@ -39,7 +39,7 @@ from .lease_class import Lease, LeaseClass
 from .task_record import TaskRecord
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class WorkerLink:
@@ -59,7 +59,9 @@ class WorkerLink:
         if wire.template_id not in self.templates:
             self.templates.add(wire.template_id)
             if wire.function_id in self.functions:
-                wire = type(wire)(wire.template_id, wire.kind, wire.name, wire.function_id, b"", wire.num_returns, wire.options)
+                wire = type(wire)(
+                    wire.template_id, wire.kind, wire.name, wire.function_id, b"", wire.num_returns, wire.options
+                )
             self.functions.add(wire.function_id)
             self.channel.notify(EXECUTOR, "Template", encode(wire))
         record.call_id = self.channel.call(EXECUTOR, "Invocation", encode(invocation), on_reply, on_item)
@@ -80,8 +82,8 @@ class _Share:
 class Submission:
     """Resolves arguments, keeps the scheduling classes, and turns outcomes into ready objects or further attempts."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self._classes: dict[int, LeaseClass] = {}
         self._dirty: dict[int, LeaseClass] = {}
         self._elsewhere: dict[int, dict[str, _Share]] = {}
@@ -126,7 +128,7 @@ class Submission:
             if not entry.when_ready(one_ready):
                 one_ready(entry)
             elif entry.owner is not None:
-                self._core.table.fetch(entry)
+                self._hub.table.fetch(entry)
 
     def cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
         """Cancel the task that makes an object."""
@@ -152,12 +154,12 @@ class Submission:
 
         def connected(channel: Channel | TransportError) -> None:
             if isinstance(channel, TransportError):
-                self._core.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
+                self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
                 return
-            link = self._core.worker_link(channel, grant.node)
-            lease_class.granted(Lease(grant.lease_id, link, self._core.now()), self._core.now())
+            link = self._hub.worker_link(channel, grant.node)
+            lease_class.granted(Lease(grant.lease_id, link, self._hub.now()), self._hub.now())
 
-        self._core.links.connected(grant.worker, connected)
+        self._hub.links.connected(grant.worker, connected)
 
     def lease_redirected(self, redirect: LeaseRedirected) -> None:
         """Some of a class's demand is better placed with another node."""
@@ -174,7 +176,7 @@ class Submission:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
         if not verdict.fatal:
-            self._core.warn(verdict.reason)
+            self._hub.warn(verdict.reason)
             return
         for record in list(lease_class.queue):
             lease_class.withdraw(record)
@@ -190,7 +192,7 @@ class Submission:
     def reclaim(self, lease_id: str) -> None:
         """The node manager wants a lease back."""
         for lease_class in self._classes.values():
-            lease_class.reclaim(lease_id, self._core.now())
+            lease_class.reclaim(lease_id, self._hub.now())
 
     # --- LeasePort ---
 
@@ -220,29 +222,29 @@ class Submission:
             if share.wanted != share.declared:
                 share.declared = share.wanted
                 self._demand_of(share.node, lease_class, share.wanted, placed=True)
-        self._demand_of(self._core.node, lease_class, left, seen_redirects=sum(share.seen for share in shares))
+        self._demand_of(self._hub.node, lease_class, left, seen_redirects=sum(share.seen for share in shares))
 
     def _demand_of(
         self, node: Any, lease_class: LeaseClass, wanted: int, placed: bool = False, seen_redirects: int = 0
     ) -> None:
         self._version += 1
         body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen_redirects)
-        self._core.links.notify(node, NODE, body)
+        self._hub.links.notify(node, NODE, body)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease to the node that granted it."""
         link: Any = lease.link
-        self._core.links.notify(link.node, NODE, ReturnLease(lease.lease_id, worker_ok))
+        self._hub.links.notify(link.node, NODE, ReturnLease(lease.lease_id, worker_ok))
 
     def wake_at(self, lease_class: LeaseClass, when: float) -> None:
         """Tick a class later."""
-        self._core.wire.loop.call_at(when, lambda: lease_class.tick(self._core.now()))
+        self._hub.wire.loop.call_at(when, lambda: lease_class.tick(self._hub.now()))
 
     # --- outcomes ---
 
     def invocation(self, record: TaskRecord) -> Invocation:
         """A record as it travels. Its dependencies are ready."""
-        values = self._core.values
+        values = self._hub.values
         dependencies = tuple(values.dependency(ref) for ref in record.dependencies) if record.dependencies else ()
         stored = values.dependency(record.stored_args) if record.stored_args is not None else None
         return Invocation(
@@ -265,13 +267,13 @@ class Submission:
         if outcome.status == "returned":
             lease_class.returned(lease, record)
         else:
-            lease_class.answered(lease, record, outcome.seconds, self._core.now())
+            lease_class.answered(lease, record, outcome.seconds, self._hub.now())
             self.conclude(record, outcome, lease.link.channel.peer)  # type: ignore[attr-defined]
         self._mark(lease_class)
 
     def conclude(self, record: TaskRecord, outcome: Outcome, worker: Any) -> None:
         """Make a task's results ready, or run it again."""
-        table = self._core.table
+        table = self._hub.table
         for object_id in outcome.borrows:
             entry = table.find(object_id)
             if entry is not None:
@@ -284,7 +286,7 @@ class Submission:
                 if entry.state == PENDING:
                     table.complete(entry, value)
                 elif value.location is not None:  # made again for a lost sibling; this one was still there
-                    self._core.store.free(entry.object_id, value.location)
+                    self._hub.store.free(entry.object_id, value.location)
                 if entry.state == STORED:
                     lineage = True
                 else:
@@ -300,7 +302,7 @@ class Submission:
 
     def _lease_lost(self, lease_class: LeaseClass, lease: Lease) -> None:
         link: Any = lease.link
-        records = lease_class.lost(lease.lease_id, self._core.now())
+        records = lease_class.lost(lease.lease_id, self._hub.now())
         for record in records:
             record.lease = None
             if record.cancelled:
@@ -317,14 +319,14 @@ class Submission:
         """Ask the worker's node manager how it ended, and fail the task with that."""
 
         def described(reply: Reply | TransportError) -> None:
-            cause = self._core.death_cause(reply)
+            cause = self._hub.death_cause(reply)
             name = record.template.wire.name
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
             else:
                 self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
 
-        self._core.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
+        self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
     def _may_retry(self, record: TaskRecord) -> bool:
         limit = record.template.max_retries
@@ -353,7 +355,7 @@ class Submission:
             record.generator.ended(data)
         for entry in record.results:
             if entry.state == PENDING:
-                self._core.table.complete(entry, Value("e" if state == FAILED else "i", data))
+                self._hub.table.complete(entry, Value("e" if state == FAILED else "i", data))
             entry.producer = None
         self._release(record, keep=False)
 
@@ -380,12 +382,12 @@ class Submission:
     def _mark(self, lease_class: LeaseClass) -> None:
         """Dispatch a class once after the burst of events that is being handled."""
         if not self._dirty:
-            self._core.wire.loop.call_soon(self._dispatch)
+            self._hub.wire.loop.call_soon(self._dispatch)
         self._dirty[lease_class.key] = lease_class
 
     def _dispatch(self) -> None:
         dirty, self._dirty = self._dirty, {}
-        now = self._core.now()
+        now = self._hub.now()
         for lease_class in dirty.values():
             lease_class.dispatch(now)
 

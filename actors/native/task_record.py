@@ -21,7 +21,13 @@ class TaskTemplate:
     __slots__ = ("alone", "backpressure", "class_key", "kind", "max_retries", "num_returns", "wire")
 
     def __init__(
-        self, wire: Template, class_key: int, max_retries: int, kind: str = "list", backpressure: int = 0, alone: bool = False
+        self,
+        wire: Template,
+        class_key: int,
+        max_retries: int,
+        kind: str = "list",
+        backpressure: int = 0,
+        alone: bool = False,
     ) -> None:
         self.wire = wire
         self.class_key = class_key

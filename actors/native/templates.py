@@ -21,7 +21,7 @@ from .task_record import TaskTemplate
 from .value_codec import to_inline
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 UNIT = 10_000
 """Resources travel as integers, in ten-thousandths."""
@@ -43,8 +43,8 @@ class Pickled:
 class Templates:
     """Makes templates, one for each function (or method) with each set of options. From any thread."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
@@ -55,7 +55,7 @@ class Templates:
         pickled: Pickled | None = function.pickled
         if pickled is None:
             pickled = function.pickled = Pickled(function.function, f"the function {function.name}")
-        captured = self._core.captured
+        captured = self._hub.captured
         key = (id(options), captured) if captured else id(options)
         found = pickled.templates.get(key)
         if found is None or found[0] is not options:
@@ -76,7 +76,9 @@ class Templates:
             wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
         )
 
-    def of_method(self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int) -> TaskTemplate:
+    def of_method(
+        self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
+    ) -> TaskTemplate:
         """The template of a method call."""
         key = (descriptor.key, name, id(options))
         found = self._methods.get(key)
@@ -107,19 +109,21 @@ class Templates:
             "light": options.isolation == "shared",
             "name": options.name,
             "namespace": options.namespace,
-            "outline": to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))),
+            "outline": to_inline(
+                serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))
+            ),
         }
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
 
     def class_of(self, placement: Placement, name: str) -> int:
         """The scheduling class of a placement; errors as `lease_spec`."""
-        known = (placement.key, self._core.captured)
+        known = (placement.key, self._hub.captured)
         key = self._classes.get(known)
         if key is None:
             spec = self.lease_spec(placement, placement.running, name)
             key = self._classes[known] = len(self._classes) + 1
-            self._core.wire.post(lambda _: self._core.submission.add_class(key, spec), None)
+            self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
         return key
 
     def lease_spec(
@@ -136,7 +140,7 @@ class Templates:
         Raises:
             ValueError: the placement group that is asked for has no such bundle, or none that could hold this.
         """
-        captured = self._core.captured if capture else b""
+        captured = self._hub.captured if capture else b""
         asked = placement.strategy
         if captured and asked is None:
             strategy = _in_group(captured, -1, capture=True)
@@ -150,16 +154,16 @@ class Templates:
             {kind: round(quantity * UNIT) for kind, quantity in resources.items()},
             strategy,
             placement.label_selector,
-            self._core.environment_key(placement.runtime_env),
-            self._core.job_id,
+            self._hub.environment_key(placement.runtime_env),
+            self._hub.job_id,
         )
 
 
     def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:
         found = self._bundles.get(group_id)
         if found is None:
-            core = self._core
-            groups = msgspec.msgpack.decode(core.ask(core.head, HEAD, QueryState("placement_groups")))
+            hub = self._hub
+            groups = msgspec.msgpack.decode(hub.ask(hub.head, HEAD, QueryState("placement_groups")))
             rows = [row for row in groups if row["placement_group_id"] == group_id.hex()]
             found = self._bundles[group_id] = list(rows[0]["bundles"].values()) if rows else []
         return found

@@ -8,7 +8,7 @@ from .hosted_actor import HostedActor
 from .running import Job
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 DEFAULT_GROUP = "_default"
 
@@ -16,8 +16,8 @@ DEFAULT_GROUP = "_default"
 class ThreadedActor(HostedActor):
     """Each concurrency group has a pool of threads; methods without a group share the default one."""
 
-    def __init__(self, core: "Core", creation: Job) -> None:
-        super().__init__(core, creation)
+    def __init__(self, hub: "Hub", creation: Job) -> None:
+        super().__init__(hub, creation)
         options = creation.template.options
         sizes: dict[str, int] = dict(options.get("concurrency_groups") or {})
         sizes[DEFAULT_GROUP] = max(1, options.get("max_concurrency", 1))
@@ -29,14 +29,14 @@ class ThreadedActor(HostedActor):
 
     def run(self) -> None:
         """Construct the instance on the main thread; the pools serve the calls."""
-        self._core.execution.run(self._creation, self.construct)
+        self._hub.execution.run(self._creation, self.construct)
 
     def deliver(self, job: Job) -> None:
         """Hand a call to its group's pool."""
         group = job.template.options.get("concurrency_group") or DEFAULT_GROUP
         pool = self._pools.get(group)
         if pool is None:
-            self._core.execution.refuse(
+            self._hub.execution.refuse(
                 job, ValueError(f"{self.class_name} has no concurrency group {group!r}; it has {sorted(self._pools)}.")
             )
             return
@@ -46,8 +46,8 @@ class ThreadedActor(HostedActor):
         """A thread cannot be interrupted safely: the call runs to its end, as in Ray."""
 
     def _run(self, job: Job) -> None:
-        if self._core.executor.claim(job):
+        if self._hub.executor.claim(job):
             try:
-                self._core.execution.run(job, self.method)
+                self._hub.execution.run(job, self.method)
             finally:
-                self._core.executor.done(job)
+                self._hub.executor.done(job)

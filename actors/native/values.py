@@ -14,45 +14,45 @@ from .task_record import TaskRecord, TaskTemplate
 from .value_codec import INLINE_LIMIT, from_inline, from_parts, to_inline
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .hub import Hub
 
 
 class Values:
     """Serializes what leaves user code and deserializes what enters it. On the threads of the user's code."""
 
-    def __init__(self, core: "Core") -> None:
-        self._core = core
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
 
     def put(self, value: Any, object_id: bytes) -> ObjectRef[Any]:
         """A new object of this process with that value."""
         serialized = serialize(value)
-        core = self._core
-        entry = ObjectEntry(core.table, object_id)
+        hub = self._hub
+        entry = ObjectEntry(hub.table, object_id)
         entry.contained = serialized.refs or None
         if serialized.size <= INLINE_LIMIT:
             entry.data = to_inline(serialized)
             entry.state = INLINE
         else:
-            entry.location = self._store(serialized, object_id, core.process_id)
+            entry.location = self._store(serialized, object_id, hub.process_id)
             entry.state = STORED
-            core.table.track(entry)
-        return core.table.new_ref(entry)
+            hub.table.track(entry)
+        return hub.table.new_ref(entry)
 
     def pack_result(self, value: Any, task_id: bytes, index: int, caller: ProcessAddress) -> Value:
         """A result on its way to its owner, the caller. Large ones go to this node's store and only their place travels."""
         serialized = serialize(value)
-        core = self._core
+        hub = self._hub
         contained: tuple[ExportedRef, ...] = ()
         if serialized.refs:
-            contained = tuple(core.table.exported(ref) for ref in serialized.refs)
-            core.wire.post(core.lend_result, (serialized.refs, caller))
+            contained = tuple(hub.table.exported(ref) for ref in serialized.refs)
+            hub.wire.post(hub.lend_result, (serialized.refs, caller))
         if serialized.size <= INLINE_LIMIT:
             return Value("i", to_inline(serialized), None, contained)
         location = self._store(serialized, ids.object_id(task_id, index), caller.process_id)
         return Value("s", b"", location, contained)
 
     def _store(self, serialized: Serialized, object_id: bytes, owner: str) -> Location:
-        return self._core.store.write(object_id, owner, [serialized.data, *serialized.buffers])
+        return self._hub.store.write(object_id, owner, [serialized.data, *serialized.buffers])
 
     def record(
         self, task_id: bytes, template: TaskTemplate, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -66,19 +66,19 @@ class Values:
         if serialized.size <= INLINE_LIMIT:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
         object_id = ids.object_id(task_id, ids.PUT_INDEX)
-        entry = ObjectEntry(self._core.table, object_id)
-        entry.location = self._store(serialized, object_id, self._core.process_id)
+        entry = ObjectEntry(self._hub.table, object_id)
+        entry.location = self._store(serialized, object_id, self._hub.process_id)
         entry.state = STORED
-        self._core.table.track(entry)
+        self._hub.table.track(entry)
         record = TaskRecord(task_id, template, NO_ARGS, refs, nested)
-        record.stored_args = self._core.table.new_ref(entry)
+        record.stored_args = self._hub.table.new_ref(entry)
         return record
 
     def dependency(self, ref: ObjectRef[Any]) -> Dependency:
         """A ready argument as it travels."""
         entry: ObjectEntry = ref._entry
         if entry.state == STORED:
-            return Dependency(Value("s", b"", entry.location), self._core.table.exported(ref))
+            return Dependency(Value("s", b"", entry.location), self._hub.table.exported(ref))
         return Dependency(Value("i", entry.data))
 
     def read(self, ref: ObjectRef[Any]) -> Any:
@@ -92,7 +92,7 @@ class Values:
         if state == INLINE and not entry.contained and entry.owner is None:
             return from_inline(entry.data)  # no refs inside: nothing to register
         imports: list[ObjectEntry] = []
-        with self._core.table.importing(imports):
+        with self._hub.table.importing(imports):
             if state == INLINE:
                 value = from_inline(entry.data)
             elif state == STORED:
@@ -100,17 +100,17 @@ class Values:
             else:
                 raise deserialize_error(entry.data)
         if imports:
-            self._core.wire.post(self._core.table.register_imports, (imports, ref))
+            self._hub.wire.post(self._hub.table.register_imports, (imports, ref))
         return value
 
     def read_stored(self, ref: ObjectRef[Any], location: Location | None) -> Any:
         """The value of an object in a store: without a copy from this node's, else pulled to it first."""
-        parts = self._core.store.read(ref.binary(), location) if location is not None else None
+        parts = self._hub.store.read(ref.binary(), location) if location is not None else None
         while parts is None:
-            location = self._core.relocate(ref, location)
+            location = self._hub.recovery.relocate(ref, location)
             if location is None:  # it is inline now, or an error: made again
-                return self._core.get_one(ref)
-            parts = self._core.store.read(ref.binary(), location)
+                return self._hub.get_one(ref)
+            parts = self._hub.store.read(ref.binary(), location)
         return from_parts(parts)
 
     @staticmethod

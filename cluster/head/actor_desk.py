@@ -284,7 +284,7 @@ class ActorDesk:
         channel.notify(CORE, "ActorChanged", encode(change))
 
     def _with_cause(self, view: t.ActorView, then: Any) -> None:
-        """Call back with the error that a dead actor's callers get. What its node saw of its process's end is the best."""
+        """Call back with the error that a dead actor's callers get; what its node saw of its process's end is the best."""
         cause = view.cause
         name = view.name or view.class_name
         if cause is None:

@@ -57,8 +57,8 @@ class HeadLink:
 
     def _on_order(self, _: Channel, call: Call) -> None:
         order: NodeOrder = _order_decoder.decode(call.body)
-        assert self._manager is not None
-        self._manager.feed(order.event)
+        if self._manager is not None:
+            self._manager.feed(order.event)
 
     def _on_peers(self, _: Channel, call: Call) -> None:
         peers: PeerNodes = _peers_decoder.decode(call.body)

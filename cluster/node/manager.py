@@ -1,6 +1,7 @@
 """The node manager: the actor "node". Grants leases, runs workers, keeps the store, forwards output."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,9 @@ from .worker_table import Worker, WorkerTable
 if TYPE_CHECKING:
     from ..scheduling.lease import LeaseMachine
     from .head_link import HeadLink
+
+_SHOW_S = 600.0
+"""How long a driver may take to show lines: its user may have stopped the terminal."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +94,7 @@ class NodeManager(SystemActor):
             "WorkerBlocked": self._on_worker_blocked,
             "DescribeDeath": self._on_describe_death,
             "WorkerLeaving": self._on_worker_leaving,
+            "FlushOutput": self._on_flush_output,
             **store.methods,
         }
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
@@ -106,7 +111,7 @@ class NodeManager(SystemActor):
             self._execute(command)
         self._alarm.set()
 
-    def _execute(self, command: m.LeaseCommand) -> None:
+    def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901 - one line for each command
         match command:
             case m.Grant():
                 self._grant(command)
@@ -245,7 +250,7 @@ class NodeManager(SystemActor):
             await self.workers.start(order.start_id, order.env_key, env_vars, packages)
         except (SpawnError, SpawnerLostError) as error:
             if not self.closing:
-                logger.error("A worker could not be started: %s", error)
+                logger.warning("A worker could not be started: %s", error)
                 self.feed(m.WorkerStartFailed(order.start_id, str(error)))
 
     def _on_worker_ready(self, channel: Channel, call: Call) -> None:
@@ -293,8 +298,16 @@ class NodeManager(SystemActor):
         """Hand lines that a worker printed to the driver of its job."""
         channel = self._drivers.get(batch.job_id)
         if channel is not None and channel.error is None:
-            channel.notify(CORE, "OutputLines", encode(OutputLines(msgspec.msgpack.encode(batch))))
-            await channel.drain()
+            body = encode(OutputLines(msgspec.msgpack.encode(batch)))
+            with contextlib.suppress(TransportError):  # the driver is gone; the file has the lines
+                await channel.request(CORE, "OutputLines", body, _SHOW_S)
+
+    def _on_flush_output(self, channel: Channel, call: Call) -> None:
+        self.spawn(self._flush_output(channel, call.call_id))
+
+    async def _flush_output(self, channel: Channel, call_id: int) -> None:
+        await asyncio.gather(*(worker.output.flush() for worker in self.workers.all() if worker.output is not None))
+        channel.reply(call_id, b"")
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A driver, a worker or another node is out of reach for good."""
@@ -330,4 +343,3 @@ def _class_key(key: bytes) -> int:
 def new_node_id() -> bytes:
     """A node's id, 28 random bytes."""
     return secrets.token_bytes(28)
-

@@ -132,7 +132,7 @@ class NodeProcess:
         )
         cpus = max(1, int(inventory.resources.floats().get("CPU", 1)))
         prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
-        pool = PoolConfig(prestart=prestart, max_starting=max(2, cpus))
+        pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
         link = HeadLink(process, head, node_id)
         about = DriverRegistered(

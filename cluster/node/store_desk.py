@@ -17,10 +17,9 @@ from ...actors.contract import (
     encode,
 )
 from ...actors.serialization import serialize_error
-from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-
+from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ..system_process import SystemProcess
 
 if TYPE_CHECKING:
@@ -66,9 +65,7 @@ class StoreDesk:
     def _on_sealed(self, channel: Channel, call: Call) -> None:
         sealed: ObjectsSealed = decoder_of(ObjectsSealed).decode(call.body)
         for item in sealed.objects:
-            self._store.sealed(
-                channel.peer.process_id, item.grant, item.object_id, item.owner, item.offset, item.size
-            )
+            self._store.sealed(channel.peer.process_id, item.grant, item.object_id, item.owner, item.offset, item.size)
 
     def _on_freed(self, _: Channel, call: Call) -> None:
         freed: ObjectFreed = decoder_of(ObjectFreed).decode(call.body)

@@ -86,7 +86,7 @@ class WorkerTable:
         self._causes: OrderedDict[str, DeathCause] = OrderedDict()
         self._waiting: dict[str, list[Callable[[DeathCause | None], None]]] = {}
         self._kernel_oom = KernelOomWatch()
-        self.node_name = "local"
+        self.node_name = "127.0.0.1"
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -99,7 +99,9 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
-    async def start(self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]) -> Worker:
+    async def start(
+        self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]
+    ) -> Worker:
         """Start a worker process; it reports back by itself.
 
         Raises:
@@ -137,7 +139,7 @@ class WorkerTable:
             worker.output.set_origin(LogOrigin(job_id, name, worker.process.pid, self.node_name))
 
     def kill(self, worker: Worker, kind: DeathKind, explanation: str) -> None:
-        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets time for it."""
+        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets some time."""
         if worker.leaving:
             asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
             return

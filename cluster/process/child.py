@@ -131,7 +131,7 @@ def _exit_code(exit_: SystemExit) -> int:
         return 0
     if isinstance(exit_.code, int):
         return exit_.code & 0xFF
-    print(exit_.code, file=sys.stderr)  # noqa: T201 - what the interpreter does with sys.exit("message")
+    sys.stderr.write(f"{exit_.code}\n")  # what the interpreter does with sys.exit("message")
     return 1
 
 

@@ -60,6 +60,10 @@ class WorkerOutput:
         for stream in self._streams:
             stream.drain()
 
+    async def flush(self) -> None:
+        """Hand on what the worker has printed so far."""
+        await asyncio.gather(*(stream.flush() for stream in self._streams))
+
     def tail(self) -> str:
         """The end of stderr, at most 16 KiB, at any time; bytes that are not UTF-8 are replaced."""
         return self._streams[1].tail()
@@ -92,9 +96,7 @@ class OutputStream:
 
     def drain(self) -> None:
         """Read what the pipe holds now, and close it."""
-        taken = 0
-        while self._open and taken < _DRAIN_SIZE and (read := self._read()):
-            taken += read
+        self._take_in()
         self.close()
 
     def close(self) -> None:
@@ -104,6 +106,12 @@ class OutputStream:
             self._loop.remove_reader(self._pipe)
             os.close(self._pipe)
 
+    async def flush(self) -> None:
+        """Take in what the pipe holds now, and wait for the follower to have handed it on."""
+        self._take_in()
+        if self.follower is not None:
+            await self.follower.caught_up()
+
     async def finish(self) -> None:
         """Wait for the follower to have handed on everything, and close the file."""
         if self.follower is not None:
@@ -112,6 +120,12 @@ class OutputStream:
             self._unsaved = self._last_bytes()
             descriptor, self._file = self._file, -1
             os.close(descriptor)
+
+    def _take_in(self) -> None:
+        """Read what the pipe holds now, up to a bound: a worker that floods must not hold the loop."""
+        taken = 0
+        while self._open and taken < _DRAIN_SIZE and (read := self._read()):
+            taken += read
 
     def _last_bytes(self) -> bytes:
         start = max(0, self._size - _TAIL_SIZE)

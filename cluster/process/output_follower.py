@@ -36,11 +36,14 @@ class OutputFollower:
         self._lines = LineReader()
         self._changed = asyncio.Event()
         self._finished = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
 
     def grown(self, file: int, size: int) -> None:
         """The file has that size now. The descriptor must stay open until `finish` has returned."""
         self._file, self._size = file, size
+        self._idle.clear()
         self._changed.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._follow())
@@ -52,6 +55,10 @@ class OutputFollower:
         if self._task is not None:
             await self._task
 
+    async def caught_up(self) -> None:
+        """Wait until everything there is at some moment has been handed on, but for a line that is not complete."""
+        await self._idle.wait()
+
     async def _follow(self) -> None:
         while True:
             self._changed.clear()
@@ -61,12 +68,14 @@ class OutputFollower:
                 await self._hand_on(self._lines.feed(portion))
             elif self._finished:
                 await self._hand_on(self._lines.take_partial())
+                self._idle.set()
                 return
             elif not await self._more_comes():
                 await self._hand_on(self._lines.take_partial())
 
     async def _more_comes(self) -> bool:
         """Wait for the file to grow; false when a partial line has waited long enough."""
+        self._idle.set()
         try:
             async with asyncio.timeout(PARTIAL_LINE_SECONDS if self._lines.has_partial else None):
                 await self._changed.wait()

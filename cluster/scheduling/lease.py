@@ -1,7 +1,8 @@
 """One node's lease machine: who gets which worker, when.
 
-A lease is resources plus a worker. Demand waits in a `LeaseQueue`; resources come from the node's `Ledger` or a bundle's;
-workers from the `WorkerPool`. What cannot be met here is told to the scheduler (`NodeReport.unmet`), which answers `Place`.
+A lease is resources plus a worker. Demand waits in a `LeaseQueue`; resources come from the node's `Ledger` or from a
+bundle's, workers from the `WorkerPool`. What cannot be met here is told to the scheduler (`NodeReport.unmet`), which
+answers `Place`.
 """
 
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ class LeaseMachine:
         times.append(self._reported_at + self._interval())
         return min((time for time in times if time is not None), default=None)
 
-    def _take_in(self, event: m.LeaseEvent, now: float) -> None:
+    def _take_in(self, event: m.LeaseEvent, now: float) -> None:  # noqa: C901, PLR0912 - a case an event, no logic
         match event:
             case m.DemandChanged():
                 self._demand_changed(event, now)
@@ -112,6 +113,9 @@ class LeaseMachine:
             case m.Unplaceable():
                 if demand := self.queue.asking(event.ask_id):
                     self._unplaceable(demand, event, now)
+            case m.HeadConnected():
+                self._out.append(m.WorkersHeld(self.book.requests()))
+                self._dirty = self._urgent = True
             case m.PeersChanged():
                 self.turns.peers = event.count
             case m.JobEnded():
@@ -124,12 +128,14 @@ class LeaseMachine:
     # Demand
 
     def _demand_changed(self, event: m.DemandChanged, now: float) -> None:
-        demand = self.queue.change(event, local=self._could_serve(event.spec))
+        demand = self.queue.change(event, self._could_serve)
         if demand is None:
             return
-        if sum(demand.redirected.values()) > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:
+        if demand.redirected.sum > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:
             demand.told_at = now
-            self._out += [m.Redirect(*demand.key, node_id, total) for node_id, total in demand.redirected.items()]
+            self._out += [
+                m.Redirect(*demand.key, node_id, total) for node_id, total in demand.redirected.by_node.items()
+            ]
         excess = len(demand.leases) - demand.wanted
         for lease in self.book.unstaffed(demand)[: max(0, excess)]:
             self._end_lease(lease.lease_id, now, stop=None)
@@ -151,16 +157,13 @@ class LeaseMachine:
         demand = self.queue.asking(event.ask_id)
         if demand is None:
             return
-        more = event.total - demand.placements.get(event.node_id, 0)
-        if more <= 0:
+        more = min(demand.placements.reach(event.node_id, event.total), demand.unmet)
+        if not more:
             return
-        demand.placements[event.node_id] = event.total
-        more = min(more, demand.unmet)
         if event.node_id == self.node_id:
             demand.quota += more
         elif demand.request_id is None:
-            total = demand.redirected.get(event.node_id, 0) + more
-            demand.redirected[event.node_id] = total
+            total = demand.redirected.add(event.node_id, more)
             demand.told_at = now
             self._out.append(m.Redirect(*demand.key, event.node_id, total))
             self._settle(demand, now)

@@ -1,12 +1,13 @@
-"""What waits at a node: demands of callers for leases, grouped by what they need so that none waits behind another's need."""
+"""What waits at a node: callers' demands for leases, grouped by need so that none waits behind another's need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from .lease_message import DemandChanged, RequestWorker, UnmetDemand
 from .ledger import Allocation, Ledger
 from .resources import ResourceSet
 from .strategy import InBundle, LeaseSpec
+from .tally import Tally
 
 DemandKey = tuple[str, bytes]
 Shape = tuple[ResourceSet, InBundle | None]
@@ -88,7 +89,7 @@ class Demand:
         self.placed = False
         self.locality: tuple[tuple[str, int], ...] = ()
         self.seen_redirects = 0
-        self.redirected: dict[str, int] = {}
+        self.redirected = Tally()
         self.leases: dict[int, Lease] = {}
         self.stamp = 0
         self.since = 0.0
@@ -96,19 +97,19 @@ class Demand:
         self.quota = 0
         self.hold_until = 0.0
         self.ask_id = 0
-        self.placements: dict[str, int] = {}
+        self.placements = Tally()
         self.request_id: str | None = None
         self.refuse_at = 0.0
 
     @property
     def unmet(self) -> int:
         """How many workers are still to be found here or elsewhere."""
-        unseen = sum(self.redirected.values()) - self.seen_redirects if self.redirected else 0
-        return max(0, self.wanted - len(self.leases) - max(0, unseen))
+        unseen = max(0, self.redirected.sum - self.seen_redirects)
+        return max(0, self.wanted - len(self.leases) - unseen)
 
     def report(self) -> UnmetDemand:
         """As the scheduler is told it."""
-        return UnmetDemand(self.ask_id, self.spec, self.unmet, sum(self.placements.values()), self.locality)
+        return UnmetDemand(self.ask_id, self.spec, self.unmet, self.placements.sum, self.locality)
 
 
 class LeaseQueue:
@@ -121,12 +122,12 @@ class LeaseQueue:
         self._stamps = count(1)
         self._ask_ids = count(1)
 
-    def change(self, event: DemandChanged, *, local: bool) -> Demand | None:
-        """Take in a declaration; None when a newer one was there before."""
+    def change(self, event: DemandChanged, is_local: Callable[[LeaseSpec], bool]) -> Demand | None:
+        """Take in a declaration; None when a newer one was there before. `is_local`: could this node ever serve it."""
         key = (event.caller, event.class_key)
         demand = self.demands.get(key)
         if demand is None:
-            demand = self.demands[key] = Demand(key, event.spec, local=local)
+            demand = self.demands[key] = Demand(key, event.spec, local=is_local(event.spec))
         if event.version <= demand.version:
             return None
         demand.version = event.version
@@ -155,7 +156,7 @@ class LeaseQueue:
             if demand.ask_id:
                 return False
             demand.ask_id = next(self._ask_ids)
-            demand.placements = {}
+            demand.placements = Tally()
             demand.since, demand.hold_until = now, now + hold
             self._asks[demand.ask_id] = demand
             self._enqueue(demand)

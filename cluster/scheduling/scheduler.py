@@ -1,6 +1,6 @@
 """The head's scheduler: finds nodes for demand that a node cannot meet itself.
 
-Nodes report what they have and which of their callers' demands are unmet (`NodeReport`); the scheduler answers with `Place`.
+Nodes report what they have and which of their callers' demands are unmet (`NodeReport`); it answers with `Place`.
 One scheduler decides for all, so two nodes are never sent to the same free CPU; nodes go on serving what they can
 themselves, also while the head is away. All state comes from reports: a restarted head knows everything again after one
 report of each node.
@@ -16,6 +16,7 @@ from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplace
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, Strategy
+from .tally import Tally
 
 TaskShape = tuple[ResourceSet, LabelSelector, Strategy]
 
@@ -59,19 +60,20 @@ class Ask:
         self.home = home
         self.unmet = unmet
         self.since = self.sent_at = now
-        self.placed: dict[str, int] = {}
+        self.placed = Tally()
         self.answered = ""
         spec = unmet.spec
         self.shape: TaskShape = (spec.resources, spec.label_selector, spec.strategy)
 
     @property
     def spec(self) -> LeaseSpec:
+        """What each of its workers must be."""
         return self.unmet.spec
 
     @property
     def need(self) -> int:
         """How many are still to be placed; placements on their way are taken off."""
-        return self.unmet.count - (sum(self.placed.values()) - self.unmet.seen)
+        return self.unmet.count - (self.placed.sum - self.unmet.seen)
 
 
 class Scheduler:
@@ -163,8 +165,8 @@ class Scheduler:
                 ask = Ask(report.node_id, unmet, now)
             else:
                 ask.unmet = unmet
-                if sum(ask.placed.values()) > unmet.seen and now > ask.sent_at + RESEND_AFTER:
-                    for node_id in ask.placed:
+                if ask.placed.sum > unmet.seen and now > ask.sent_at + RESEND_AFTER:
+                    for node_id in ask.placed.by_node:
                         self._send(ask, node_id, now)
             current[unmet.ask_id] = ask
         for ask in known.values():
@@ -185,7 +187,7 @@ class Scheduler:
             if not isinstance(verdict, Chosen) or (verdict.queue and verdict.node_id == ask.home):
                 break
             count = ask.need if verdict.queue else self._how_many(ask, self.view.nodes[verdict.node_id])
-            ask.placed[verdict.node_id] = ask.placed.get(verdict.node_id, 0) + count
+            ask.placed.add(verdict.node_id, count)
             changed[verdict.node_id] = None
             self._take(ask.spec, verdict.node_id, 0 if verdict.queue else count, now)
         for node_id in changed:
@@ -194,10 +196,10 @@ class Scheduler:
 
     def _send(self, ask: Ask, node_id: str, now: float) -> None:
         ask.sent_at = now
-        self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed[node_id])))
+        self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed.by_node[node_id])))
 
     def _how_many(self, ask: Ask, node: Node) -> int:
-        """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one by one."""
+        """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one."""
         strategy = ask.spec.strategy
         if (
             isinstance(strategy, (Spread, InBundle))
@@ -292,6 +294,6 @@ class Scheduler:
                     continue
                 if node := index.any_feasible():
                     ask.since = now
-                    ask.placed[node.node_id] = ask.placed.get(node.node_id, 0) + 1
+                    ask.placed.add(node.node_id, 1)
                     self._send(ask, node.node_id, now)
                     self._wait_or_not(ask)

@@ -21,6 +21,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         prestart: fresh workers of the default environment started at once, so that the first tasks need not wait.
+        spares: fresh workers of the default environment that are kept ready: one that is taken is replaced.
         max_starting: processes that start at one time.
         start_timeout: seconds after which a start counts as failed.
         idle_timeout: seconds after which an idle worker is stopped.
@@ -28,6 +29,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """
 
     prestart: int = 0
+    spares: int = 0
     max_starting: int = 16
     start_timeout: float = 60.0
     idle_timeout: float = 30.0
@@ -60,7 +62,7 @@ class WorkerPool:
         return len(self._starting)
 
     def take(self, env_key: str, job_id: bytes) -> str | None:
-        """An idle worker of the environment, of this job or fresh, which is the job's from now on; None if there is none."""
+        """An idle worker of the environment, of this job or fresh (and the job's from now on), or None."""
         for key in ((env_key, job_id), (env_key, FRESH)):
             if workers := self._idle.get(key):
                 worker_id, _ = workers.popitem()
@@ -96,7 +98,7 @@ class WorkerPool:
         return key is not None
 
     def plan(self, waiting: Mapping[PoolKey, int], now: float) -> list[StartWorker]:
-        """Starts that are needed so that `waiting` leases get workers, within the limit; keys in the order they wait."""
+        """Starts that are needed so that `waiting` leases get workers, within the limit, in the order of the keys."""
         coming: dict[PoolKey, int] = {}
         for key, _ in self._starting.values():
             coming[key] = coming.get(key, 0) + 1
@@ -108,7 +110,13 @@ class WorkerPool:
             self._prestarted = True
             missing = self._config.prestart - len(self._workers) - len(self._starting)
             starts += [self._start(("", FRESH), now) for _ in range(missing)]
-        return starts
+        return starts + [self._start(("", FRESH), now) for _ in range(self._spares_missing(sum(waiting.values())))]
+
+    def _spares_missing(self, waiting: int) -> int:
+        """How many fresh workers are to be started so that the next lease, too, finds one ready."""
+        fresh = len(self._idle.get(("", FRESH), ()))
+        coming = sum(key == ("", FRESH) for key, _ in self._starting.values())
+        return max(0, min(self._config.spares - fresh - max(0, coming - waiting), self._room()))
 
     def overdue(self, now: float) -> list[int]:
         """Starts that took too long; the machine treats them as failed."""
@@ -119,8 +127,9 @@ class WorkerPool:
         """Stop workers that idled too long, oldest first, down to `keep_idle`."""
         keep = self._config.prestart if self._config.keep_idle is None else self._config.keep_idle
         limit = self._config.idle_timeout
-        old = sorted((since, worker) for worker, since in self._all_idle() if since + limit <= now)
-        surplus = old[: max(0, self.idle_count() - keep)]
+        spares = set(sorted(self._idle.get(("", FRESH), {}))[: self._config.spares])
+        old = sorted((since, name) for name, since in self._all_idle() if since + limit <= now and name not in spares)
+        surplus = old[: max(0, self.idle_count() - len(spares) - keep)]
         for _, worker_id in surplus:
             self.forget(worker_id)
         return [StopWorker(worker_id, "idle for too long") for _, worker_id in surplus]
@@ -129,7 +138,8 @@ class WorkerPool:
         """When `overdue` or `reap` next has something to do; None for never."""
         keep = self._config.prestart if self._config.keep_idle is None else self._config.keep_idle
         times = [since + self._config.start_timeout for _, since in self._starting.values()]
-        if self.idle_count() > keep:
+        spares = min(self._config.spares, len(self._idle.get(("", FRESH), ())))
+        if self.idle_count() - spares > keep:
             times.append(min(since for _, since in self._all_idle()) + self._config.idle_timeout)
         return min(times, default=None)
 

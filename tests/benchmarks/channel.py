@@ -15,6 +15,7 @@ import threading
 import time
 
 import uvloop
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.channel import Channel
 from limelight.transport.endpoint import Endpoint

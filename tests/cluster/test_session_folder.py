@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from limelight.cluster import session_folder
 from limelight.cluster.host_id import host_id
 from limelight.cluster.session_folder import (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.channel import Channel
 from limelight.transport.endpoint import Endpoint

@@ -13,7 +13,8 @@ DEADLINE = 30.0
 def count(ll):
     @ll.remote
     def count(n, fail=False):
-        yield from range(n)
+        for i in range(n):  # noqa: UP028 - see test_generators_that_delegate
+            yield i
         if fail:
             raise ValueError("in the middle")
 
@@ -21,7 +22,7 @@ def count(ll):
 
 
 @pytest.fixture(scope="module")
-def Source(ll):
+def source_class(ll):
     @ll.remote
     class Source:
         def __init__(self):
@@ -61,13 +62,25 @@ def test_no_items(ll, count):
     assert values(ll, count.remote(0)) == []
 
 
-def test_items_of_methods(ll, Source):
-    source = Source.remote()
+def test_items_of_methods(ll, source_class):
+    source = source_class.remote()
     assert values(ll, source.plain.remote(3)) == [0, 1, 2]
     assert values(ll, source.asynchronous.remote(3)) == [0, 1, 2]
 
 
-def test_items_of_an_asynchronous_generator_task(ll):
+def test_generators_that_delegate(ll, better_than_ray):
+    """Ray needs whatever `yield from` delegates to to have `send`, which a range has not."""
+
+    @ll.remote
+    def delegate(n):
+        yield from range(n)
+
+    assert values(ll, delegate.remote(3)) == [0, 1, 2]
+
+
+def test_items_of_an_asynchronous_generator_task(ll, better_than_ray):
+    """Ray takes such a function, and fails to run it."""
+
     @ll.remote
     async def numbers():
         for i in range(3):
@@ -77,9 +90,9 @@ def test_items_of_an_asynchronous_generator_task(ll):
     assert values(ll, numbers.remote()) == [0, 1, 2]
 
 
-async def test_async_iteration(ll, count, Source):
+async def test_async_iteration(ll, count, source_class):
     assert [await ref async for ref in count.remote(3)] == [0, 1, 2]
-    assert [await ref async for ref in Source.remote().asynchronous.remote(3)] == [0, 1, 2]
+    assert [await ref async for ref in source_class.remote().asynchronous.remote(3)] == [0, 1, 2]
     empty = count.remote(0)
     with pytest.raises(StopAsyncIteration):
         await empty.__anext__()
@@ -146,8 +159,8 @@ def test_items_can_be_passed_on(ll, count):
     assert ll.get([double.remote(ref) for ref in count.remote(3)], timeout=DEADLINE) == [0, 2, 4]
 
 
-def test_a_producer_waits_when_its_items_are_not_taken(ll, Source):
-    source = Source.options(max_concurrency=4).remote()
+def test_a_producer_waits_when_its_items_are_not_taken(ll, source_class):
+    source = source_class.options(max_concurrency=4).remote()
     generator = source.asynchronous.options(_generator_backpressure_num_objects=2).remote(5)
     first = [next(generator), next(generator)]
     made = ll.get(source.count.remote(), timeout=DEADLINE)
@@ -166,9 +179,11 @@ def test_endless_generators_can_be_cancelled(ll):
     generator = endless.remote()
     assert ll.get(next(generator), timeout=DEADLINE) == 0
     ll.cancel(generator)
-    with pytest.raises((ll.exceptions.TaskCancelledError, StopIteration)):
-        for _ in range(100):
-            ll.get(next(generator), timeout=DEADLINE)
+    try:
+        last = sum(1 for ref in generator if ll.get(ref, timeout=DEADLINE) is not None)
+    except ll.exceptions.TaskCancelledError:
+        last = 0
+    assert last < 100
 
 
 def test_generators_stay_in_their_process(ll, count):

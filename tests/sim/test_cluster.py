@@ -47,7 +47,9 @@ def finish(cluster, within):
 
 def waiting(cluster):
     """For a failure: who still waits for what."""
-    works = [(c.name, len(w.pending), w.running, len(w.leases)) for c in cluster.callers.values() for w in c.works.values()]
+    works = [
+        (c.name, len(w.pending), w.running, len(w.leases)) for c in cluster.callers.values() for w in c.works.values()
+    ]
     return [work for work in works if any(work[1:])][:10]
 
 

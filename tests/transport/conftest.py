@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvloop
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.channel import Channel
 from limelight.transport.endpoint import Endpoint

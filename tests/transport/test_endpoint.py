@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.admission import Admission, Existing, admit
 from limelight.transport.endpoint import Endpoint

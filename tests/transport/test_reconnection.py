@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import Endpoint
 from limelight.transport.error import ConnectError, PeerLostError

@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from limelight.transport.error import ProtocolError
 from limelight.transport.protocol import Call, Frame, encode
 from limelight.transport.resume import Resume

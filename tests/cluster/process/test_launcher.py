@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from limelight.cluster.process.launcher import NodeStartError, launch_node
 from limelight.cluster.process.watch import process_identity, wait_for_death
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight.cluster.process.log_batch import MAX_LINE, NAME_MARK, LineReader
 
 

@@ -6,6 +6,7 @@ import resource
 import sys
 
 import pytest
+
 from limelight.cluster.process import output_follower
 from limelight.cluster.process.log_batch import LogOrigin
 from limelight.cluster.process.output import WorkerOutput

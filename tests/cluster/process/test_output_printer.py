@@ -6,6 +6,7 @@ import re
 import sys
 
 import pytest
+
 from limelight.cluster.process.log_batch import LogBatch
 from limelight.cluster.process.output_printer import OutputPrinter, PrinterSettings
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from limelight.cluster.process.fresh import FreshSpawner
 from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnRequest, WorkerProcess
 from limelight.cluster.process.watch import wait_for_death

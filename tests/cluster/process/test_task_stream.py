@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from limelight.cluster.process import task_stream
 from limelight.cluster.process.log_batch import LineReader
 from limelight.cluster.process.task_stream import TaskStream, announce

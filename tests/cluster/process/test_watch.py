@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from limelight.cluster.process import watch
 from limelight.cluster.process.watch import ProcessWatch, process_identity, wait_for_death
 

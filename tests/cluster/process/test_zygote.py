@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from limelight.cluster.process.spawn import SpawnerLostError, SpawnRequest
 from limelight.cluster.process.watch import wait_for_death
 from limelight.cluster.process.zygote import start_fresh_zygote, start_zygote

@@ -61,7 +61,9 @@ class NodeDriver:
 
     def demand(self, wanted, caller="a", key=b"k", version=None, **fields):
         fields.setdefault("spec", spec())
-        return self.tell(m.DemandChanged(caller, key, fields.pop("spec"), wanted, version or next(self._versions), **fields))
+        return self.tell(
+            m.DemandChanged(caller, key, fields.pop("spec"), wanted, version or next(self._versions), **fields)
+        )
 
     def wait(self, seconds, tick=0.05):
         """Let time pass, ticking."""
@@ -73,7 +75,9 @@ class NodeDriver:
         return said
 
     def held(self, caller="a"):
-        return [lease.lease_id for lease in self.machine.book.leases() if lease.demand.key[0] == caller and lease.worker_id]
+        return [
+            lease.lease_id for lease in self.machine.book.leases() if lease.demand.key[0] == caller and lease.worker_id
+        ]
 
     def available(self, kind="CPU"):
         return self.machine.ledger.available[kind] / 10_000

@@ -15,6 +15,7 @@ from limelight.cluster.scheduling.lease_message import (
     RequestWorker,
     WorkerGranted,
     WorkerRefused,
+    WorkersHeld,
 )
 from limelight.cluster.scheduling.resources import EMPTY, ResourceSet
 from limelight.cluster.scheduling.scheduler import NodeLost, Scheduler
@@ -42,14 +43,18 @@ class HeadDriver:
     def node(self, node_id, free):
         self.versions[node_id] = self.versions.get(node_id, 0) + 1
         total = ResourceSet.parse({"CPU": 4})
-        self.scheduler.handle(NodeReport(node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}), self.now)
+        self.scheduler.handle(
+            NodeReport(node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}), self.now
+        )
 
     def tell(self, event):
         return self.directory.handle(event, self.now)
 
     def register(self, actor_id=A, get_if_exists=False, lease=None, **fields):
         fields = {"owner": "driver", **fields}
-        return self.tell(t.RegisterActor(t.ActorSpec(actor_id, "Counter", lease=lease or spec(), **fields), get_if_exists))
+        return self.tell(
+            t.RegisterActor(t.ActorSpec(actor_id, "Counter", lease=lease or spec(), **fields), get_if_exists)
+        )
 
     def record(self, actor_id=A):
         return self.directory.table.actors[actor_id]
@@ -158,7 +163,9 @@ def test_a_lost_node_restarts_its_actors_elsewhere_and_moves_those_not_granted_y
     head.node("m", 4)
     head.scheduler.handle(NodeLost("n"), 0.0)
     said = head.tell(t.ActorNodeLost("n", "missed heartbeats"))
-    assert {command.node_id for command in of(t.ToLeaseMachine, said) if isinstance(command.event, RequestWorker)} == {"m"}
+    assert {command.node_id for command in of(t.ToLeaseMachine, said) if isinstance(command.event, RequestWorker)} == {
+        "m"
+    }
     assert (head.record(A).incarnation, head.record(B).incarnation) == (1, 0)
     assert head.record(A).cause == t.DeathCause("node_died", "missed heartbeats")
 
@@ -296,6 +303,15 @@ def test_two_actors_are_not_sent_to_the_same_free_cpu():
     head = HeadDriver("n", cpus=1)
     assert sent(RequestWorker, head.register(A))
     assert not sent(RequestWorker, head.register(B))
+
+
+def test_a_node_that_comes_back_says_which_workers_it_has():
+    head = HeadDriver("n")
+    lost = head.live(A)
+    kept = head.live(B)
+    said = head.tell(t.FromNode("n", WorkersHeld((kept, "unknown"))))
+    assert sent(ReleaseWorker, said) == [ReleaseWorker("unknown"), ReleaseWorker(lost)]
+    assert (head.state(A), head.state(B)) == ("DEAD", "ALIVE")
 
 
 def test_a_restarted_head_goes_on_from_its_table():

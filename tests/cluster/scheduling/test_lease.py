@@ -280,7 +280,9 @@ def test_strategies_that_look_elsewhere_await_the_scheduler(strategy):
 def test_what_can_never_be_served_is_told_with_the_reason_and_fatally_ends_the_demand():
     node = NodeDriver()
     ask = of(m.NodeReport, node.demand(1, spec=spec(CPU=64)))[0].unmet[0]
-    assert of(m.Infeasible, node.tell(m.Unplaceable(ask.ask_id, "too big"))) == [m.Infeasible("a", b"k", "too big", False)]
+    assert of(m.Infeasible, node.tell(m.Unplaceable(ask.ask_id, "too big"))) == [
+        m.Infeasible("a", b"k", "too big", False)
+    ]
     assert len(node.machine.queue) == 1
     node.tell(m.Unplaceable(ask.ask_id, "gone", fatal=True))
     assert len(node.machine.queue) == 0
@@ -350,6 +352,15 @@ def test_a_released_worker_is_stopped_and_a_lost_one_told():
     said = node.tell(m.WorkerLost(granted.worker_id, "exit code 3"))
     assert of(m.RequestedWorkerLost, said) == [m.RequestedWorkerLost("s", granted.worker_id, "exit code 3")]
     assert node.available() == 4
+
+
+def test_a_head_that_connects_is_told_of_the_workers_that_run_and_of_everything_else():
+    node = NodeDriver()
+    node.tell(m.RequestWorker("r", spec()))
+    node.demand(1)
+    said = node.tell(m.HeadConnected()) + node.wait(0.01)
+    assert of(m.WorkersHeld, said) == [m.WorkersHeld(("r",))]
+    assert of(m.NodeReport, said)
 
 
 # Environments
@@ -460,7 +471,9 @@ def test_idle_workers_are_stopped_after_a_while_and_the_machine_says_when():
     [
         m.DemandChanged("a", b"k", spec(InBundle(b"g", 2), GPU=0.5), 3, 1, True, 2, (("n", 5),)),
         m.ReservePrepare(b"g", 1, {0: ONE_CPU}, 1.0),
-        m.NodeReport("n", 1, ONE_CPU, {"CPU": -1}, {"GPU": {0: 5}}, {"a": "b"}, unmet=(m.UnmetDemand(1, spec(), 2, 0),)),
+        m.NodeReport(
+            "n", 1, ONE_CPU, {"CPU": -1}, {"GPU": {0: 5}}, {"a": "b"}, unmet=(m.UnmetDemand(1, spec(), 2, 0),)
+        ),
     ],
 )
 def test_messages_survive_the_wire(message):

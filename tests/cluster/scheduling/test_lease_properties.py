@@ -39,7 +39,12 @@ class LeaseMachineRules(RuleBasedStateMachine):
         self.attempt = 0
         self.blocked_ever = False
 
-    @rule(caller=st.sampled_from(CALLERS), key=st.sampled_from(sorted(SPECS)), wanted=st.integers(0, 6), placed=st.booleans())
+    @rule(
+        caller=st.sampled_from(CALLERS),
+        key=st.sampled_from(sorted(SPECS)),
+        wanted=st.integers(0, 6),
+        placed=st.booleans(),
+    )
     def declare(self, caller, key, wanted, placed):
         event = m.DemandChanged(caller, key, SPECS[key], wanted, len(self.sent), placed)
         self.sent.append(event)

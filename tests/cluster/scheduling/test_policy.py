@@ -49,7 +49,7 @@ def test_tasks_that_need_no_gpu_leave_nodes_with_gpus_to_others():
 def test_spread_goes_round():
     policy = policy_over(*(report(name) for name in "abcd"))
     chosen = Counter(policy.decide(LeaseSpec(ONE, Spread())).node_id for _ in range(8))
-    assert chosen == {name: 2 for name in "abcd"}
+    assert chosen == dict.fromkeys("abcd", 2)
 
 
 def test_the_node_that_has_the_arguments_is_preferred_while_it_has_room():
@@ -73,7 +73,9 @@ def test_the_reason_names_labels_that_no_node_has():
 
 
 def test_the_reason_tells_when_no_one_node_has_everything():
-    verdict = policy_over(report("a", cpus=8), report("b", GPU=1)).decide(LeaseSpec(ResourceSet.parse({"CPU": 8, "GPU": 1})))
+    verdict = policy_over(report("a", cpus=8), report("b", GPU=1)).decide(
+        LeaseSpec(ResourceSet.parse({"CPU": 8, "GPU": 1}))
+    )
     assert isinstance(verdict, Never)
     assert "no one node has all of them" in verdict.text
 
@@ -112,7 +114,9 @@ def test_hard_affinity_to_a_node_that_cannot_do_it_is_fatal(strategy, request_, 
 
 
 def test_node_labels_hard_and_soft():
-    policy = policy_over(report("a", labels={"zone": "x"}), report("b", labels={"zone": "x", "disk": "ssd"}), report("c"))
+    policy = policy_over(
+        report("a", labels={"zone": "x"}), report("b", labels={"zone": "x", "disk": "ssd"}), report("c")
+    )
     hard = (LabelCondition("zone", "exists"),)
     soft = (LabelCondition("disk", "in", ("ssd",)),)
     for _ in range(5):

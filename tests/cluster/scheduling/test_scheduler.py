@@ -3,7 +3,7 @@
 from random import Random
 
 from limelight.cluster.scheduling.cluster_view import ClusterView
-from limelight.cluster.scheduling.lease_message import NodeReport, PeersChanged, Place, Unplaceable, UnmetDemand
+from limelight.cluster.scheduling.lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.scheduler import NodeLost, Scheduler, SchedulerTick, ToNode
 from limelight.cluster.scheduling.strategy import NodeAffinity, Spread
@@ -22,9 +22,7 @@ class Head:
     def report(self, node_id, free, *unmet, cpus=4, version=None):
         self.versions[node_id] = version or self.versions.get(node_id, 0) + 1
         total = ResourceSet.parse({"CPU": cpus})
-        event = NodeReport(
-            node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}, unmet=tuple(unmet)
-        )
+        event = NodeReport(node_id, self.versions[node_id], total, {"CPU": free * 10_000}, {}, {}, unmet=tuple(unmet))
         return self.placed(self.scheduler.handle(event, self.now))
 
     def tick(self, seconds=0.0):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from limelight.transport.shm.arena import PAGE, Arena
 from limelight.transport.shm.backing import ArenaLocation
 from limelight.transport.shm.error import ArenaClosedError, ArenaGoneError

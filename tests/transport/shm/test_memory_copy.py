@@ -5,6 +5,7 @@ import ctypes
 import threading
 
 import pytest
+
 from limelight.transport.shm import memory_copy
 from limelight.transport.shm.memory_copy import RELEASE_GIL_ABOVE, TWO_THREADS_ABOVE, copy_part, part_size
 

@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight.transport.shm.error import ObjectMovedError
 from limelight.transport.shm.stored_object import (
     HEADER_SIZE,

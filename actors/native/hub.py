@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,6 @@ from ...exceptions import (
     DeathCause,
     DeathKind,
     ObjectFreedError,
-    ObjectLostError,
     RaySystemError,
 )
 from ...transport.address import ProcessAddress
@@ -21,6 +20,7 @@ from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
+from .. import runtime
 from ..contract import (
     EXECUTOR,
     HEAD,
@@ -35,8 +35,6 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
-    LocateObject,
-    Location,
     Outcome,
     OutputLines,
     ReclaimLease,
@@ -50,23 +48,22 @@ from ..contract import (
     decoder_of,
     encode,
 )
-from .. import runtime
 from ..ids import IdSource
 from ..object_ref import ObjectRef
-from ..serialization import serialize, serialize_error
+from ..serialization import serialize_error
 from .actor_client import ActorClient
-from .entry import FAILED, INLINE, PENDING, STORED, ObjectEntry
+from .entry import FAILED, INLINE, PENDING, ObjectEntry
 from .execution import Execution
 from .executor import Executor, Host
 from .identity import Identity
 from .latch import Latch
 from .links import Links
 from .object_table import ObjectTable
+from .recovery import Recovery, forget_lineage
 from .running import Job, running
 from .streaming import Streaming
 from .submission import Submission, WorkerLink
 from .task_record import TaskRecord
-from .value_codec import to_inline
 from .values import Values
 from .wire import WireThread
 
@@ -76,7 +73,7 @@ _BLOCKED_AFTER_S = 0.005
 """A worker that waits longer than this gives its CPU back; shorter waits are not worth the messages."""
 
 
-class Core:
+class Hub:
     """One per process. Its state belongs to the wire thread, unless a method says otherwise.
 
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
@@ -96,8 +93,9 @@ class Core:
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.captured = b""
         self.store = store
-        self.table = ObjectTable(self.wire, store.free, self._forget_lineage)
+        self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.values = Values(self)
+        self.recovery = Recovery(self)
         self.submission = Submission(self)
         self.actors: dict[bytes, ActorClient] = {}
         self.environments: Any = None
@@ -107,7 +105,8 @@ class Core:
         self.execution = Execution(self)
         self.streaming = Streaming(self)
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
-        self.on_output: Callable[[bytes], None] | None = None
+        self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
+        self.announce: Callable[[str], None] = _name_nothing
         self.on_node_lost: Callable[[str], None] | None = None
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
@@ -124,7 +123,9 @@ class Core:
             "LeaseInfeasible": lambda _, call: self.submission.lease_infeasible(
                 decoder_of(LeaseInfeasible).decode(call.body)
             ),
-            "ReclaimLease": lambda _, call: self.submission.reclaim(decoder_of(ReclaimLease).decode(call.body).lease_id),
+            "ReclaimLease": lambda _, call: self.submission.reclaim(
+                decoder_of(ReclaimLease).decode(call.body).lease_id
+            ),
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -283,46 +284,6 @@ class Core:
 
     # --- objects ---
 
-    def relocate(self, ref: ObjectRef[Any], location: Location | None) -> Location | None:
-        """Where an object is now, when it is not at `location`; None when it is being made again. On user threads."""
-        entry: ObjectEntry = ref._entry
-        if location is not None:
-            body = LocateObject(entry.object_id, entry.owner or self.address, location)
-            with self.blocked():
-                answer = self.ask(self.node, NODE, body)
-            if answer:
-                return decoder_of(Location).decode(answer)
-        self.wire.run(self._lost(entry, location))
-        return None
-
-    async def _lost(self, entry: ObjectEntry, location: Location | None) -> None:
-        if entry.owner is None:
-            self.recover(entry, location)
-        elif entry.state == STORED and entry.location == location:
-            entry.state = PENDING
-            self.table.fetch(entry, avoid=location)
-
-    def recover(self, entry: ObjectEntry, lost: Location | None) -> None:
-        """Make an owned object again whose bytes are gone."""
-        if entry.state != STORED or entry.location != lost:
-            return  # somebody noticed before
-        record = entry.producer
-        entry.state = PENDING
-        if record is None or not self.submission.again(record):
-            error = ObjectLostError(
-                entry.object_id.hex(),
-                reason="its only copy is gone with its node, and it cannot be made again: it was put, not returned by a "
-                "task, or the task may not be retried (max_retries)",
-            )
-            entry.producer = None
-            entry.complete(FAILED, serialize_error(error))
-
-    def _forget_lineage(self, entry: ObjectEntry) -> None:
-        record, entry.producer = entry.producer, None
-        if record is not None and all(result.producer is None for result in record.results):
-            record.dependencies = record.nested = record.stored_args = None
-            record.results = []
-
     def lend_result(self, result: tuple[list[Any], ProcessAddress]) -> None:
         """Refs leave in a result."""
         self.table.lend_result(*result)
@@ -331,11 +292,13 @@ class Core:
         request: WaitObject = decoder_of(WaitObject).decode(call.body)
         entry = self.table.find(request.object_id)
         if entry is None:
-            error = ObjectFreedError(request.object_id.hex(), reason="its owner has freed it, as nobody held it any more")
+            error = ObjectFreedError(
+                request.object_id.hex(), reason="its owner has freed it, as nobody held it any more"
+            )
             channel.reply(call.call_id, encode(Value("e", serialize_error(error))))
             return
         if request.avoid is not None:
-            self.recover(entry, request.avoid)
+            self.recovery.recover(entry, request.avoid)
 
         def ready(entry: ObjectEntry) -> None:
             channel.reply(call.call_id, encode(entry.value()))
@@ -496,9 +459,16 @@ class Core:
         self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
-    def _on_output(self, _: Channel, call: Call) -> None:
-        if self.on_output is not None:
-            self.on_output(decoder_of(OutputLines).decode(call.body).batch)
+    def _on_output(self, channel: Channel, call: Call) -> None:
+        self.links.spawn(self._show(channel, call))
+
+    async def _show(self, channel: Channel, call: Call) -> None:
+        """Show lines, then answer: the next ones come only then, so that a slow terminal slows nothing but itself."""
+        try:
+            if self.on_output is not None:
+                await self.on_output(decoder_of(OutputLines).decode(call.body).batch)
+        finally:
+            channel.reply(call.call_id, b"")
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
@@ -513,9 +483,12 @@ class Core:
         return _death_decoder.decode(reply.body)
 
 
+def _name_nothing(_name: str) -> None:
+    """A driver's process keeps the title it has."""
+
+
 def _nothing() -> None:
     """A driver leaves when its script does."""
 
 
 _death_decoder = msgspec.msgpack.Decoder(DeathCause)
-

@@ -1,0 +1,77 @@
+"""Processes, drivers and the cluster."""
+
+from ...transport.address import ProcessAddress
+from .body import Body
+
+
+class WorkerConfig(Body, frozen=True):
+    """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
+
+    process_id: str
+    host_id: str
+    node_id: bytes
+    token: bytes
+    socket: str
+    node: ProcessAddress
+    head: ProcessAddress
+    arena: bytes
+    session: str
+    session_folder: str
+    labels: dict[str, str]
+    environment: str
+    packages: dict[str, str]
+
+
+class WorkerReady(Body, frozen=True):
+    """To the node manager, from a worker: it listens."""
+
+    process_id: str
+    address: ProcessAddress
+
+
+class AssignWorker(Body, frozen=True):
+    """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
+
+    job_id: bytes
+    namespace: str
+    resources: dict[str, int]
+    accelerator_ids: dict[str, list[str]]
+    placement_group: bytes
+    capture: bool
+    incarnation: int
+
+
+class RegisterDriver(Body, frozen=True):
+    """To the node manager, from a driver. Answered with `DriverRegistered`."""
+
+    address: ProcessAddress
+    job_id: bytes
+    namespace: str
+    log_to_driver: bool
+
+
+class DriverRegistered(Body, frozen=True):
+    """What a driver needs to know of the node it is on."""
+
+    node_id: bytes
+    head: ProcessAddress
+    arena: bytes
+    session: str
+    session_folder: str
+    labels: dict[str, str]
+
+
+class FlushOutput(Body, frozen=True):
+    """To a node manager, from a driver: answer when all that its workers have printed so far was shown."""
+
+
+class QueryState(Body, frozen=True):
+    """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
+
+    kind: str
+
+
+class OutputLines(Body, frozen=True):
+    """To a driver's core: lines that its workers printed."""
+
+    batch: bytes

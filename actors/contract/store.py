@@ -1,0 +1,66 @@
+"""The node's object store."""
+
+from ...transport.address import ProcessAddress
+from .body import Body
+from .object import Location
+
+
+class GrantMemory(Body, frozen=True):
+    """To a node manager: a range of the arena to write objects to, of at least `size` bytes. Answered with `Granted`."""
+
+    size: int
+
+
+class Granted(Body, frozen=True):
+    """Memory of the arena, the receiver's until it is sealed into objects or given back."""
+
+    grant: int
+    offset: int
+    size: int
+
+
+class ReturnMemory(Body, frozen=True):
+    """To a node manager: granted memory that was not used. `touched`: it may have been written to."""
+
+    grant: int
+    offset: int
+    size: int
+    touched: bool
+
+
+class SealedObject(Body, frozen=True):
+    """An object that lies complete in the arena."""
+
+    object_id: bytes
+    owner: str
+    grant: int
+    offset: int
+    size: int
+
+
+class ObjectsSealed(Body, frozen=True):
+    """To a node manager: these objects are complete."""
+
+    objects: list[SealedObject]
+
+
+class ReclaimMemory(Body, frozen=True):
+    """To a core: give back granted memory that is not used; the store is full."""
+
+
+class ObjectFreed(Body, frozen=True):
+    """To the own node manager, from the owner: nobody needs the object any more, wherever it is."""
+
+    object_id: bytes
+    location: Location
+
+
+class LocateObject(Body, frozen=True):
+    """To the own node manager: where is the object now? Restores it from disk, or pulls it from the node of `hint`.
+
+    Answered with a `Location` in the own arena, or with an empty body when that node does not have it.
+    """
+
+    object_id: bytes
+    owner: ProcessAddress
+    hint: Location
