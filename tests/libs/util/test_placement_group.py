@@ -13,7 +13,7 @@ from limelight.libs.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
-from limelight.libs.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from limelight.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 
 @pytest.fixture
