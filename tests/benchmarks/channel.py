@@ -166,9 +166,10 @@ def measure(address: ProcessAddress, folder: str, tcp: bool) -> None:
         figures = [case() for _ in range(5)]
         if wrong:
             raise SystemExit(f"{label}: {len(wrong)} calls were not answered with their body: {wrong[0]!r}")
-        print(
-            f"{label}: median {statistics.median(figures):,.0f}/s, worst {min(figures):,.0f}/s, best {max(figures):,.0f}/s"
+        middle, worst, best = (
+            f"{figure:,.0f}/s" for figure in (statistics.median(figures), min(figures), max(figures))
         )
+        print(f"{label}: median {middle}, worst {worst}, best {best}")
     asyncio.run_coroutine_threadsafe(made.close(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
