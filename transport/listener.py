@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 OnHello = Callable[[Hello, Challenge, Link], Awaitable[None]]
 """A process has authenticated: answer its `Hello` on the link, and use the link until it ends."""
-OnBulk = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+OnBulk = Callable[[web.BaseRequest, Callable[[], None]], Awaitable[web.StreamResponse]]
+"""Answer a request for a bulk stream; call the second argument when it has authenticated."""
 
 _MOST_NAME = 64  # characters of a process id
 
@@ -143,7 +144,7 @@ class Listener:
         if request.path != "/channel":
             if self._on_bulk is None or not request.path.startswith("/bulk/"):
                 return _refuse(404, "there is nothing of that name here")
-            return await self._on_bulk(request)
+            return await self._on_bulk(request, lambda: self._admit(request.protocol))
         if PROOF_HEADER in headers:
             return await self._upgrade(request)
         return self._give_challenge(request)

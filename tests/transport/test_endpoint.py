@@ -71,7 +71,7 @@ async def test_connecting_to_nobody_says_so(world, tmp_path) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectError, match=rf"127\.0\.0\.1:{port}.*Nobody listens there"):
         await client.connect(ProcessAddress("gone", "there", tcp=f"127.0.0.1:{port}"))
-    with pytest.raises(ConnectError, match="no address that this host can reach"):
+    with pytest.raises(ConnectError, match=r"no address that this host can reach"):
         await client.connect(ProcessAddress("gone", "there", str(tmp_path / "gone")))
     with pytest.raises(ConnectError, match="no channel to itself"):
         await client.connect(client.address)
