@@ -29,6 +29,7 @@ def main() -> None:
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
         # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now.
+        new_loop().close()  # imports uvloop
         zygote = start_zygote(worker_main)
         loop = new_loop()
         asyncio.set_event_loop(loop)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...exceptions import DeathCause, DeathKind
+from .log_batch import NAME_MARK
 from .spawn import ProcessExit
 
 _TAIL_LINES = 20
@@ -85,7 +86,7 @@ def death_cause(
         exit_code=exit_.exit_code,
         signal=exit_.signal,
         peak_memory=exit_.max_rss_bytes or None,
-        stderr_tail=tuple(words.splitlines()[-_TAIL_LINES:]),
+        stderr_tail=tuple(_lines(words)[-_TAIL_LINES:]),
         fault_dump=dump,
         pid=exit_.pid,
         node_id=node_id,
@@ -99,9 +100,15 @@ def split_fault_dump(stderr: str) -> tuple[str, str]:
     if not starts:
         return stderr, ""
     start = starts[-1].start()
-    lines = stderr[start:].splitlines(keepends=True)
-    end = next((index for index, line in enumerate(lines[1:], 1) if not _FAULT_LINE.match(line)), len(lines))
+    lines = [line + "\n" for line in stderr[start:].rstrip("\n").split("\n")]
+    end = next((index for index, line in enumerate(lines[1:], 1) if not _FAULT_LINE.match(line.rstrip())), len(lines))
     return stderr[:start] + "".join(lines[end:]), "".join(lines[:end]).rstrip() + "\n"
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as a person wrote them: without the names of tasks that the worker's streams put between them."""
+    lines = [line.rstrip("\r") for line in text.rstrip("\n").split("\n")] if text.strip("\n") else []
+    return [line for line in lines if not line.startswith(NAME_MARK)]
 
 
 def _verdict(exit_: ProcessExit, known: KnownKill | None, kernel_oom: str) -> tuple[DeathKind, str]:

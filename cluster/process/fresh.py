@@ -86,9 +86,11 @@ class FreshSpawner:
                     ],
                     setpgroup=0,
                 )
-            except OSError as error:
+            except BaseException as error:
                 os.close(lifeline)
-                raise SpawnError(error.errno, f"Could not start {sys.executable}: {error.strerror}") from error
+                if isinstance(error, OSError):
+                    raise SpawnError(error.errno, f"Could not start {sys.executable}: {error.strerror}") from error
+                raise
         self._lifelines[request.spawn_id] = lifeline
         return pid
 

@@ -5,7 +5,8 @@ what happens. Nothing here reads a clock, opens a socket or draws an unseeded ra
 code with a thousand nodes and a simulated clock.
 
     amounts and rules    resources, ledger, labels, strategy
-    a node manager       lease (the machine) over lease_queue, worker_pool, bundle; lease_message is what it hears and says
+    a node manager       lease (the machine) over lease_queue, lease_book, turn, worker_pool, bundle, reservation;
+                         lease_message is what it hears and says
     the head             scheduler (demand that a node cannot meet), actor_directory, placement_group over
                          cluster_view, shape_index and policy
 

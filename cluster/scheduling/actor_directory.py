@@ -5,7 +5,8 @@
                                   v   |           v
                                (RESTARTING: its process or node died and restarts are left)
 
-All state is in an `ActorTable`, which the owner of this machine may store after each `handle`; `restore` goes on from there.
+All state is in an `ActorTable`, which the owner of this machine may store after each `handle`; `restore` goes on from
+there.
 """
 
 from .actor_placement import ActorPlacement
@@ -29,6 +30,7 @@ from .actor_table import (
     FromNode,
     HandlesGone,
     KillActor,
+    NodeAnswer,
     OwnerLost,
     PlaceActors,
     RegisterActor,
@@ -38,7 +40,7 @@ from .actor_table import (
     Unsubscribe,
     view_of,
 )
-from .lease_message import ReleaseWorker, RequestedWorkerLost, WorkerGranted, WorkerRefused
+from .lease_message import ReleaseWorker, RequestedWorkerLost, WorkerGranted, WorkerRefused, WorkersHeld
 from .policy import Never
 from .scheduler import Scheduler
 
@@ -62,14 +64,14 @@ class ActorDirectory:
         self._tried_at = 0.0
         self._out: list[ActorCommand] = []
 
-    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:
+    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:  # noqa: C901 - a case an event, no logic
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         match event:
             case RegisterActor():
                 self._register(event, now)
             case FromNode():
-                self._from_node(event, now)
+                self._from_node(event.node_id, event.message, now)
             case OwnerLost():
                 self._owner_lost(event)
             case ActorNodeLost():
@@ -93,7 +95,7 @@ class ActorDirectory:
         return self._tried_at + RETRY if len(self._placement) else None
 
     def restore(self, table: ActorTable, now: float) -> list[ActorCommand]:
-        """Go on from a stored table; returns what may have been lost. Nodes that died meanwhile are reported as usual."""
+        """Go on from a stored table; returns what may have been lost. Nodes report as they connect."""
         self.table, self._out = table, []
         for actor_id, record in table.actors.items():
             if record.state == "DEAD":
@@ -125,13 +127,14 @@ class ActorDirectory:
         known = self.table.actors.get(spec.actor_id)
         key = (spec.namespace, spec.name)
         if known is None and spec.name and key in self._names:
-            holder = self.table.actors[self._names[key]]
+            held = self._names[key]
+            holder = self.table.actors[held]
             if event.get_if_exists:
                 self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(holder)))
                 return
             taken = (
-                f"The name {spec.name!r} in namespace {spec.namespace!r} is taken by actor {holder.spec.actor_id.hex()} "
-                f"({holder.spec.class_name}, {holder.state}): choose another, or pass get_if_exists=True to share it."
+                f"The name {spec.name!r} in namespace {spec.namespace!r} is taken by actor {held.hex()} "
+                f"({holder.spec.class_name}, {holder.state}): choose another, or share it with get_if_exists=True."
             )
             self._out.append(ActorRegistered(spec.owner, spec.actor_id, None, taken))
             return
@@ -168,13 +171,25 @@ class ActorDirectory:
         else:
             self._place(record, now)
 
-    def _from_node(self, event: FromNode, now: float) -> None:
-        answer = event.message
+    def _compare(self, node_id: str, request_ids: tuple[str, ...], now: float) -> None:
+        """A node is back, or this head is: bring what each believes of the other's actors together."""
+        for request_id in request_ids:
+            if request_id not in self._requests:
+                self._out.append(ToLeaseMachine(node_id, ReleaseWorker(request_id)))
+        held = set(request_ids)
+        for record in [record for record in self._requests.values() if record.node_id == node_id]:
+            if record.worker_id and record.request_id not in held:
+                self._worker_lost(record, DeathCause("worker_died", "its worker ended while the head was away"), now)
+
+    def _from_node(self, node_id: str, answer: NodeAnswer, now: float) -> None:
+        if isinstance(answer, WorkersHeld):
+            self._compare(node_id, answer.request_ids, now)
+            return
         record = self._requests.get(answer.request_id)
         self._placement.answered(answer.request_id)
         if record is None or record.request_id != answer.request_id:
             if isinstance(answer, WorkerGranted):  # the actor ended, or moved on, before the answer came
-                self._out.append(ToLeaseMachine(event.node_id, ReleaseWorker(answer.request_id)))
+                self._out.append(ToLeaseMachine(node_id, ReleaseWorker(answer.request_id)))
             return
         match answer:
             case WorkerGranted():
@@ -215,17 +230,20 @@ class ActorDirectory:
                     self._change(record, "PENDING_CREATION")
                     self._place(record, now)
             case KillActor():
-                cause = DeathCause("killed", event.text)
-                if event.no_restart:
-                    self._die(record, cause)
-                elif record.worker_id:
-                    self._worker_lost(record, cause, now)
+                self._kill(record, event, now)
             case HandlesGone():
                 if not record.spec.detached and record.ending is None:
                     self._end_softly(record, event)
             case ActorCreated() | ActorCreationFailed() | ActorExited():
                 if event.incarnation == record.incarnation and record.worker_id:
                     self._reported(record, event)
+
+    def _kill(self, record: ActorRecord, event: KillActor, now: float) -> None:
+        cause = DeathCause("killed", event.text)
+        if event.no_restart:
+            self._die(record, cause)
+        elif record.worker_id:
+            self._worker_lost(record, cause, now)
 
     def _reported(self, record: ActorRecord, event: ActorCreated | ActorCreationFailed | ActorExited) -> None:
         match event:

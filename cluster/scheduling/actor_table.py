@@ -1,11 +1,18 @@
-"""What the head remembers of actors: plain values that can be stored and read back, and what it hears and says about them."""
+"""What the head remembers of actors, as plain values that can be stored, and what it hears and says about them."""
 
 from typing import Literal
 
 import msgspec
 
 from ...transport.address import ProcessAddress
-from .lease_message import ReleaseWorker, RequestedWorkerLost, RequestWorker, WorkerGranted, WorkerRefused
+from .lease_message import (
+    ReleaseWorker,
+    RequestedWorkerLost,
+    RequestWorker,
+    WorkerGranted,
+    WorkerRefused,
+    WorkersHeld,
+)
 from .resources import EMPTY, ResourceSet
 from .strategy import LeaseSpec
 
@@ -31,7 +38,7 @@ class Struct(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DeathCause(Struct, frozen=True):
-    """Why an actor ended; `error` is what its constructor or process left, carried as it came and opened by nobody here."""
+    """Why an actor ended; `error` is what its constructor or process left, carried as it came and not opened here."""
 
     kind: DeathKind
     text: str
@@ -133,6 +140,8 @@ def view_of(record: ActorRecord) -> ActorView:
 
 # Events
 
+NodeAnswer = WorkerGranted | WorkerRefused | RequestedWorkerLost | WorkersHeld
+
 
 class RegisterActor(Struct, frozen=True, tag="register"):
     """Create an actor, or (`get_if_exists`) find the one of its name. Idempotent by actor id."""
@@ -151,7 +160,7 @@ class FromNode(Struct, frozen=True, tag="from_node"):
     """A node's answer about a worker."""
 
     node_id: str
-    message: WorkerGranted | WorkerRefused | RequestedWorkerLost
+    message: NodeAnswer
 
 
 class ActorCreated(Struct, frozen=True, tag="created"):
@@ -187,7 +196,7 @@ class KillActor(Struct, frozen=True, tag="kill"):
 
 
 class HandlesGone(Struct, frozen=True, tag="handles_gone"):
-    """Nobody has a handle any more. With `calls_pending` an actor that has not started yet still starts, and ends after them."""
+    """Nobody has a handle any more. With `calls_pending`, one that has not started still starts and ends after them."""
 
     actor_id: bytes
     calls_pending: bool = False

@@ -25,7 +25,7 @@ class Bundle:
 class BundleTable:
     """The bundles of a node. Not thread-safe.
 
-    A group's attempts are numbered; a cancelled attempt can never be prepared again, so that a late prepare holds nothing.
+    A group's attempts are numbered; a cancelled one is never prepared again, so that a late prepare holds nothing.
     """
 
     def __init__(self, node: Ledger) -> None:

@@ -1,7 +1,7 @@
 """What the scheduler knows of the nodes, from their reports.
 
 A report replaces all that was known of its node, unless it is older than that. Between a decision and the report that
-shows it, the decision's resources are *in transit*: they count as taken until the lease is seen or some time has passed.
+shows it, the decision's resources are *in transit*: they count as taken until it is carried out or time has passed.
 """
 
 from collections import deque
@@ -135,7 +135,7 @@ class ClusterView:
                 self._drop_bundle(group_id, number)
 
     def shape(self, request: ResourceSet, selector: LabelSelector) -> ShapeIndex:
-        """The nodes that can ever hold `request` and meet `selector`, indexed. The first call for a shape looks at all nodes."""
+        """The nodes that can ever hold `request` and meet `selector`. The first call for a shape looks at all nodes."""
         key = (request, selector)
         index = self._shapes.pop(key, None)
         if index is None:

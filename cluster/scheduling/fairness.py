@@ -18,7 +18,8 @@ def holds_back(waited: float, patience: float) -> bool:
     """Whether, after waiting that long, a large request keeps smaller ones from the resources it lacks.
 
     Windows of holding and of letting pass alternate and double in length from `patience` seconds. A request that needs
-    several short tasks to end at once so comes to its turn, and one that waits for a task without end costs others at most half the time.
+    several short tasks to end at once so comes to its turn, and one that waits for a task without end costs others at
+    most half the time.
     """
     turns = waited / patience - 1.0
     if turns < 0:
@@ -28,7 +29,7 @@ def holds_back(waited: float, patience: float) -> bool:
 
 
 def missing(request: ResourceSet, ledger: Ledger) -> dict[str, int]:
-    """Units of each kind that must come free before `request` fits; where only devices are fragmented, the devices asked for."""
+    """Units that must come free before `request` fits; where only devices are fragmented, the devices asked for."""
     lacking = request.lacking(ledger.available)
     if not lacking and not ledger.fits(request):
         return {kind: amount for kind, amount in request.amounts if kind in ledger.free}

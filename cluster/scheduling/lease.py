@@ -1,7 +1,8 @@
 """One node's lease machine: who gets which worker, when.
 
-A lease is resources plus a worker. Demand waits in a `LeaseQueue`; resources come from the node's `Ledger` or a bundle's;
-workers from the `WorkerPool`. What cannot be met here is told to the scheduler (`NodeReport.unmet`), which answers `Place`.
+A lease is resources plus a worker. Demand waits in a `LeaseQueue`; resources come from the node's `Ledger` or from a
+bundle's, workers from the `WorkerPool`. What cannot be met here is told to the scheduler (`NodeReport.unmet`), which
+answers `Place`.
 """
 
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ class LeaseMachine:
         times.append(self._reported_at + self._interval())
         return min((time for time in times if time is not None), default=None)
 
-    def _take_in(self, event: m.LeaseEvent, now: float) -> None:
+    def _take_in(self, event: m.LeaseEvent, now: float) -> None:  # noqa: C901, PLR0912 - a case an event, no logic
         match event:
             case m.DemandChanged():
                 self._demand_changed(event, now)
@@ -112,6 +113,9 @@ class LeaseMachine:
             case m.Unplaceable():
                 if demand := self.queue.asking(event.ask_id):
                     self._unplaceable(demand, event, now)
+            case m.HeadConnected():
+                self._out.append(m.WorkersHeld(self.book.requests()))
+                self._dirty = self._urgent = True
             case m.PeersChanged():
                 self.turns.peers = event.count
             case m.JobEnded():

@@ -10,7 +10,7 @@ from .worker_pool import PoolConfig, PoolKey, WorkerPool
 
 
 class LeaseBook:
-    """All leases, those that still wait for a worker among them, and the pool that workers come from. Not thread-safe."""
+    """All leases, also those that still wait for a worker, and the pool that workers come from. Not thread-safe."""
 
     def __init__(self, config: PoolConfig) -> None:
         self.pool = WorkerPool(config)
@@ -34,6 +34,11 @@ class LeaseBook:
     def within(self, ledger: Ledger) -> list[Lease]:
         """The leases whose resources come from these books."""
         return [lease for lease in self._leases.values() if lease.ledger is ledger]
+
+    def requests(self) -> tuple[str, ...]:
+        """The actors' requests that were granted."""
+        held = ((lease.demand.request_id, lease.worker_id) for lease in self._leases.values())
+        return tuple(request_id for request_id, worker_id in held if request_id is not None and worker_id is not None)
 
     def unstaffed(self, demand: Demand) -> list[Lease]:
         """The demand's leases that have no worker yet."""

@@ -17,7 +17,7 @@ class LeaseConfig(msgspec.Struct, frozen=True):
         quantum: how long a lease is left alone while another demand holds nothing.
         patience: how long a large request waits before smaller ones are kept from what it lacks.
         tick: how often waiting demand is looked at for fairness.
-        cpu_free_growth: a class that needs no CPU gets at most as many workers as the node has CPUs, plus one each such time.
+        cpu_free_growth: a class that needs no CPU gets as many workers as there are CPUs, and one more each such time.
     """
 
     pool: PoolConfig = PoolConfig()

@@ -1,5 +1,8 @@
 """What a node's lease machine hears (events) and says (commands).
 
+Whoever carries them uses the project's channels, which keep order and lose nothing until a peer is declared lost:
+`Grant`, `LeaseReturned` and the answers to the head rely on it. Everything else is absolute and heals a loss by itself.
+
 Ids: callers are process ids; `class_key` is the caller's own name for a scheduling class; lease ids count per node and
 are never used again; `ask_id` names one stretch of time in which a demand is not met here.
 """
@@ -95,7 +98,7 @@ class WorkerUnblocked(Struct, frozen=True, tag="unblocked"):
 
 
 class RequestWorker(Struct, frozen=True, tag="request"):
-    """A worker of its own for an actor. Idempotent by `request_id`; refused when there was no room for `patience` seconds."""
+    """A worker of its own for an actor. Idempotent by `request_id`; refused after `patience` seconds without room."""
 
     request_id: str
     spec: LeaseSpec
@@ -133,7 +136,7 @@ class ReserveCancel(Struct, frozen=True, tag="cancel"):
 
 
 class Place(Struct, frozen=True, tag="place"):
-    """The scheduler's answer to an ask: `total` of its workers, since the ask began, belong on `node_id` (maybe this one)."""
+    """The scheduler's answer to an ask: `total` of its workers, since it began, belong on `node_id` (or this one)."""
 
     ask_id: int
     node_id: str
@@ -146,6 +149,10 @@ class Unplaceable(Struct, frozen=True, tag="unplaceable"):
     ask_id: int
     text: str
     fatal: bool = False
+
+
+class HeadConnected(Struct, frozen=True, tag="head"):
+    """The head is there, maybe after a restart: tell it all, answered by `WorkersHeld` and a report."""
 
 
 class PeersChanged(Struct, frozen=True, tag="peers"):
@@ -184,6 +191,7 @@ LeaseEvent = (
     | ReserveCancel
     | Place
     | Unplaceable
+    | HeadConnected
     | PeersChanged
     | JobEnded
     | Drain
@@ -293,6 +301,12 @@ class RequestedWorkerLost(Struct, frozen=True, tag="worker_gone"):
     text: str
 
 
+class WorkersHeld(Struct, frozen=True, tag="held"):
+    """The requests whose workers run here. What the head believes beyond that has ended; others it releases."""
+
+    request_ids: tuple[str, ...]
+
+
 class Reserved(Struct, frozen=True, tag="reserved"):
     """The answer to `ReservePrepare`."""
 
@@ -348,6 +362,7 @@ LeaseCommand = (
     | WorkerGranted
     | WorkerRefused
     | RequestedWorkerLost
+    | WorkersHeld
     | Reserved
     | NodeReport
 )

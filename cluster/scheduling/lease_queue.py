@@ -1,4 +1,4 @@
-"""What waits at a node: demands of callers for leases, grouped by what they need so that none waits behind another's need."""
+"""What waits at a node: callers' demands for leases, grouped by need so that none waits behind another's need."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -93,7 +93,7 @@ class Ledger:
 
 
 def pick_devices(free: Mapping[int, int], amount: int) -> tuple[tuple[int, int], ...] | None:
-    """Choose devices for `amount` units: whole ones, or the fullest device that still has that share; None if none does."""
+    """Choose devices for `amount` units: whole ones, or the fullest device that has that share; None if none does."""
     if amount <= UNIT:
         best = min(((left, index) for index, left in free.items() if left >= amount), default=None)
         return None if best is None else ((best[1], amount),)
@@ -102,7 +102,7 @@ def pick_devices(free: Mapping[int, int], amount: int) -> tuple[tuple[int, int],
 
 
 def fits(request: ResourceSet, available: Mapping[str, int], free: Mapping[str, Mapping[int, int]]) -> bool:
-    """Whether a node with these amounts and devices can hold `request`: two halves of two devices are not a whole one."""
+    """Whether a node with this can hold `request`: halves of two devices are not a whole one."""
     if not request.fits(available):
         return False
     return not free or all(

@@ -73,6 +73,7 @@ class Waiting:
         self.delay = RETRY
 
     def back_off(self, now: float) -> None:
+        """Wait twice as long as before."""
         self.next_try = now + self.delay
         self.delay = min(2 * self.delay, MAX_RETRY)
 
@@ -188,7 +189,7 @@ class PlacementGroups:
         problem = (
             f"waits until {total} is free ({record.spec.strategy})"
             if feasible
-            else f"no set of nodes can hold {len(record.spec.bundles)} bundles of {total} in all as {record.spec.strategy}"
+            else f"no nodes can hold its {len(record.spec.bundles)} bundles ({total} in all) as {record.spec.strategy}"
         )
         if problem != record.problem:
             record.problem = problem

@@ -125,7 +125,7 @@ class Policy:
         return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
 
     def _why_never(self, spec: LeaseSpec) -> str:
-        """Say what was asked for and the nearest there is. Looks at all nodes, for nothing is as slow as a puzzled user."""
+        """Say what was asked for and the nearest there is. Looks at all nodes; a puzzled user takes longer."""
         asked = spec.resources.describe()
         selector = spec.required_labels()
         if not self._view.nodes:
@@ -136,7 +136,7 @@ class Policy:
         most = self._view.best_of_any(kind for kind, _ in spec.resources.amounts)
         short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
         if not short:
-            return f"{asked} is asked for; nodes have each of these but no one node has all of them (with the labels asked for)."
+            return f"{asked} is asked for; each is there, but no one node has all of them (with the labels asked for)."
         listed = ", ".join(f"{kind} {most[kind] / 10_000:g}" for kind in short)
         return f"{asked} is asked for; the most that any node has: {listed}. Add such a node, or ask for less."
 

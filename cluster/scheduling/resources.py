@@ -31,7 +31,7 @@ class ResourceSet(msgspec.Struct, frozen=True, array_like=True):
 
         Raises:
             TypeError: a kind is not text or an amount not a number.
-            ValueError: an amount is negative, not finite, finer than 1/10000, or more than one accelerator and not whole.
+            ValueError: an amount is negative, not finite, finer than 1/10000, or of accelerators above 1 and not whole.
         """
         return cls.of_units({kind: _units(kind, amount) for kind, amount in requested.items()})
 

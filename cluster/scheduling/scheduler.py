@@ -1,6 +1,6 @@
 """The head's scheduler: finds nodes for demand that a node cannot meet itself.
 
-Nodes report what they have and which of their callers' demands are unmet (`NodeReport`); the scheduler answers with `Place`.
+Nodes report what they have and which of their callers' demands are unmet (`NodeReport`); it answers with `Place`.
 One scheduler decides for all, so two nodes are never sent to the same free CPU; nodes go on serving what they can
 themselves, also while the head is away. All state comes from reports: a restarted head knows everything again after one
 report of each node.
@@ -61,6 +61,7 @@ class Ask:
 
     @property
     def spec(self) -> LeaseSpec:
+        """What each of its workers must be."""
         return self.unmet.spec
 
     @property
@@ -190,7 +191,7 @@ class Scheduler:
         self._out.append(ToNode(ask.home, Place(ask.unmet.ask_id, node_id, ask.placed.by_node[node_id])))
 
     def _how_many(self, ask: Ask, node: Node) -> int:
-        """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one by one."""
+        """How many to send at once to a node chosen for one: up to the threshold where nodes are packed, else one."""
         strategy = ask.spec.strategy
         if (
             isinstance(strategy, (Spread, InBundle))

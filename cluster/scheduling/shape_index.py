@@ -1,7 +1,7 @@
 """The nodes that can hold one shape of request, kept so that a decision looks at a few of them only.
 
-A node joins the candidates when it may have room (its report came) and leaves when a decision finds that it has none, so
-finding a node costs a constant number of steps per decision and per report, however many nodes there are. Among many
+A node joins the candidates when it may have room (its report came) and leaves when a decision finds that it has none,
+so finding a node costs a constant number of steps per decision and per report, however many nodes there are. Among many
 candidates a random sample is compared ("the power of d choices", Mitzenmacher 2001); few are compared all.
 """
 
@@ -118,6 +118,6 @@ class ShapeIndex:
         return nodes[int(self._random.random() * len(nodes))] if nodes else None
 
     def _sweep(self) -> "list[Node]":
-        """The sample hit only nodes without room: drop all such nodes. Each is dropped once per report, so this is paid for."""
+        """The sample hit only nodes without room: drop such nodes until one has. Each is dropped once per report."""
         node = self.next_in_turn()
         return [] if node is None else [node]

@@ -1,4 +1,4 @@
-"""Counts by node that only grow, with their sum at hand: what was sent where, told by totals so that a repeat changes nothing."""
+"""Counts by node that only grow, with their sum: what was sent where, told by totals, so that repeats do nothing."""
 
 
 class Tally:

@@ -60,7 +60,7 @@ class WorkerPool:
         return len(self._starting)
 
     def take(self, env_key: str, job_id: bytes) -> str | None:
-        """An idle worker of the environment, of this job or fresh, which is the job's from now on; None if there is none."""
+        """An idle worker of the environment, of this job or fresh (and the job's from now on), or None."""
         for key in ((env_key, job_id), (env_key, FRESH)):
             if workers := self._idle.get(key):
                 worker_id, _ = workers.popitem()
@@ -96,7 +96,7 @@ class WorkerPool:
         return key is not None
 
     def plan(self, waiting: Mapping[PoolKey, int], now: float) -> list[StartWorker]:
-        """Starts that are needed so that `waiting` leases get workers, within the limit; keys in the order they wait."""
+        """Starts that are needed so that `waiting` leases get workers, within the limit, in the order of the keys."""
         coming: dict[PoolKey, int] = {}
         for key, _ in self._starting.values():
             coming[key] = coming.get(key, 0) + 1

@@ -1,4 +1,4 @@
-"""A simulated clock, and a network between simulated processes that is late, repeats itself and loses things, all from one seed."""
+"""A simulated clock and network. The network is late, repeats itself and loses things, all from one seed."""
 
 import hashlib
 import heapq
@@ -40,7 +40,7 @@ class World:
     def send(
         self, source: str, target: str, callback: Callable[..., None], *args: object, may_lose: bool = False
     ) -> None:
-        """Deliver over the channel between two processes, which keeps order. `may_lose`: the receiver must cope with a loss."""
+        """Deliver over the channel between two processes, which keeps order. `may_lose`: a loss must heal by itself."""
         faults, random = self.faults, self.random
         if may_lose and faults.lost and random.random() < faults.lost:
             return

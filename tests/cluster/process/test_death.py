@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from limelight.cluster.process.death import KernelOomWatch, KnownKill, death_cause, split_fault_dump
+from limelight.cluster.process.log_batch import NAME_MARK
 from limelight.cluster.process.spawn import ProcessExit
 from limelight.exceptions import DeathKind
 
@@ -80,6 +81,12 @@ def test_a_real_crash_has_the_dump_apart_from_the_last_words():
     assert cause.fault_dump.startswith("Fatal Python error: Segmentation fault\n")
     assert "in inner" in cause.fault_dump
     assert cause.explanation.startswith("Native code")
+
+
+def test_names_of_tasks_between_the_lines_are_left_out():
+    cause = death_cause(ended(exit_code=1), f"one\n{NAME_MARK}f\ntwo\x0bmore\n{NAME_MARK}g\n")
+    assert cause.stderr_tail == ("one", "two\x0bmore")
+    assert death_cause(ended(exit_code=1), "").stderr_tail == ()
 
 
 def test_text_after_a_dump_stays_with_the_last_words():

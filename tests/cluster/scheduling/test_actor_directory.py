@@ -4,7 +4,6 @@ from random import Random
 
 import msgspec
 import pytest
-
 from limelight.cluster.scheduling import actor_table as t
 from limelight.cluster.scheduling.actor_directory import ActorDirectory
 from limelight.cluster.scheduling.cluster_view import ClusterView
@@ -15,6 +14,7 @@ from limelight.cluster.scheduling.lease_message import (
     RequestWorker,
     WorkerGranted,
     WorkerRefused,
+    WorkersHeld,
 )
 from limelight.cluster.scheduling.resources import EMPTY, ResourceSet
 from limelight.cluster.scheduling.scheduler import NodeLost, Scheduler
@@ -302,6 +302,15 @@ def test_two_actors_are_not_sent_to_the_same_free_cpu():
     head = HeadDriver("n", cpus=1)
     assert sent(RequestWorker, head.register(A))
     assert not sent(RequestWorker, head.register(B))
+
+
+def test_a_node_that_comes_back_says_which_workers_it_has():
+    head = HeadDriver("n")
+    lost = head.live(A)
+    kept = head.live(B)
+    said = head.tell(t.FromNode("n", WorkersHeld((kept, "unknown"))))
+    assert sent(ReleaseWorker, said) == [ReleaseWorker("unknown"), ReleaseWorker(lost)]
+    assert (head.state(A), head.state(B)) == ("DEAD", "ALIVE")
 
 
 def test_a_restarted_head_goes_on_from_its_table():

@@ -2,7 +2,6 @@
 
 import msgspec
 import pytest
-
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.lease_config import LeaseConfig
 from limelight.cluster.scheduling.resources import ResourceSet
@@ -352,6 +351,15 @@ def test_a_released_worker_is_stopped_and_a_lost_one_told():
     said = node.tell(m.WorkerLost(granted.worker_id, "exit code 3"))
     assert of(m.RequestedWorkerLost, said) == [m.RequestedWorkerLost("s", granted.worker_id, "exit code 3")]
     assert node.available() == 4
+
+
+def test_a_head_that_connects_is_told_of_the_workers_that_run_and_of_everything_else():
+    node = NodeDriver()
+    node.tell(m.RequestWorker("r", spec()))
+    node.demand(1)
+    said = node.tell(m.HeadConnected()) + node.wait(0.01)
+    assert of(m.WorkersHeld, said) == [m.WorkersHeld(("r",))]
+    assert of(m.NodeReport, said)
 
 
 # Environments

@@ -4,7 +4,6 @@ from random import Random
 
 import msgspec
 import pytest
-
 from limelight.cluster.scheduling import group_table as t
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.bundle_plan import plan
@@ -182,7 +181,7 @@ def test_a_group_that_cannot_be_waits_with_the_reason_until_it_can():
     head = GroupDriver(a=4)
     head.create(3, 3)
     assert head.state() == "PENDING"
-    assert "no set of nodes can hold" in head.view().problem
+    assert "no nodes can hold" in head.view().problem
     head.add("b", 4)
     head.later()
     assert head.state() == "CREATED"

@@ -7,7 +7,6 @@ order. After every event the books must balance, and no range may be handed out 
 import random
 
 import pytest
-
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
 from limelight.cluster.store.machine import StoreMachine

@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-
 from limelight.cluster.store.error import ObjectNotHereError, ObjectStoreFullError, StoreClosedError
 from limelight.cluster.store.spill_storage import DirectoryStorage
 from limelight.cluster.store.store import ObjectStore

@@ -1,0 +1,102 @@
+"""Which worker to stop before the kernel stops something worse: decisions without I/O.
+
+The kernel's killer picks the largest process, which may be the driver or the node process, and says little. Stopping the
+newest worker whose task can be retried loses the least work, and the error says why.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from .memory_usage import MemoryUsage
+
+DEFAULT_THRESHOLD = 0.95
+WORTHWHILE = 64 << 20
+"""Stopping a worker that holds less than this, in bytes, would not help; others go first."""
+SETTLE_SECONDS = 5.0
+"""How long a stopped worker may take to give its memory back before another one is chosen."""
+
+
+class WorkerMemory(msgspec.Struct, frozen=True):
+    """A worker, as a candidate.
+
+    Attributes:
+        worker_id: its process id in the cluster, 32 hex digits.
+        pid: the operating system's.
+        name: the task or actor it runs, for people.
+        private: bytes of memory that come free when it ends.
+        started: when its task began (or its actor was made), in seconds of the caller's clock.
+        retriable: whether the work is done again elsewhere or later.
+    """
+
+    worker_id: str
+    pid: int
+    name: str
+    private: int
+    started: float
+    retriable: bool
+
+
+class StopWorker(msgspec.Struct, frozen=True):
+    """Stop this worker; `reason` goes into the error that its caller sees."""
+
+    worker_id: str
+    pid: int
+    reason: str
+
+
+class MemoryMonitor:
+    """Decides whether a worker must be stopped. Not thread-safe.
+
+    Args:
+        threshold: share of the limit above which workers are stopped, above 0 and up to 1; 1 never stops any.
+    """
+
+    def __init__(self, threshold: float = DEFAULT_THRESHOLD) -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(
+                f"The memory threshold is a share of the node's memory, above 0 and up to 1, not {threshold}."
+            )
+        self.threshold = threshold
+        self._stopped: str | None = None
+        self._stopped_at = 0.0
+
+    def check(self, memory: MemoryUsage, workers: Sequence[WorkerMemory], now: float) -> StopWorker | None:
+        """What to do about the node's memory at `now`, a clock that does not go back. To be called a few times a second.
+
+        One worker at a time: the next only when the last one has ended and memory is still short, or it is stuck.
+        """
+        if memory.fraction <= self.threshold or self.threshold == 1:
+            return None
+        stopping = any(worker.worker_id == self._stopped for worker in workers)
+        if stopping and now < self._stopped_at + SETTLE_SECONDS:
+            return None
+        candidates = [worker for worker in workers if worker.worker_id != self._stopped]
+        if not candidates:
+            return None
+        victim = max(candidates, key=_precedence)
+        self._stopped, self._stopped_at = victim.worker_id, now
+        return StopWorker(victim.worker_id, victim.pid, describe_stop(memory, self.threshold, victim, workers))
+
+
+def describe_stop(memory: MemoryUsage, threshold: float, victim: WorkerMemory, workers: Sequence[WorkerMemory]) -> str:
+    """Why a worker was stopped, and what to do."""
+    kind = "the newest whose work can be retried" if victim.retriable else "the newest; none of the work can be retried"
+    largest = sorted(workers, key=lambda worker: worker.private, reverse=True)[:5]
+    listing = "\n".join(f"    {_gib(worker.private)}  pid {worker.pid}  {worker.name}" for worker in largest)
+    return (
+        f"The worker (pid {victim.pid}, running {victim.name}, {_gib(victim.private)}) was stopped because the node's memory "
+        f"was nearly used up: {_gib(memory.used)} of {_gib(memory.limit)} ({memory.fraction:.1%}, the limit of "
+        f"{memory.source}; workers are stopped above {threshold:.1%}). It was chosen as {kind}.\n"
+        f"Workers that held the most:\n{listing}\n"
+        "What to do: run fewer tasks at a time on a node (ask for more num_cpus or for memory= in their options), make "
+        "them use less memory, or add memory."
+    )
+
+
+def _precedence(worker: WorkerMemory) -> tuple[bool, bool, float]:
+    return worker.private >= WORTHWHILE, worker.retriable, worker.started
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.2f} GiB"
