@@ -156,6 +156,8 @@ class ObjectTable:
         if entry.owner is None:
             if entry.state == STORED and entry.location is not None:
                 self._free_stored(entry.object_id, entry.location)
+                for copy in entry.copies or ():
+                    self._free_stored(entry.object_id, copy)
             entry.contained = None
             if entry.on_free is not None:
                 entry.on_free()
