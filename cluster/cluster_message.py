@@ -1,11 +1,16 @@
-"""What the head and the node managers say to each other, beside what users' processes say to both (actors/contract.py)."""
+"""What the head and the node managers say to each other.
+
+What users' processes say to both is in actors/contract/.
+"""
 
 from ..actors.contract import Body
 from ..transport.address import ProcessAddress
 from .scheduling import lease_message as m
 
+ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHeld | m.Reserved | m.NodeReport
+"""What a lease machine says to the head."""
 
-class RegisterNode(Body):
+class RegisterNode(Body, frozen=True):
     """To the head: a node is there. Answered, with an empty body, when its first report has come, too."""
 
     node_id: bytes
@@ -15,33 +20,33 @@ class RegisterNode(Body):
     labels: dict[str, str]
 
 
-class DescribeJob(Body):
+class DescribeJob(Body, frozen=True):
     """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body where it has none."""
 
     job_id: bytes
 
 
-class DriverLeft(Body):
+class DriverLeft(Body, frozen=True):
     """To the head, from the node manager of a driver that is gone: its job is over."""
 
     job_id: bytes
     process_id: str
 
 
-class NodeExpired(Body):
+class NodeExpired(Body, frozen=True):
     """To a node manager: the cluster has given the node up, and gone on without it. It ends."""
 
     reason: str
 
 
-class FromNode(Body):
+class FromNode(Body, frozen=True):
     """To the head: what a node's lease machine says."""
 
     node_id: bytes
-    command: m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.Reserved | m.NodeReport
+    command: ToHead
 
 
-class NodeOrder(Body):
+class NodeOrder(Body, frozen=True):
     """To a node manager: what the head wants of its lease machine."""
 
     event: (
@@ -58,13 +63,13 @@ class NodeOrder(Body):
     )
 
 
-class PeerNodes(Body):
+class PeerNodes(Body, frozen=True):
     """To a node manager: all nodes there are, by id in hexadecimal."""
 
     nodes: dict[str, ProcessAddress]
 
 
-class StartActor(Body):
+class StartActor(Body, frozen=True):
     """To a node manager: run an actor's constructor in a worker that was granted for it.
 
     `creation` is an encoded `Creation`, passed on unread. `held` and `devices` are what the actor holds.
@@ -82,7 +87,7 @@ class StartActor(Body):
     capture: bool
 
 
-class ActorStarted(Body):
+class ActorStarted(Body, frozen=True):
     """To the head: how a constructor ended. `address` is None where it failed, with the `error` it left."""
 
     actor_id: bytes
@@ -91,14 +96,14 @@ class ActorStarted(Body):
     error: bytes
 
 
-class TerminateActor(Body):
+class TerminateActor(Body, frozen=True):
     """To a node manager: have a worker end an actor after the calls that are queued."""
 
     actor_id: bytes
     worker_id: str
 
 
-class RequestLightWorker(Body):
+class RequestLightWorker(Body, frozen=True):
     """To a node manager: a place in a host process of light actors. Answered like `RequestWorker`."""
 
     request_id: str
@@ -106,7 +111,7 @@ class RequestLightWorker(Body):
     environment: str
 
 
-class ReleaseLightWorker(Body):
+class ReleaseLightWorker(Body, frozen=True):
     """To a node manager: a light actor is not needed any more."""
 
     request_id: str

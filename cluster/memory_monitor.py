@@ -1,7 +1,7 @@
 """Which worker to stop before the kernel stops something worse: decisions without I/O.
 
-The kernel's killer picks the largest process, which may be the driver or the node process, and says little. Stopping the
-newest worker whose task can be retried loses the least work, and the error says why.
+The kernel's killer picks the largest process, which may be the driver or the node process, and says little. Stopping
+the newest worker whose task can be retried loses the least work, and the error says why.
 """
 
 from collections.abc import Sequence
@@ -54,15 +54,13 @@ class MemoryMonitor:
 
     def __init__(self, threshold: float = DEFAULT_THRESHOLD) -> None:
         if not 0 < threshold <= 1:
-            raise ValueError(
-                f"The memory threshold is a share of the node's memory, above 0 and up to 1, not {threshold}."
-            )
+            raise ValueError(f"The threshold is a share of the node's memory, above 0 and up to 1, not {threshold}.")
         self.threshold = threshold
         self._stopped: str | None = None
         self._stopped_at = 0.0
 
     def check(self, memory: MemoryUsage, workers: Sequence[WorkerMemory], now: float) -> StopWorker | None:
-        """What to do about the node's memory at `now`, a clock that does not go back. To be called a few times a second.
+        """What to do about the node's memory at `now`, a clock that does not go back; call it a few times a second.
 
         One worker at a time: the next only when the last one has ended and memory is still short, or it is stuck.
         """
@@ -85,8 +83,8 @@ def describe_stop(memory: MemoryUsage, threshold: float, victim: WorkerMemory, w
     largest = sorted(workers, key=lambda worker: worker.private, reverse=True)[:5]
     listing = "\n".join(f"    {_gib(worker.private)}  pid {worker.pid}  {worker.name}" for worker in largest)
     return (
-        f"The worker (pid {victim.pid}, running {victim.name}, {_gib(victim.private)}) was stopped because the node's memory "
-        f"was nearly used up: {_gib(memory.used)} of {_gib(memory.limit)} ({memory.fraction:.1%}, the limit of "
+        f"The worker (pid {victim.pid}, running {victim.name}, {_gib(victim.private)}) was stopped because the node's "
+        f"memory was nearly used up: {_gib(memory.used)} of {_gib(memory.limit)} ({memory.fraction:.1%}, the limit of "
         f"{memory.source}; workers are stopped above {threshold:.1%}). It was chosen as {kind}.\n"
         f"Workers that held the most:\n{listing}\n"
         "What to do: run fewer tasks at a time on a node (ask for more num_cpus or for memory= in their options), make "

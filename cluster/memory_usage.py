@@ -39,7 +39,7 @@ def node_memory(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/
 
 
 def private_memory(pid: int) -> int | None:
-    """Bytes of memory that would come free if the process ended: not the shared store's; None where there is no such process."""
+    """Bytes that would come free if the process ended (so not the store's); None where there is no such process."""
     try:
         info = psutil.Process(pid).memory_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -55,10 +55,7 @@ class SystemActor(AsyncioCell):
             return
         channel, call = message
         try:
-            method = self.methods.get(call.method)
-            if method is None:
-                raise LookupError(f"there is no such method; there are {', '.join(sorted(self.methods))}")
-            method(channel, call)
+            self.methods.get(call.method, self._no_such_method)(channel, call)
         except Exception as error:
             logger.exception("%s.%s failed", self.name, call.method)
             if call.call_id:
@@ -67,6 +64,9 @@ class SystemActor(AsyncioCell):
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A peer is gone."""
+
+    def _no_such_method(self, _: Channel, call: Call) -> None:
+        raise LookupError(f"there is no method {call.method!r}; there are {', '.join(sorted(self.methods))}")
 
 
 class SystemProcess:

@@ -21,8 +21,11 @@ _RETRY_PAUSE = 0.05  # seconds
 class BulkClient:
     """Fetches objects over connections of its own, which it keeps for the next fetch. On the endpoint's loop only."""
 
-    def __init__(self, endpoint: Endpoint, *, streams: int = 2) -> None:
-        """Make a client; `streams` is how many ranges of one object are fetched at a time."""
+    def __init__(self, endpoint: Endpoint, *, streams: int = 4) -> None:
+        """Make a client; `streams` is how many ranges of one object are fetched at a time by TCP.
+
+        One connection rarely fills a network; a Unix socket gains nothing from a second one.
+        """
         self._endpoint = endpoint
         self._streams = streams
         self._idle: dict[str, list[_Connection]] = {}
@@ -30,7 +33,8 @@ class BulkClient:
     async def fetch(self, address: ProcessAddress, name: str, into: memoryview) -> None:
         """Copy the object `name` of that process into `into`, which has the object's size.
 
-        After an error the contents are undefined. A range that fails is fetched again, as long as no more than `limits.grace` seconds go by without progress.
+        After an error the contents are undefined. A range that fails is fetched again, as long as no more than
+        `limits.grace` seconds go by without progress.
 
         Raises:
             BulkNotFoundError: the process has no such object. BulkChecksumError: a range arrived wrong twice.
@@ -40,9 +44,8 @@ class BulkClient:
         into = into.cast("B")
         channel = await self._endpoint.connect(address)
         fetch = _Fetch(name, into, channel, self._endpoint.limits)
-        workers = [
-            asyncio.ensure_future(self._work(fetch)) for _ in range(max(1, min(self._streams, len(fetch.missing))))
-        ]
+        streams = 1 if self._route(channel.peer).startswith("unix:") else self._streams
+        workers = [asyncio.ensure_future(self._work(fetch)) for _ in range(min(streams, len(fetch.missing)))]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -85,9 +88,12 @@ class BulkClient:
                 return connection
         return None
 
+    def _route(self, peer: ProcessAddress) -> str:
+        return peer.route_from(self._endpoint.address.host_id)
+
     async def _connect(self, peer: ProcessAddress) -> "_Connection":
         loop = asyncio.get_running_loop()
-        route = peer.route_from(self._endpoint.address.host_id)
+        route = self._route(peer)
         kind, _, target = route.partition(":")
         try:
             async with asyncio.timeout(self._endpoint.limits.connect):

@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
@@ -32,7 +31,7 @@ from .auth import (
 from .error import AddressInUseError
 from .limits import TransportLimits
 from .link import Link
-from .protocol import PROTOCOL_VERSION, Hello, hello_decoder
+from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, hello_decoder
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +105,9 @@ class Listener:
         for timer in self._strangers.values():
             timer.cancel()
         self._strangers.clear()
+        for connection in self._http.connections:
+            if connection.transport is not None:
+                connection.transport.abort()  # closing would wait for a peer that does not read
         await self._http.shutdown(0.0)
         for server in self._servers:
             await server.wait_closed()
@@ -181,7 +183,7 @@ class Listener:
             return _refuse(403, "the dialler does not hold this cluster's token")
         try:
             hello = hello_decoder.decode(base64.b64decode(hello_text, validate=True))
-        except (binascii.Error, msgspec.MsgspecError) as error:
+        except (binascii.Error, *DECODE_ERRORS) as error:
             return _refuse(400, f"the hello cannot be read: {error}")
         if hello.address.process_id != challenge.client:
             return _refuse(403, "the hello comes from another process than the challenge was for")

@@ -5,7 +5,7 @@ from .body import Body
 from .lease import LeaseSpec
 
 
-class ActorSpec(Body):
+class ActorSpec(Body, frozen=True):
     """What the head needs to know of an actor.
 
     `placing` must be free where the actor is placed, `running` is what it then holds. `descriptor` and `creation` (a
@@ -27,7 +27,7 @@ class ActorSpec(Body):
     creation: bytes
 
 
-class SetCreation(Body):
+class SetCreation(Body, frozen=True):
     """To the head: the arguments of an actor's constructor are ready (or `error`: will never be)."""
 
     actor_id: bytes
@@ -35,47 +35,47 @@ class SetCreation(Body):
     error: bytes = b""
 
 
-class Creation(Body):
+class Creation(Body, frozen=True):
     """How to make an actor: a template of kind "create" and its invocation, both encoded."""
 
     template: bytes
     invocation: bytes
 
 
-class RegisterActor(Body):
+class RegisterActor(Body, frozen=True):
     """To the head: make this actor. Answered with an `ActorFound`: this one, or with `get_if_exists` the one that has the name, or nothing (the name is taken)."""
 
     spec: ActorSpec
     get_if_exists: bool
 
 
-class ActorFound(Body):
+class ActorFound(Body, frozen=True):
     """An actor by name or id; `actor_id` is empty when there is none."""
 
     actor_id: bytes = b""
     descriptor: bytes = b""
 
 
-class FindActor(Body):
+class FindActor(Body, frozen=True):
     """To the head: the live actor of that name. Answered with `ActorFound`."""
 
     name: str
     namespace: str
 
 
-class ListNamedActors(Body):
+class ListNamedActors(Body, frozen=True):
     """To the head. Answered with a list of [name, namespace]."""
 
     namespace: str | None
 
 
-class WatchActor(Body):
+class WatchActor(Body, frozen=True):
     """To the head: tell this core of every change of an actor (`ActorChanged`), beginning with its present state."""
 
     actor_id: bytes
 
 
-class ActorChanged(Body):
+class ActorChanged(Body, frozen=True):
     """To a core: what became of an actor. `state`: "pending", "alive", "restarting" or "dead".
 
     `cause` is an encoded error when dead. `incarnation` counts its starts; a late message of an earlier one is ignored.
@@ -90,27 +90,27 @@ class ActorChanged(Body):
     name: str = ""
 
 
-class KillActor(Body):
+class KillActor(Body, frozen=True):
     """To the head: end an actor at once."""
 
     actor_id: bytes
     no_restart: bool
 
 
-class ActorUnreferenced(Body):
+class ActorUnreferenced(Body, frozen=True):
     """To the head, from its owner: no handle is left. The actor ends after the calls it has, also those still to be sent."""
 
     actor_id: bytes
     calls_pending: bool
 
 
-class EndActor(Body):
+class EndActor(Body, frozen=True):
     """To the executor that hosts an actor: end it after the calls it has."""
 
     actor_id: bytes
 
 
-class ActorExited(Body):
+class ActorExited(Body, frozen=True):
     """To the head, from the actor's host: it ended itself on purpose."""
 
     actor_id: bytes

@@ -4,7 +4,7 @@ from ...transport.address import ProcessAddress
 from .body import Body
 
 
-class WorkerConfig(Body):
+class WorkerConfig(Body, frozen=True):
     """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
 
     process_id: str
@@ -22,14 +22,14 @@ class WorkerConfig(Body):
     packages: dict[str, str]
 
 
-class WorkerReady(Body):
+class WorkerReady(Body, frozen=True):
     """To the node manager, from a worker: it listens."""
 
     process_id: str
     address: ProcessAddress
 
 
-class AssignWorker(Body):
+class AssignWorker(Body, frozen=True):
     """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
 
     job_id: bytes
@@ -41,7 +41,7 @@ class AssignWorker(Body):
     incarnation: int
 
 
-class RegisterDriver(Body):
+class RegisterDriver(Body, frozen=True):
     """To the node manager, from a driver. Answered with `DriverRegistered`."""
 
     address: ProcessAddress
@@ -50,7 +50,7 @@ class RegisterDriver(Body):
     log_to_driver: bool
 
 
-class DriverRegistered(Body):
+class DriverRegistered(Body, frozen=True):
     """What a driver needs to know of the node it is on."""
 
     node_id: bytes
@@ -61,25 +61,25 @@ class DriverRegistered(Body):
     labels: dict[str, str]
 
 
-class FlushOutput(Body):
+class FlushOutput(Body, frozen=True):
     """To a node manager: answer when all that its workers have printed so far was shown; with `everywhere` all nodes' workers."""
 
     everywhere: bool = True
 
 
-class QueryState(Body):
+class QueryState(Body, frozen=True):
     """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
 
     kind: str
 
 
-class OutputLines(Body):
+class OutputLines(Body, frozen=True):
     """To a driver's core: lines that its workers printed."""
 
     batch: bytes
 
 
-class CreateGroup(Body):
+class CreateGroup(Body, frozen=True):
     """To the head: reserve a placement group. Answered (with an empty body, or an encoded error) when it is reserved."""
 
     group_id: bytes
@@ -90,19 +90,19 @@ class CreateGroup(Body):
     owner: ProcessAddress
 
 
-class RemoveGroup(Body):
+class RemoveGroup(Body, frozen=True):
     """To the head: give a placement group's resources back."""
 
     group_id: bytes
 
 
-class FindGroup(Body):
+class FindGroup(Body, frozen=True):
     """To the head: a placement group by name. Answered with `GroupFound`."""
 
     name: str
 
 
-class GroupFound(Body):
+class GroupFound(Body, frozen=True):
     """A placement group; the id is empty where there is none."""
 
     group_id: bytes = b""

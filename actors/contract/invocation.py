@@ -6,7 +6,7 @@ from .body import Body
 from .object import Dependency, Value
 
 
-class Template(Body):
+class Template(Body, frozen=True):
     """What many calls have in common; sent once per channel, before the first call that names it."""
 
     template_id: int
@@ -18,7 +18,7 @@ class Template(Body):
     options: dict[str, Any]
 
 
-class Invocation(Body):
+class Invocation(Body, frozen=True):
     """One run of a template: a task, an actor's construction, or a method call.
 
     `args` are the pickled arguments, in which `Slot(i)` stands for `dependencies[i]`; large ones lie in the store instead (`stored_args`).
@@ -34,7 +34,7 @@ class Invocation(Body):
     method: str = ""
 
 
-class Outcome(Body):
+class Outcome(Body, frozen=True):
     """How an invocation ended.
 
     `status`: "ok", "error" (the user's code raised: `returns` has one error), "cancelled", or "returned" (never started: given back).
@@ -48,13 +48,13 @@ class Outcome(Body):
     retryable: bool = False
 
 
-class RecallTasks(Body):
+class RecallTasks(Body, frozen=True):
     """To an executor: give back the queued tasks among these that have not started."""
 
     task_ids: list[bytes]
 
 
-class CancelTask(Body):
+class CancelTask(Body, frozen=True):
     """To an executor (or, for what the callee submitted in turn, a core): cancel a task."""
 
     task_id: bytes

@@ -6,7 +6,7 @@ from ...transport.address import ProcessAddress
 from .body import Body
 
 
-class LeaseSpec(Body):
+class LeaseSpec(Body, frozen=True):
     """What a scheduling class needs of a worker."""
 
     resources: dict[str, int]  # fixed point, 1/10000
@@ -16,7 +16,7 @@ class LeaseSpec(Body):
     job_id: bytes
 
 
-class Demand(Body):
+class Demand(Body, frozen=True):
     """To a node manager: the caller could use `wanted` workers of this class, all in all. Absolute, so that it may be repeated."""
 
     class_key: int
@@ -27,7 +27,7 @@ class Demand(Body):
     seen_redirects: int = 0
 
 
-class LeaseGranted(Body):
+class LeaseGranted(Body, frozen=True):
     """To a core: a worker of the class is the caller's until it gives the lease back."""
 
     class_key: int
@@ -37,7 +37,7 @@ class LeaseGranted(Body):
     accelerator_ids: dict[str, list[str]]
 
 
-class LeaseRedirected(Body):
+class LeaseRedirected(Body, frozen=True):
     """To a core: in all, `total` workers of the class are to be asked of another node manager instead."""
 
     class_key: int
@@ -45,7 +45,7 @@ class LeaseRedirected(Body):
     node: ProcessAddress
 
 
-class LeaseInfeasible(Body):
+class LeaseInfeasible(Body, frozen=True):
     """To a core: nothing in the cluster can satisfy the class as things are; `reason` is for people.
 
     `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made.
@@ -57,32 +57,32 @@ class LeaseInfeasible(Body):
     kind: str
 
 
-class ReclaimLease(Body):
+class ReclaimLease(Body, frozen=True):
     """To a core: somebody waits; give the lease back as soon as nothing runs on it."""
 
     lease_id: str
 
 
-class ReturnLease(Body):
+class ReturnLease(Body, frozen=True):
     """To a node manager."""
 
     lease_id: str
     worker_ok: bool
 
 
-class WorkerBlocked(Body):
+class WorkerBlocked(Body, frozen=True):
     """To a node manager, from a worker: it waits in `get` or `wait` (or no longer does)."""
 
     blocked: bool
 
 
-class WorkerLeaving(Body):
+class WorkerLeaving(Body, frozen=True):
     """To a node manager, from a worker: it ends by itself now, and needs no signal."""
 
     reason: str
 
 
-class DescribeDeath(Body):
+class DescribeDeath(Body, frozen=True):
     """To a node manager: why did that process end? Answered with an encoded `DeathCause` when its end is known."""
 
     process_id: str

@@ -4,7 +4,7 @@ from ...transport.address import ProcessAddress
 from .body import Body
 
 
-class Location(Body):
+class Location(Body, frozen=True):
     """Where an object's bytes lie: a range of one node's arena."""
 
     node_id: bytes
@@ -12,14 +12,14 @@ class Location(Body):
     size: int
 
 
-class ExportedRef(Body):
+class ExportedRef(Body, frozen=True):
     """A ref inside a value, as it crosses a process boundary."""
 
     object_id: bytes
     owner: ProcessAddress
 
 
-class Value(Body):
+class Value(Body, frozen=True):
     """A result, an argument or an object's content: inline bytes, or a location, or an error.
 
     `kind` is "i" (inline: `data` is the pickle), "s" (stored: `location` says where) or "e" (error: `data` is a serialized error).
@@ -32,21 +32,21 @@ class Value(Body):
     contained: tuple[ExportedRef, ...] = ()
 
 
-class Dependency(Body):
+class Dependency(Body, frozen=True):
     """An argument passed by ref: its value, and the ref itself where the value may have moved by the time it is read."""
 
     value: Value
     ref: ExportedRef | None = None
 
 
-class WaitObject(Body):
+class WaitObject(Body, frozen=True):
     """To an owner's core: answer with the object's `Value` when it is ready. `avoid` is a location that turned out to be empty."""
 
     object_id: bytes
     avoid: Location | None = None
 
 
-class AddBorrower(Body):
+class AddBorrower(Body, frozen=True):
     """To an owner's core: `borrower` holds the object now (`count` times more)."""
 
     object_id: bytes
@@ -54,7 +54,7 @@ class AddBorrower(Body):
     count: int
 
 
-class ReleaseBorrow(Body):
+class ReleaseBorrow(Body, frozen=True):
     """To an owner's core, from the borrower: it holds the object `count` times less."""
 
     object_id: bytes

@@ -5,13 +5,13 @@ from .body import Body
 from .object import Location
 
 
-class GrantMemory(Body):
+class GrantMemory(Body, frozen=True):
     """To a node manager: a range of the arena to write objects to, of at least `size` bytes. Answered with `Granted`."""
 
     size: int
 
 
-class Granted(Body):
+class Granted(Body, frozen=True):
     """Memory of the arena, the receiver's until it is sealed into objects or given back."""
 
     grant: int
@@ -19,7 +19,7 @@ class Granted(Body):
     size: int
 
 
-class ReturnMemory(Body):
+class ReturnMemory(Body, frozen=True):
     """To a node manager: granted memory that was not used. `touched`: it may have been written to."""
 
     grant: int
@@ -28,7 +28,7 @@ class ReturnMemory(Body):
     touched: bool
 
 
-class SealedObject(Body):
+class SealedObject(Body, frozen=True):
     """An object that lies complete in the arena. `owner_address`: where its owner is, unless that is the sender."""
 
     object_id: bytes
@@ -39,38 +39,38 @@ class SealedObject(Body):
     owner_address: ProcessAddress | None = None
 
 
-class ObjectsSealed(Body):
+class ObjectsSealed(Body, frozen=True):
     """To a node manager: these objects are complete."""
 
     objects: list[SealedObject]
 
 
-class ReclaimMemory(Body):
+class ReclaimMemory(Body, frozen=True):
     """To a core: give back granted memory that is not used; the store is full."""
 
 
-class ObjectFreed(Body):
+class ObjectFreed(Body, frozen=True):
     """To the own node manager, from the owner: the copy that was written at `location`, on whatever node, is not needed."""
 
     object_id: bytes
     location: Location
 
 
-class ObjectCopied(Body):
+class ObjectCopied(Body, frozen=True):
     """To an owner's core, from a node manager: there is a copy of the object in that place, too."""
 
     object_id: bytes
     location: Location
 
 
-class KeepObject(Body):
+class KeepObject(Body, frozen=True):
     """To the own node manager, from the owner: the copy at `location` is the one that must not be lost from now on."""
 
     object_id: bytes
     location: Location
 
 
-class LocateObject(Body):
+class LocateObject(Body, frozen=True):
     """To the own node manager: where is the object now? Restores it from disk, or pulls it from the node of `hint`.
 
     Answered with a `Location` in the own arena, or with an empty body when that node does not have it.

@@ -29,11 +29,6 @@ class LocalLoop(asyncio.SelectorEventLoop):
         self._changed = threading.Condition()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @property
-    def busy(self) -> bool:
-        """Whether coroutines are under way."""
-        return bool(self._tasks)
-
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine, from any thread; it runs when the loop is driven."""
 
@@ -73,15 +68,16 @@ class LocalLoop(asyncio.SelectorEventLoop):
         self._woken = True
         self._run(settled)
 
-    def drive(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+    def drive(self, done: Callable[[], bool], timeout: float | None = None, *, alone: bool = False) -> bool:
         """Run until `done()`, which is asked after each turn, or for `timeout` seconds; returns the last `done()`.
 
-        While another thread drives the loop, waits for what that brings about.
+        While another thread drives the loop, waits for what that brings about. Where no other thread will do anything
+        (`alone`), gives up when there is nothing left to run or to wait for.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
 
         def stop() -> bool:
-            return done() or (deadline is not None and time.monotonic() >= deadline)
+            return done() or (deadline is not None and time.monotonic() >= deadline) or (alone and self._stuck())
 
         while not stop():
             if self._driver == threading.get_ident():
@@ -113,6 +109,13 @@ class LocalLoop(asyncio.SelectorEventLoop):
         self._woken = True
         return super().call_soon_threadsafe(*args, **kwargs)
 
+    def _stuck(self) -> bool:
+        """Nothing is ready, and there is no timer, socket or executor that could make anything so."""
+        inside = vars(self)  # asyncio's own names, which typeshed leaves out
+        if inside["_ready"] or inside["_scheduled"] or inside["_default_executor"]:
+            return False
+        return len(inside["_selector"].get_map()) == 1  # the loop's own, for `call_soon_threadsafe`
+
     def _claim(self) -> bool:
         with self._changed:
             if self._driver is not None:
@@ -122,8 +125,8 @@ class LocalLoop(asyncio.SelectorEventLoop):
 
     def _run(self, until: Callable[[], bool], deadline: float | None = None) -> None:
         """Run turns until `until()`, at least one. The caller's own loop, if it runs one, is out of sight meanwhile."""
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
+        outer = asyncio._get_running_loop()  # noqa: SLF001 - asyncio documents it, for loops
+        asyncio._set_running_loop(None)  # noqa: SLF001 - asyncio documents it, for loops
         self._until = until
         super().call_soon(_nothing)  # what `until` asks about may be so already, with nothing left to wake the loop
         wake = self._wake_at(deadline)
@@ -131,7 +134,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
             self.run_forever()
         finally:
             wake.cancel()
-            asyncio._set_running_loop(outer)
+            asyncio._set_running_loop(outer)  # noqa: SLF001 - asyncio documents it, for loops
             with self._changed:
                 self._driver = None
                 self._changed.notify_all()
@@ -146,7 +149,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
         outer, self._until = self._until, bool
         task = asyncio.current_task(self)
         if task is not None:
-            asyncio.tasks._leave_task(self, task)
+            asyncio.tasks._leave_task(self, task)  # noqa: SLF001 - asyncio documents it, for loops
         wake = self._wake_at(deadline)
         try:
             while not stop():
@@ -155,7 +158,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
             wake.cancel()
             self._until = outer
             if task is not None:
-                asyncio.tasks._enter_task(self, task)
+                asyncio.tasks._enter_task(self, task)  # noqa: SLF001 - asyncio documents it, for loops
 
     def _wake_at(self, deadline: float | None) -> asyncio.Handle:
         if deadline is None:

@@ -370,14 +370,15 @@ class LocalRuntime:
 
     def _wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
         self._threads.add(threading.get_ident())
-        if done():
+        if done() or self.loop.drive(done, timeout, alone=timeout is None and len(self._threads) == 1):
             return True
-        if timeout is None and len(self._threads) == 1 and not self.loop.busy:
+        if timeout is None:
             raise RaySystemError(
                 "This waits for something that nothing will bring about: local mode runs everything in one thread, and "
-                "all of it waits, for example an actor for the result of a call to itself."
+                "all of it waits, for example an actor for the result of a call to itself, or a blocking get() in a "
+                "coroutine for what the driver will do later (await it instead)."
             )
-        return self.loop.drive(done, timeout)
+        return False
 
     def _node(self) -> dict[str, Any]:
         return {

@@ -194,7 +194,7 @@ class ObjectTable:
         def answered(reply: Reply | TransportError) -> None:
             entry.fetching = False
             if isinstance(reply, TransportError):
-                error = OwnerDiedError(entry.object_id.hex(), owner=entry.owner, reason=str(reply))
+                error = OwnerDiedError(entry.object_id.hex(), entry.owner, reason=str(reply))
                 entry.complete(FAILED, serialize_error(error))
                 return
             value: Value = decoder_of(Value).decode(reply.body)

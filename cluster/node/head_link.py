@@ -13,7 +13,7 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import DeadlineExceededError, TransportError
 from ...transport.protocol import Call, Reply
-from ..cluster_message import DriverLeft, FromNode, NodeExpired, NodeOrder, PeerNodes, RegisterNode
+from ..cluster_message import DriverLeft, FromNode, NodeExpired, NodeOrder, PeerNodes, RegisterNode, ToHead
 from ..scheduling import lease_message as m
 from ..system_process import SystemProcess
 
@@ -69,6 +69,8 @@ class HeadLink:
         if self._head.process_id != self._process.address.process_id:
             await self._process.endpoint.connect(self._head)
         self._process.ask(self._head, HEAD, registration, answered)
+        if self._manager is not None:
+            self._manager.feed(m.HeadConnected())
         begin()
         try:
             async with asyncio.timeout(_JOIN_S):
@@ -82,10 +84,10 @@ class HeadLink:
             self._ended(f"the head is out of reach: {reason}")
 
     def _ended(self, reason: str) -> None:
-        assert self._end is not None
-        self._end(reason)
+        if self._end is not None:
+            self._end(reason)
 
-    def send(self, command: m.LeaseCommand) -> None:
+    def send(self, command: ToHead) -> None:
         """Pass on what the lease machine has to say to the head."""
         self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
 
@@ -119,7 +121,8 @@ class HeadLink:
 
     def _on_order(self, _: Channel, call: Call) -> None:
         order: NodeOrder = _order_decoder.decode(call.body)
-        assert self._manager is not None
+        if self._manager is None:
+            return
         if isinstance(order.event, m.JobEnded):
             self._manager.jobs.ended(order.event.job_id)
         self._manager.feed(order.event)

@@ -1,6 +1,7 @@
 """What a machine offers to the cluster."""
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -64,10 +65,12 @@ def available_cpus() -> float:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs by the cgroup's quota; None where there is none. (cpu.max: Documentation/admin-guide/cgroup-v2.rst of Linux.)"""
+    """CPUs by the cgroup's quota; None where there is none.
+
+    Source: cpu.max in Linux's Documentation/admin-guide/cgroup-v2.rst.
+    """
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, _, period = file.read().partition(" ")
+        quota, _, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").partition(" ")
     except OSError:
         return None
     return None if quota == "max" else int(quota) / int(period)
@@ -77,8 +80,7 @@ def _memory_limit() -> int:
     """Bytes of memory: the machine's, or the cgroup's limit where that is less."""
     total = psutil.virtual_memory().total
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = file.read().strip()
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
     except OSError:
         return total
     return total if limit == "max" else min(total, int(limit))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...actors.contract import LeaseSpec as WireSpec
-from ..scheduling.labels import LabelSelector, parse_selector
+from ..scheduling.labels import LabelCondition, LabelSelector, Operator, parse_selector
 from ..scheduling.resources import ResourceSet
 from ..scheduling.strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread, Strategy
 
@@ -35,10 +35,12 @@ def strategy(plain: dict[str, Any]) -> Strategy:
 
 
 def _conditions(plain: dict[str, list[str]]) -> LabelSelector:
-    texts = {
-        "In": lambda values: f"in({','.join(values)})",
-        "NotIn": lambda values: f"!in({','.join(values)})",
-        "Exists": lambda _: "exists",
-        "DoesNotExist": lambda _: "!exists",
-    }
-    return parse_selector({label: texts[kind](values) for label, (kind, *values) in plain.items()})
+    return tuple(LabelCondition(label, _OPERATORS[kind], tuple(values)) for label, (kind, *values) in plain.items())
+
+
+_OPERATORS: dict[str, Operator] = {
+    "In": "in",
+    "NotIn": "not_in",
+    "Exists": "exists",
+    "DoesNotExist": "does_not_exist",
+}

@@ -33,6 +33,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
+from ..cluster_message import ToHead
 from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
@@ -113,7 +114,7 @@ class NodeManager(SystemActor):
             self._execute(command)
         self._alarm.set()
 
-    def _execute(self, command: m.LeaseCommand) -> None:
+    def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901 - one line for each command
         match command:
             case m.Grant():
                 self._grant(command)
@@ -147,7 +148,7 @@ class NodeManager(SystemActor):
             case _:
                 self.to_head(command)
 
-    def to_head(self, command: m.LeaseCommand) -> None:
+    def to_head(self, command: ToHead) -> None:
         """Tell the head."""
         self._head.send(command)
 
@@ -259,7 +260,7 @@ class NodeManager(SystemActor):
             await self.workers.start(order.start_id, order.env_key, env_vars, packages)
         except (SpawnError, SpawnerLostError) as error:
             if not self.closing:
-                logger.error("A worker could not be started: %s", error)
+                logger.warning("A worker could not be started: %s", error)
                 self.feed(m.WorkerStartFailed(order.start_id, str(error)))
 
     def _on_worker_ready(self, channel: Channel, call: Call) -> None:

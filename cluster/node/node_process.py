@@ -124,8 +124,8 @@ class NodeProcess:
     def _build_store(self) -> ObjectStore:
         self._inventory = inventory = take_inventory(self._config, _HOST)
         arena = Arena.create(inventory.store_bytes)
-        storage = DirectoryStorage(self._folder.path / "spill")
-        return ObjectStore(arena, inventory.store_bytes, storage, lambda *asked: self._desk.ask_return(*asked))
+        storage = DirectoryStorage(str(self._folder.path / "spill"))
+        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return)
 
     def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
@@ -156,12 +156,15 @@ class NodeProcess:
         )
         cpus = max(1, int(inventory.resources.floats().get("CPU", 1)))
         prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
-        pool = PoolConfig(prestart=prestart, max_starting=max(2, cpus))
+        pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
         about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
         manager = NodeManager(process, machine, self._workers, self._desk, link, about)
         link.attach(manager, self._expelled)
         return manager
+
+    def _ask_return(self, process_id: str, grant: int) -> None:
+        self._desk.ask_return(process_id, grant)
 
     def _expelled(self, reason: str) -> None:
         logger.error("this node ends: %s", reason)

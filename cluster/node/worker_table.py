@@ -139,7 +139,7 @@ class WorkerTable:
             worker.output.set_origin(LogOrigin(job_id, name, worker.process.pid, self.node_name))
 
     def kill(self, worker: Worker, kind: DeathKind, explanation: str) -> None:
-        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets time for it."""
+        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets some time."""
         if worker.leaving:
             asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
             return

@@ -128,7 +128,7 @@ class LeaseMachine:
     # Demand
 
     def _demand_changed(self, event: m.DemandChanged, now: float) -> None:
-        demand = self.queue.change(event, local=self._could_serve(event.spec))
+        demand = self.queue.change(event, self._could_serve)
         if demand is None:
             return
         if demand.redirected.sum > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:

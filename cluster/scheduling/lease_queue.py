@@ -1,6 +1,6 @@
 """What waits at a node: callers' demands for leases, grouped by need so that none waits behind another's need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from .lease_message import DemandChanged, RequestWorker, UnmetDemand
@@ -122,12 +122,12 @@ class LeaseQueue:
         self._stamps = count(1)
         self._ask_ids = count(1)
 
-    def change(self, event: DemandChanged, *, local: bool) -> Demand | None:
-        """Take in a declaration; None when a newer one was there before."""
+    def change(self, event: DemandChanged, is_local: Callable[[LeaseSpec], bool]) -> Demand | None:
+        """Take in a declaration; None when a newer one was there before. `is_local`: could this node ever serve it."""
         key = (event.caller, event.class_key)
         demand = self.demands.get(key)
         if demand is None:
-            demand = self.demands[key] = Demand(key, event.spec, local=local)
+            demand = self.demands[key] = Demand(key, event.spec, local=is_local(event.spec))
         if event.version <= demand.version:
             return None
         demand.version = event.version

@@ -21,6 +21,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         prestart: fresh workers of the default environment started at once, so that the first tasks need not wait.
+        spares: fresh workers of the default environment that are kept ready: one that is taken is replaced.
         max_starting: processes that start at one time.
         start_timeout: seconds after which a start counts as failed.
         idle_timeout: seconds after which an idle worker is stopped.
@@ -28,6 +29,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """
 
     prestart: int = 0
+    spares: int = 0
     max_starting: int = 16
     start_timeout: float = 60.0
     idle_timeout: float = 30.0
@@ -108,7 +110,13 @@ class WorkerPool:
             self._prestarted = True
             missing = self._config.prestart - len(self._workers) - len(self._starting)
             starts += [self._start(("", FRESH), now) for _ in range(missing)]
-        return starts
+        return starts + [self._start(("", FRESH), now) for _ in range(self._spares_missing(sum(waiting.values())))]
+
+    def _spares_missing(self, waiting: int) -> int:
+        """How many fresh workers are to be started so that the next lease, too, finds one ready."""
+        fresh = len(self._idle.get(("", FRESH), ()))
+        coming = sum(key == ("", FRESH) for key, _ in self._starting.values())
+        return max(0, min(self._config.spares - fresh - max(0, coming - waiting), self._room()))
 
     def overdue(self, now: float) -> list[int]:
         """Starts that took too long; the machine treats them as failed."""
@@ -119,8 +127,9 @@ class WorkerPool:
         """Stop workers that idled too long, oldest first, down to `keep_idle`."""
         keep = self._config.prestart if self._config.keep_idle is None else self._config.keep_idle
         limit = self._config.idle_timeout
-        old = sorted((since, worker) for worker, since in self._all_idle() if since + limit <= now)
-        surplus = old[: max(0, self.idle_count() - keep)]
+        spares = set(sorted(self._idle.get(("", FRESH), {}))[: self._config.spares])
+        old = sorted((since, name) for name, since in self._all_idle() if since + limit <= now and name not in spares)
+        surplus = old[: max(0, self.idle_count() - len(spares) - keep)]
         for _, worker_id in surplus:
             self.forget(worker_id)
         return [StopWorker(worker_id, "idle for too long") for _, worker_id in surplus]
@@ -129,7 +138,8 @@ class WorkerPool:
         """When `overdue` or `reap` next has something to do; None for never."""
         keep = self._config.prestart if self._config.keep_idle is None else self._config.keep_idle
         times = [since + self._config.start_timeout for _, since in self._starting.values()]
-        if self.idle_count() > keep:
+        spares = min(self._config.spares, len(self._idle.get(("", FRESH), ())))
+        if self.idle_count() - spares > keep:
             times.append(min(since for _, since in self._all_idle()) + self._config.idle_timeout)
         return min(times, default=None)
 

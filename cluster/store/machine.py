@@ -212,15 +212,21 @@ class StoreMachine:
     def _advance(self, now: float) -> list[AnyCommand]:
         """Serve what waits, in order; where memory is short, see to getting some."""
         commands: list[AnyCommand] = []
+        relief: list[AnyCommand] | None = None
         state = self.state
         for request in state.queue:
             place = state.space.allocate(request.size, request.process, self.limits.capacity - state.taken)
             if place is not None:
                 state.queue.remove(request)
                 commands.append(self._serve(request, *place, now))
-            elif state.leaving or state.punching:
+                continue
+            if relief is None:
+                relief = relieve(state, now)
+            if state.leaving or state.punching:
                 break  # help for this one is on its way; others must not take it
-        return commands + relieve(state, now) if state.short else commands
+        if relief is None and state.short:
+            relief = relieve(state, now)
+        return commands + (relief or [])
 
     def _serve(self, request: Request, offset: int, populated: bool, now: float) -> AnyCommand:
         if request.key:

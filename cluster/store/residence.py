@@ -25,7 +25,7 @@ class Residence:
         request = state.queue.of_object(stored.key)
         if request is not None:
             state.queue.remove(request)
-        if stored.url:
+        if stored.url and not stored.restoring:  # else it is being read
             commands.append(DeleteSpilled(stored.url))
             stored.url = ""
         if stored.offset is None and not stored.busy:
@@ -110,7 +110,8 @@ class Residence:
             return commands
         state.restored_bytes += stored.size
         if stored.freed:
-            return [state.reclaim(stored)]
+            url, stored.url = stored.url, ""
+            return [DeleteSpilled(url), state.reclaim(stored)]
         state.shelter(stored, now)
         return self._answer_waiters(stored)
 

@@ -17,7 +17,7 @@ LAST_RETRY_UNDER_PRESSURE = 0.05
 FIRST_SHELTER = 0.05
 LAST_SHELTER = 0.8
 SHELTER_AGAIN = 2.0
-"""A reader should have pinned what it asked for within the first time; if it asks again within the last, it is slower."""
+"""A reader should have pinned what it asked for in the first time; if it asks again within the last, it needs more."""
 
 
 class StoreLimits(msgspec.Struct, frozen=True):

@@ -88,10 +88,11 @@ def test_a_crash_shows_its_last_words(tmp_path):
     assert "the store is on fire" in trial.failure
 
 
-def test_a_driver_that_does_not_end_is_killed(tmp_path):
+def test_a_driver_that_does_not_end_is_killed_and_says_where_it_was(tmp_path):
     trial = run(engine(tmp_path, init="print('waiting', flush=True); time.sleep(60)"), "put_small", 0.01, 1)
     assert "no end after 1 s" in trial.failure
     assert "waiting" in trial.failure
+    assert "engine_for_test.py" in trial.failure, "the stack of where it hung should be shown"
 
 
 def test_processes_left_behind_are_killed_and_told(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from .footprint import SESSION_MARK, processes_marked
 GRACE = 10.0
 """Seconds that the session's processes are given to end after the driver has."""
 
-LAST_WORDS = 2000
+LAST_WORDS = 4000
 """How many characters of a failed driver's output are shown."""
 
 
@@ -53,7 +53,7 @@ def run(engine: Engine, case: str, seconds: float, limit: float) -> Trial:
     mark = uuid.uuid4().hex
     with _work_folder(engine) as folder, (folder / "output").open("w+") as output:
         driver = subprocess.Popen(
-            [engine.python, "-m", "tests.benchmarks.driver", engine.module, case, str(seconds)],
+            [engine.python, "-X", "faulthandler", "-m", "tests.benchmarks.driver", engine.module, case, str(seconds)],
             cwd=folder / "cwd",
             env=_environment(engine, folder, mark),
             stdin=subprocess.DEVNULL,
@@ -66,6 +66,7 @@ def run(engine: Engine, case: str, seconds: float, limit: float) -> Trial:
             _wait_for_the_end(mark)
         except subprocess.TimeoutExpired:
             failure = f"no end after {limit:.0f} s"
+            _let_it_say_where_it_is(driver)
         finally:
             left = _end_all(mark)
             driver.wait()
@@ -101,6 +102,13 @@ def _environment(engine: Engine, folder: Path, mark: str) -> dict[str, str]:
 def _figures(said: str) -> dict[str, float]:
     lines = [line.removeprefix(FIGURES) for line in said.splitlines() if line.startswith(FIGURES)]
     return json.loads(lines[-1]) if lines else {}
+
+
+def _let_it_say_where_it_is(driver: subprocess.Popen[bytes]) -> None:
+    """Abort the driver: Python's fault handler then writes the stacks of all its threads."""
+    driver.send_signal(signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        driver.wait(2)
 
 
 def _wait_for_the_end(mark: str) -> None:

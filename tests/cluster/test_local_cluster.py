@@ -230,11 +230,13 @@ class TestNodeDeath:
         assert "doomed" not in ll.cluster_resources()
 
     def test_its_tasks_run_again_elsewhere(self, cluster, doomed, tmp_path) -> None:
+        lost = doomed.node_id
+
         @ll.task(max_retries=2)
         def slow(index: int) -> str:
             place = ll.get_runtime_context().get_node_id()
             (tmp_path / f"{index}-{place}").touch()
-            while place == doomed.node_id:
+            while place == lost:
                 time.sleep(0.01)
             return place
 

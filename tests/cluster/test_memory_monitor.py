@@ -1,6 +1,7 @@
 """Which worker is stopped when memory runs out."""
 
 import pytest
+
 from limelight.cluster.memory_monitor import SETTLE_SECONDS, WORTHWHILE, MemoryMonitor, WorkerMemory
 from limelight.cluster.memory_usage import MemoryUsage
 

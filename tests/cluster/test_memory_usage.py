@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from limelight.cluster.memory_usage import node_memory, private_memory
 from limelight.transport.shm.arena import Arena
 

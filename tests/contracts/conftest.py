@@ -9,9 +9,11 @@ that Ray does what these tests say of Limelight:
 
 import importlib.util
 import os
+import time
 
 import pytest
 
+DEADLINE = 30.0
 ON_RAY = os.environ.get("LIMELIGHT_CONTRACT_ENGINE") == "ray"
 
 
@@ -60,3 +62,56 @@ def better_than_ray(runtime):
     """For deliberate differences; the test says what Ray does."""
     if runtime == "ray":
         pytest.skip("Limelight differs from Ray here on purpose")
+
+
+@pytest.fixture(scope="module")
+def counter_class(ll):
+    @ll.remote
+    class Counter:
+        """Counts."""
+
+        def __init__(self, start=0):
+            self.n = start
+
+        def add(self, k=1):
+            self.n += k
+            return self.n
+
+        def _private(self):
+            return "private"
+
+        @staticmethod
+        def static(x):
+            return x
+
+        @classmethod
+        def cls_name(cls):
+            return cls.__name__
+
+        @property
+        def prop(self):
+            return self.n
+
+        def __call__(self, x):
+            return x
+
+        def fail(self):
+            raise ValueError("bad")
+
+        def pid(self):
+            return os.getpid()
+
+    return Counter
+
+
+@pytest.fixture
+def eventually():
+    """Asks a condition again and again; gives its first true value."""
+
+    def ask(condition):
+        deadline = time.monotonic() + DEADLINE
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+        return value
+
+    return ask

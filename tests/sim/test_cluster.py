@@ -1,6 +1,7 @@
 """The whole scheduler in a simulated cluster: every task runs, nothing leaks, and a seed tells the whole story."""
 
 import pytest
+
 from limelight.cluster.scheduling.labels import parse_selector
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, NodeAffinity, Spread

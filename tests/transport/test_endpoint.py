@@ -133,7 +133,7 @@ async def test_a_socket_that_a_dead_process_left_is_replaced(world, tmp_path) ->
 
 @pytest.mark.parametrize("tcp", ["127.0.0.1", "nowhere:", ":1", "127.0.0.1:70000", "0.0.0.0:0"])
 async def test_addresses_that_cannot_be_listened_on_are_refused(world, tcp) -> None:
-    with pytest.raises(ValueError, match="Write host:port|name one address"):
+    with pytest.raises(ValueError, match=r"Write host:port|name one address"):
         await world.endpoint("server", tcp=tcp)
 
 

@@ -8,6 +8,7 @@ reference's callback releases the lock. There is one anchor per object and proce
 
 import ctypes
 import mmap
+import os
 import threading
 import weakref
 from collections import deque
@@ -152,9 +153,11 @@ class PinTable:
 
         Done before locking too, so that a stale place locks nothing.
         """
-        if not 0 <= offset <= len(self._memory) - HEADER_SIZE:
+        # Read through the descriptor: a look into the mapping would put a page of memory behind a place that has none.
+        content = os.pread(self.lock.fd, HEADER_SIZE, offset) if offset >= 0 else b""
+        if len(content) < HEADER_SIZE:
             raise _moved(object_id, offset)
-        word, _, home, size, count, _, found, _ = unpack_header(self._memory, offset)
+        word, _, home, size, count, _, found, _ = unpack_header(content)
         if word != SEALED or found != object_id or home != offset:
             raise _moved(object_id, offset)
         return size, count

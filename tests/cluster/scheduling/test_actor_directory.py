@@ -4,6 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
+
 from limelight.cluster.scheduling import actor_table as t
 from limelight.cluster.scheduling.actor_directory import ActorDirectory
 from limelight.cluster.scheduling.cluster_view import ClusterView

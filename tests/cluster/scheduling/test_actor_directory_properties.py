@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from limelight.cluster.scheduling import actor_table as t
 from limelight.cluster.scheduling.lease_message import (
     ReleaseWorker,

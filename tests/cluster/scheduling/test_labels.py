@@ -1,6 +1,7 @@
 """Label selectors: the syntax, what it means, and what is refused."""
 
 import pytest
+
 from limelight.cluster.scheduling.labels import LabelCondition, check_labels, matches, parse_selector
 
 NODE = {"zone": "a", "disk": "ssd", "example.com/rack": "r1"}

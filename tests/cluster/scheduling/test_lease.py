@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.lease_config import LeaseConfig
 from limelight.cluster.scheduling.resources import ResourceSet

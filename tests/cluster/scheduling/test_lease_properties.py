@@ -5,6 +5,7 @@ from collections import Counter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.resources import CPU, UNIT, ResourceSet
 from limelight.cluster.scheduling.strategy import InBundle, Spread

@@ -4,6 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
+
 from limelight.cluster.scheduling import group_table as t
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.bundle_plan import plan

@@ -4,6 +4,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+
 from limelight.cluster.scheduling.cluster_view import ClusterView
 from limelight.cluster.scheduling.labels import LabelCondition, parse_selector
 from limelight.cluster.scheduling.lease_message import BundleReport, NodeReport

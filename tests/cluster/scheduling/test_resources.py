@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight.cluster.scheduling.ledger import Ledger
 from limelight.cluster.scheduling.resources import EMPTY, UNIT, ResourceSet, total_of
 

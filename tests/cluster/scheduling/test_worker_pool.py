@@ -75,3 +75,20 @@ def test_a_jobs_idle_workers_end_with_it():
     pool.give_back(worker, 0.0)
     assert [stop.worker_id for stop in pool.stop_job(JOB)] == [worker]
     assert pool.idle_count() == 1
+
+
+def test_a_spare_that_is_taken_is_replaced_and_spares_are_not_reaped():
+    pool = WorkerPool(PoolConfig(spares=2, idle_timeout=10, keep_idle=0))
+    first, second = started(pool)
+    assert pool.plan({}, 1.0) == []
+    taken = pool.take("", JOB)
+    assert len(pool.plan({}, 1.0)) == 1
+    assert pool.plan({}, 1.0) == []
+    pool.give_back(taken, 2.0)
+    assert [stop.worker_id for stop in pool.reap(100.0)] == [taken]
+    assert {first, second} - {taken}
+
+
+def test_starts_for_those_who_wait_are_not_taken_for_spares():
+    pool = WorkerPool(PoolConfig(spares=1))
+    assert len(pool.plan({("", JOB): 2}, 0.0)) == 3

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
 from limelight.cluster.store.address_space import NOBODY, AddressSpace
 
 PAGES = 64

@@ -1,4 +1,4 @@
-"""The store's decisions under everything that can happen: lost processes, doubled and late messages, readers, full disks.
+"""The store's decisions under all that can happen: lost processes, doubled and late messages, readers, full disks.
 
 A simulated node: processes that write and die, readers that pin, a disk that sometimes fails, answers that come in any
 order. After every event the books must balance, and no range may be handed out that somebody still has.
@@ -7,6 +7,7 @@ order. After every event the books must balance, and no range may be handed out 
 import random
 
 import pytest
+
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
 from limelight.cluster.store.machine import StoreMachine
@@ -46,7 +47,7 @@ class Node:
 
     def execute(self, command):
         match command:
-            case c.GrantReady(process, request, grant, offset, size):
+            case c.GrantReady(process, _, grant, offset, size):
                 self.outcomes["granted"] += 1
                 if grant in self.seen:  # the same answer again, to a request that is answered
                     return
@@ -57,7 +58,7 @@ class Node:
                     self.grants[grant] = [process, offset, offset + size]
             case c.GrantFailed():
                 self.outcomes["refused"] += 1
-            case c.Located(request, offset, size):
+            case c.Located(_, offset, size):
                 self.outcomes["located"] += 1
                 if self.reading and self.random.random() < 0.5:
                     self.pins[offset] = self.pins.get(offset, 0) + 1
@@ -112,6 +113,7 @@ class Node:
                     self.outcomes["spilled"] += 1
                 answer = e.SpillDone(key, "" if failed else url, failed)
             case c.Restore(key, object_id, url, offset, size):
+                assert url in self.disk, "it is not deleted while it is read"
                 if not failed:
                     self.memory[offset] = (object_id, "", size, 0, True)
                     self.outcomes["restored"] += 1

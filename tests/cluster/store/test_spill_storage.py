@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from limelight.cluster.store.error import SpillStorageError
 from limelight.cluster.store.spill_storage import DirectoryStorage, FsspecStorage, open_spill_storage
 

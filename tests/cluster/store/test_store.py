@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+
 from limelight.cluster.store.error import ObjectNotHereError, ObjectStoreFullError, StoreClosedError
 from limelight.cluster.store.spill_storage import DirectoryStorage
 from limelight.cluster.store.store import ObjectStore
@@ -300,7 +301,7 @@ async def test_a_damaged_spill_file_is_an_error_that_says_so(make_store, tmp_pat
     await until(lambda: store.stats().on_disk >= 6 * 3 * MIB and not store._jobs)
     for file in (tmp_path / "spill").iterdir():
         os.truncate(file, 100)
-    with pytest.raises(ObjectNotHereError, match="lost in the spill storage.*cut short"):
+    with pytest.raises(ObjectNotHereError, match=r"lost in the spill storage.*cut short"):
         await store.locate(ids[0])
     assert "Restoring object" in caplog.text
 
@@ -309,9 +310,10 @@ async def test_a_disk_that_fails_is_named_when_memory_runs_out(make_store, tmp_p
     store = make_store(16 * MIB, grant_timeout=0.2)
     (tmp_path / "spill").rmdir()
     writer = Writer(store)
+    for number in range(5):
+        await writer.put([b"m", content(number, 3 * MIB)])
     with pytest.raises(ObjectStoreFullError, match="Spilling to disk fails: Cannot write"):
-        for number in range(6):
-            await writer.put([b"m", content(number, 3 * MIB)])
+        await writer.put([b"m", content(5, 3 * MIB)])
     assert "Spilling object" in caplog.text
 
 

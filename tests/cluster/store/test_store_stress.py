@@ -1,4 +1,4 @@
-"""Several real processes write, read with checksums, free, and are killed at any moment, with too little memory for it all.
+"""Several real processes write, read with checksums, free, and are killed at any moment, with too little memory.
 
 No reader may ever see reused memory, and when all are gone nothing may be left.
 """
@@ -228,4 +228,3 @@ async def test_no_reader_sees_reused_memory_and_nothing_is_left(tmp_path, second
     assert world.counts["corrupt"] == 0
     assert world.counts["restless"] == 0
     assert min(world.counts["read"], world.counts["sealed"]) > 20, world.counts
-    print(world.counts, stats)

@@ -3,6 +3,7 @@
 import os
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def test_retiring_returns_the_rest_once_and_ends_it():
     assert nursery.abandon(offset, 4 * PAGE) == Return(1, offset, 4 * PAGE, touched=True)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking is what is tested
 def test_a_forked_process_cannot_write_over_its_parent_s_objects():
     nursery = Nursery(Grant(1, 0, 10 * PAGE))
     child = os.fork()

@@ -279,6 +279,7 @@ def test_a_killed_reader_pins_nothing(any_store, reader):
     assert any_store.reclaim()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking is what is tested
 def test_a_forked_child_keeps_its_pins_for_itself(store):
     view = store.read()
     ready, child_ready = os.pipe()
@@ -301,6 +302,7 @@ def test_a_forked_child_keeps_its_pins_for_itself(store):
     os.close(child_ready)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking is what is tested
 def test_a_forked_child_s_release_leaves_the_parent_s_pin(store):
     view = store.read()
     child = os.fork()
@@ -320,3 +322,12 @@ def test_an_object_is_dropped_with_its_last_view_at_once(store):
     del view
     assert gone() is None
     assert store.arena.pins.count == 0
+
+
+def test_looking_at_places_that_hold_nothing_takes_no_memory():
+    arena = Arena.create(8 << 20)
+    for page in range(100):
+        with pytest.raises(ObjectMovedError):
+            arena.read(OBJECT, page * PAGE)
+    assert arena.resident_bytes() == 0
+    arena.close()
