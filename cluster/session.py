@@ -21,9 +21,12 @@ from .node.node_config import NodeConfig, NodeReady
 from .process.launcher import launch_node
 from .process.log_batch import LogBatch
 from .process.output_printer import OutputPrinter, PrinterSettings
+from .session_address import find_session
 
 _FLUSH_S = 2.0
 """How long `shutdown` waits for the last lines of the workers."""
+
+_NODE_SETTINGS = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "_memory")
 
 logger = logging.getLogger("limelight")
 
@@ -35,12 +38,14 @@ def start(**settings: Any) -> NativeRuntime:
         ConnectionError: there is no cluster at `address`.
         NotImplementedError: the address is of a kind this version does not have.
     """
-    address = settings.get("address")
-    if address not in (None, "local"):
+    address: str | None = settings.get("address")
+    if address is not None and address.startswith("ray://"):
         raise NotImplementedError(
-            f"init(address={address!r}) is not implemented yet: this version starts local sessions (init() or "
-            'init("local")).'
+            f"init(address={address!r}) is not implemented yet: this version starts sessions of its own and joins those "
+            "that run on this machine."
         )
+    if address not in {None, "local"}:
+        return _join(address or "", settings)
     node = launch_node(msgspec.msgpack.encode(_config(settings)))
     try:
         ready = msgspec.msgpack.decode(node.info, type=NodeReady)
@@ -48,6 +53,25 @@ def start(**settings: Any) -> NativeRuntime:
     except BaseException:
         node.end()
         raise
+
+
+def _join(address: str, settings: dict[str, Any]) -> NativeRuntime:
+    """Become one more driver of a cluster that goes on when this driver leaves."""
+    given = [name for name in _NODE_SETTINGS if settings.get(name) is not None]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given with an address: the nodes of the cluster at {address!r} have what they "
+            "were started with."
+        )
+    node = find_session(address, settings.get("token") or "")
+    try:
+        return _connect(settings, node, _nothing)
+    except TransportError as error:
+        raise ConnectionError(f"The cluster at {address!r} cannot be joined: {error}") from error
+
+
+def _nothing() -> None:
+    """A cluster that was joined outlives its drivers."""
 
 
 def _config(settings: dict[str, Any]) -> NodeConfig:

@@ -26,6 +26,8 @@ from typing import Self
 
 import msgspec
 
+from ..transport.address import ProcessAddress
+
 LONGEST_SOCKET_NAME = 40
 """Socket names in `sockets/` may be this long, in bytes: a process id of 32 digits and a suffix."""
 
@@ -48,7 +50,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
         pid: the node process.
         driver_pid: the process that started it; 0 for a cluster started by command.
         started: Unix time.
-        address: what `init(address=...)` takes to reach the session's head; "" until it listens.
+        address: what `init(address=...)` takes to reach the session's head; "" until it listens, and where it is not.
+        node: the node process; None until it listens.
     """
 
     name: str
@@ -57,6 +60,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     driver_pid: int
     started: float
     address: str = ""
+    node: ProcessAddress | None = None
 
 
 class SessionFolderError(OSError):

@@ -51,6 +51,11 @@ class ActorClient:
             self._hub.submission.resolve(record, self._resolved)
         self._flush()
 
+    def again(self, record: TaskRecord) -> None:
+        """Take a call once more whose result was lost; it goes behind those that wait now."""
+        self.pending_calls += 1
+        self.submit(record)
+
     def _resolved(self, record: TaskRecord) -> None:
         record.missing = 0
         self._flush()

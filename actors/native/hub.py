@@ -35,6 +35,7 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
+    ObjectCopied,
     Outcome,
     OutputLines,
     ReclaimLease,
@@ -126,6 +127,7 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
+            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -150,7 +152,11 @@ class Hub:
             host_id=identity.host_id,
             token=identity.token,
             unix_path=identity.socket,
-            info={"kind": "driver" if identity.is_driver else "worker", "pid": str(os.getpid())},
+            info={
+                "kind": "driver" if identity.is_driver else "worker",
+                "pid": str(os.getpid()),
+                "node": identity.node_id.hex(),
+            },
             handler=self,
         )
         await self.endpoint.start()
@@ -215,6 +221,7 @@ class Hub:
         process_id = channel.peer.process_id
         self.table.borrower_lost(process_id)
         self._worker_links.pop(process_id, None)
+        self.submission.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
         if process_id == self.node.process_id and self.on_node_lost is not None:
@@ -477,8 +484,10 @@ class Hub:
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:
-        """What a node manager says of a process's end."""
-        if isinstance(reply, TransportError) or reply.failed or not reply.body:
+        """What a node manager says of a process's end; when it says nothing, it is lost itself."""
+        if isinstance(reply, TransportError):
+            return DeathCause(DeathKind.NODE_LOST, str(reply))
+        if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
 

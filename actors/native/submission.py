@@ -70,10 +70,11 @@ class WorkerLink:
 class _Share:
     """What of a class's demand was sent to another node: workers wanted there now, and redirected there in all."""
 
-    __slots__ = ("declared", "node", "seen", "wanted")
+    __slots__ = ("declared", "lost", "node", "seen", "wanted")
 
     def __init__(self, node: ProcessAddress) -> None:
         self.node = node
+        self.lost = False  # the node is gone; what was sent there is known, and wanted elsewhere
         self.wanted = 0
         self.declared = 0
         self.seen = 0
@@ -167,10 +168,21 @@ class Submission:
         share = shares.get(redirect.node.process_id)
         if share is None:
             share = shares[redirect.node.process_id] = _Share(redirect.node)
-        share.wanted += max(0, redirect.total - share.seen)
+        if not share.lost:
+            share.wanted += max(0, redirect.total - share.seen)
         share.seen = max(share.seen, redirect.total)
         lease_class = self._classes[redirect.class_key]
         self.demand(lease_class, lease_class.declared)
+
+    def process_lost(self, process_id: str) -> None:
+        """A process is gone. If it was a node's, what was to run there runs elsewhere."""
+        for key, shares in self._elsewhere.items():
+            share = shares.get(process_id)
+            if share is not None and not share.lost:
+                share.lost = True
+                share.wanted = share.declared = 0
+                lease_class = self._classes[key]
+                self.demand(lease_class, lease_class.declared)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
@@ -229,7 +241,17 @@ class Submission:
     ) -> None:
         self._version += 1
         body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen_redirects)
-        self._hub.links.notify(node, NODE, body)
+        if not placed:
+            self._hub.links.notify(node, NODE, body)
+            return
+
+        def connected(channel: Channel | TransportError) -> None:
+            if isinstance(channel, TransportError):
+                self.process_lost(node.process_id)
+            else:
+                channel.notify(NODE, "Demand", encode(body))
+
+        self._hub.links.connected(node, connected)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease to the node that granted it."""
@@ -342,7 +364,10 @@ class Submission:
         if not self._may_retry(record):
             return False
         record.attempt += 1
-        self.accept(record)
+        if record.actor_id:
+            self._hub.client(record.actor_id, "").again(record)
+        else:
+            self.accept(record)
         return True
 
     def fail(self, record: TaskRecord, error: BaseException) -> None:
@@ -365,9 +390,9 @@ class Submission:
 
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
-        record.lease = None
+        record.lease = record.held_actor = None
         if not keep:
-            record.dependencies = record.nested = record.stored_args = record.held_actor = None
+            record.dependencies = record.nested = record.stored_args = None
             record.results = []
 
     def _ready(self, record: TaskRecord) -> None:
