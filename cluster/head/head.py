@@ -18,7 +18,7 @@ from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
 from ..scheduling.group_table import GroupToNode
-from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerEvent, SchedulerTick, ToNode
+from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
 from .group_desk import GroupDesk
