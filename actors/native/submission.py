@@ -312,7 +312,7 @@ class Submission:
         def described(reply: Reply | TransportError) -> None:
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
-            self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
+            self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 

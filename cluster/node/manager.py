@@ -22,6 +22,7 @@ from ...actors.contract import (
     RegisterDriver,
     ReturnLease,
     WorkerBlocked,
+    WorkerLeaving,
     WorkerReady,
     decoder_of,
     encode,
@@ -263,10 +264,11 @@ class NodeManager(SystemActor):
         start_id, worker.start_id = worker.start_id, 0
         self.feed(m.WorkerStarted(start_id, worker.worker_id))
 
-    def _on_worker_leaving(self, channel: Channel, _: Call) -> None:
+    def _on_worker_leaving(self, channel: Channel, call: Call) -> None:
+        leaving: WorkerLeaving = decoder_of(WorkerLeaving).decode(call.body)
         worker = self.workers.find(channel.peer.process_id)
         if worker is not None:
-            worker.leaving = True
+            worker.leaving = leaving.reason
 
     def worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
@@ -307,7 +309,7 @@ class NodeManager(SystemActor):
         self.spawn(self._flush_output(channel, call.call_id))
 
     async def _flush_output(self, channel: Channel, call_id: int) -> None:
-        await asyncio.gather(*(worker.output.flush() for worker in self.workers.all() if worker.output is not None))
+        await self.workers.flush_output()
         channel.reply(call_id, b"")
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:

@@ -273,19 +273,18 @@ class ActorDirectory:
         """The actor's worker, or the node that was asked for one, is gone."""
         if record.state == "DEAD":
             return
-        had_worker = bool(record.worker_id)
-        self._forget_worker(record)
-        if not had_worker:
-            self._place(record, now)
-        elif record.ending:
-            self._die(record, record.ending)
-        elif record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts:
+        left = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
+        if record.worker_id and (record.ending or not left):
+            self._die(record, record.ending or cause)
+            return
+        if record.worker_id:
+            self._forget_worker(record)
             record.incarnation += 1
             record.cause = cause
             self._change(record, "RESTARTING")
-            self._place(record, now)
         else:
-            self._die(record, cause)
+            self._forget_worker(record)
+        self._place(record, now)
 
     # Death
 
