@@ -31,6 +31,8 @@ class DeathKind(StrEnum):
     """It never started: no node can ever give what it asks for."""
     ENVIRONMENT_FAILED = "environment failed"
     """It never started: its runtime environment could not be set up."""
+    GROUP_REMOVED = "placement group removed"
+    """The placement group it ran in was removed."""
     NODE_LOST = "node lost"
     """Its node stopped answering."""
     UNREACHABLE = "unreachable"
@@ -47,6 +49,7 @@ _VERDICTS = {
     DeathKind.OWNER_DIED: "was ended because the process that created it died",
     DeathKind.UNSCHEDULABLE: "never started, because no node can give what it asks for",
     DeathKind.ENVIRONMENT_FAILED: "never started, because its runtime environment could not be set up",
+    DeathKind.GROUP_REMOVED: "was ended with its placement group",
     DeathKind.NODE_LOST: "was lost with its node, which stopped answering",
     DeathKind.UNREACHABLE: "could not be reached within the grace period",
 }

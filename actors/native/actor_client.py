@@ -4,7 +4,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ...exceptions import ActorDiedError, ActorUnavailableError
+from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, RayTaskError
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
@@ -174,8 +174,11 @@ class ActorClient:
         self._end(record)
         if record.missing < 0:
             return
-        cause = deserialize_error(self._cause) if self._cause else None
-        if isinstance(cause, ActorDiedError):
-            cause = cause.cause
-        error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=record.template.wire.name)  # type: ignore[arg-type]
-        self._hub.submission.finish(record, FAILED, serialize_error(error))
+        told = deserialize_error(self._cause) if self._cause else None
+        cause = told.cause if isinstance(told, ActorDiedError) else told
+        if cause is None or isinstance(cause, DeathCause | RayTaskError):
+            method = record.template.wire.name
+            error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
+            self._hub.submission.finish(record, FAILED, serialize_error(error))
+        else:  # it never lived, or its placement group is gone: an error of its own
+            self._hub.submission.finish(record, FAILED, self._cause)

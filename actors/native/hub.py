@@ -30,7 +30,7 @@ from ..contract import (
     ActorUnreferenced,
     AddBorrower,
     AssignWorker,
-    CreateGroup,
+    AwaitGroup,
     DriverRegistered,
     LeaseGranted,
     LeaseInfeasible,
@@ -77,6 +77,9 @@ class Hub:
     """One per process. Its state belongs to the wire thread, unless a method says otherwise.
 
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
+
+    Attributes:
+        captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
     """
 
     def __init__(self, identity: Identity, store: Any) -> None:
@@ -88,6 +91,7 @@ class Hub:
         self.ids = IdSource()
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
+        self.captured = b""
         self.store = store
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.values = Values(self)
@@ -420,9 +424,9 @@ class Hub:
             self.leave()
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
-    def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
-        """Ask the head for a placement group; the entry becomes ready with it."""
-        body, entry, done = creation
+    def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
+        """Have an entry become ready with a placement group."""
+        body, entry, done = wait
 
         def answered(reply: Reply | TransportError) -> None:
             if isinstance(reply, TransportError):
@@ -452,6 +456,7 @@ class Hub:
     def _on_assign(self, channel: Channel, call: Call) -> None:
         self.assignment = decoder_of(AssignWorker).decode(call.body)
         self.job_id = self.assignment.job_id
+        self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 

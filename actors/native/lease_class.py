@@ -142,7 +142,7 @@ class LeaseClass:
         for lease in list(self.leases.values()):
             if not lease.in_flight:
                 if not self.queue and now - lease.progressed >= IDLE_S:
-                    self._give_back(lease)
+                    lease.reclaimed = True
             elif len(lease.in_flight) > 1 and now - lease.progressed >= STUCK_S and not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
@@ -155,9 +155,13 @@ class LeaseClass:
         """Send what can be sent, and bring demand and timer up to date."""
         if self.queue:
             self._fill(now)
-        for lease in [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]:
-            self._give_back(lease)
+        unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
+        for lease in unused:
+            del self.leases[lease.lease_id]
+        # Demand goes down before the leases go back, or they would be granted again at once.
         self._declare()
+        for lease in unused:
+            self._port.give_back(lease, worker_ok=True)
         self._arm(now)
 
     def depth(self) -> int:
@@ -193,10 +197,6 @@ class LeaseClass:
         if behind:
             lease.recalling = True
             self._port.recall(lease, behind)
-
-    def _give_back(self, lease: Lease) -> None:
-        del self.leases[lease.lease_id]
-        self._port.give_back(lease, worker_ok=True)
 
     def _declare(self) -> None:
         work = len(self.queue) + sum(len(lease.in_flight) for lease in self.leases.values())

@@ -3,7 +3,14 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import RuntimeEnvSetupError, TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ...exceptions import (
+    DeathKind,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -176,6 +183,8 @@ class Submission:
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))
+            elif verdict.kind == "group":
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}."))
             else:
                 self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
         self._mark(lease_class)
@@ -312,7 +321,10 @@ class Submission:
         def described(reply: Reply | TransportError) -> None:
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
-            self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
+            if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
+            else:
+                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 

@@ -18,9 +18,11 @@ from ..cluster_message import FromNode, NodeOrder, PeerNodes, RegisterNode
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
-from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerTick, ToNode
+from ..scheduling.group_table import GroupToNode
+from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .group_desk import GroupDesk
 from .state_query import StateQuery
 
 logger = logging.getLogger(__name__)
@@ -53,13 +55,15 @@ class Head(SystemActor):
         self.on_process_lost: list[Callable[[str], None]] = []
         self.on_report: list[Callable[[], None]] = []
         self.actors = ActorDesk(self)
+        self.groups = GroupDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
         self.actors.close()
+        self.groups.close()
 
-    def feed(self, event: m.NodeReport | NodeLost | SchedulerTick) -> None:
+    def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
         for command in self.scheduler.handle(event, self._loop.time()):
             self.order(command)
@@ -80,7 +84,12 @@ class Head(SystemActor):
                 return node_id
         return ""
 
-    def order(self, command: ToNode | ToLeaseMachine) -> None:
+    def driver_of(self, job_id: bytes) -> str:
+        """The process id of a job's driver; "" where the job is not known."""
+        driver = self._jobs.get(job_id)
+        return "" if driver is None else driver.address.process_id
+
+    def order(self, command: ToNode | ToLeaseMachine | GroupToNode) -> None:
         """Send something to a node's lease machine."""
         node = self.nodes.get(command.node_id)
         if node is not None:

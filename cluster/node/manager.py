@@ -36,6 +36,7 @@ from ..cluster_message import ToHead
 from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
+from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
 from .lease_terms import lease_spec
@@ -121,7 +122,8 @@ class NodeManager(SystemActor):
             case m.StopWorker():
                 worker = self.workers.find(command.worker_id)
                 if worker is not None:
-                    self.workers.kill(worker, DeathKind.KILLED, command.reason)
+                    removed = command.reason == m.GROUP_REMOVED
+                    self.workers.kill(worker, DeathKind.GROUP_REMOVED if removed else DeathKind.KILLED, command.reason)
             case m.Reclaim():
                 self._tell(command.caller, ReclaimLease(self._name(command.lease_id)))
             case m.Redirect():
@@ -130,7 +132,7 @@ class NodeManager(SystemActor):
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
                 self._tell(
-                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, "")
+                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind)
                 )
             case m.EnvironmentFailed():
                 self._tell(
@@ -195,18 +197,16 @@ class NodeManager(SystemActor):
         )
         self.assign(worker, assignment, lambda: self._tell(grant.caller, told))
 
-    def assignment(
-        self, job_id: bytes, resources: dict[str, int], devices: dict[str, list[int]], strategy: Any
-    ) -> AssignWorker:
+    def assignment(self, job_id: bytes, resources: dict[str, int], devices: dict[str, list[int]], strategy: Strategy) -> AssignWorker:
         """What a worker is told of a lease."""
-        group = getattr(strategy, "group_id", b"")
+        bundle = strategy if isinstance(strategy, InBundle) else None
         return AssignWorker(
             job_id,
             self._namespaces.get(job_id, ""),
             resources,
             {kind: [str(index) for index in indexes] for kind, indexes in devices.items()},
-            group,
-            capture=False,
+            bundle.group_id if bundle else b"",
+            capture=bundle is not None and bundle.capture,
             incarnation=0,
         )
 

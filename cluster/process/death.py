@@ -19,8 +19,8 @@ _FAULT_LINE = re.compile(
     r"  Binary file .*)$"
 )
 _FRAME = re.compile(r'^  File "(.*)", line (?:\d+|\?\?\?) in ')
-_UNDER_THE_FRAMEWORK = ("/pykka/_actor.py", "/threading.py", "<string>")
-"""Files of the frames below and between the framework's own."""
+_AROUND_THE_FRAMEWORK = ("/pykka/_actor.py", "/threading.py", "<string>")
+"""Files of the frames that run the framework's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +119,23 @@ def users_stacks(dump: str) -> str:
     kept = [head.rstrip()]
     for stack in stacks:
         title, *lines = stack.rstrip().split("\n")
-        frames = [line for line in lines if line.strip() and not _is_framework_frame(line)]
+        frames = _users_frames([line for line in lines if line.strip()])
         if frames and not title.startswith("Extension modules"):
             kept += ["", title, *frames]
     return "\n".join(kept) + "\n" if len(kept) > 1 else dump
 
 
-def _is_framework_frame(line: str) -> bool:
-    match = _FRAME.match(line)
-    return match is not None and (is_framework_file(match[1]) or match[1].endswith(_UNDER_THE_FRAMEWORK))
+def _users_frames(lines: list[str]) -> list[str]:
+    """The frames of one stack but the framework's, and but the threading or `python -c` that runs the framework."""
+    kept: list[str] = []
+    under_framework = False
+    for line in lines:
+        match = _FRAME.match(line)
+        path = match[1] if match is not None else ""
+        under_framework = is_framework_file(path) or (under_framework and path.endswith(_AROUND_THE_FRAMEWORK))
+        if not under_framework:
+            kept.append(line)
+    return kept
 
 
 def _lines(text: str) -> list[str]:
