@@ -15,7 +15,7 @@ from ..actors.native.main_host import MainHost
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from .process.spawn import SpawnRequest
-from .process.task_stream import announce
+from .process.task_stream import announce, finish_lines
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def main(request: SpawnRequest) -> None:
     host = MainHost(hub)
     hub.serve(host)
     hub.announce = announce
+    hub.finish_lines = finish_lines
     hub.on_node_lost = _leave
     runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)

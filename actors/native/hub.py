@@ -108,6 +108,7 @@ class Hub:
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
+        self.finish_lines: Callable[[], None] = _nothing
         self.on_node_lost: Callable[[str], None] | None = None
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
@@ -188,6 +189,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
+        self.on_node_lost = None  # it is this process that leaves
         await self.links.close()
         await self.endpoint.close()
 
@@ -417,7 +419,7 @@ class Hub:
         """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
         actor_id = job.invocation.actor_id
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
-        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        error = self._actor_error(job, cause)
         self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self.wire.post(self._actor_exited, (actor_id, reason))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
@@ -425,8 +427,7 @@ class Hub:
     def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
         actor_id, reason = exit_
         if not self.executor.has_actors():
-            # The process leaves by itself, so that its atexit handlers run.
-            self.links.notify(self.node, NODE, WorkerLeaving(reason))
+            self.process_exits(reason)
             self.leave()
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
@@ -479,8 +480,18 @@ class Hub:
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        error = ActorDiedError(actor_id=job.invocation.actor_id, method=job.template.name)
-        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(self._actor_error(job, None))),))
+
+    def process_exits(self, reason: str) -> None:
+        """The process ends by itself, so that its atexit handlers run: tell the node manager why. From any thread."""
+        self.links.notify(self.node, NODE, WorkerLeaving(reason))
+
+    @staticmethod
+    def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
+        name = job.template.name
+        return ActorDiedError(
+            cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name
+        )
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:

@@ -346,7 +346,7 @@ class Submission:
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
             else:
-                self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
+                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 

@@ -24,6 +24,7 @@ from ...actors.contract import (
     RegisterDriver,
     ReturnLease,
     WorkerBlocked,
+    WorkerLeaving,
     WorkerReady,
     decoder_of,
     encode,
@@ -274,10 +275,11 @@ class NodeManager(SystemActor):
         start_id, worker.start_id = worker.start_id, 0
         self.feed(m.WorkerStarted(start_id, worker.worker_id))
 
-    def _on_worker_leaving(self, channel: Channel, _: Call) -> None:
+    def _on_worker_leaving(self, channel: Channel, call: Call) -> None:
+        leaving: WorkerLeaving = decoder_of(WorkerLeaving).decode(call.body)
         worker = self.workers.find(channel.peer.process_id)
         if worker is not None:
-            worker.leaving = True
+            worker.leaving = leaving.reason
 
     def worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
@@ -319,7 +321,7 @@ class NodeManager(SystemActor):
         self.spawn(self._flush_output(channel, call.call_id, flush.everywhere))
 
     async def _flush_output(self, channel: Channel, call_id: int, everywhere: bool) -> None:
-        here = [worker.output.flush() for worker in self.workers.all() if worker.output is not None]
+        here = [self.workers.flush_output()]
         peers = self._head.peers() if everywhere else []
         there = [self._process.request(peer, NODE, FlushOutput(everywhere=False), _FLUSH_S) for peer in peers]
         await asyncio.gather(*here, *there, return_exceptions=True)  # a node that is gone has nothing left to show
