@@ -59,6 +59,7 @@ from .executor import Executor, Host
 from .identity import Identity
 from .latch import Latch
 from .links import Links
+from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
 from .running import Job, running
@@ -109,7 +110,8 @@ class Hub:
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
         self.finish_lines: Callable[[], None] = _nothing
-        self.on_node_lost: Callable[[str], None] | None = None
+        self.node_loss = NodeLoss(self)
+        self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
         self._blocked = 0
@@ -226,8 +228,8 @@ class Hub:
         self.submission.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
-        if process_id == self.node.process_id and self.on_node_lost is not None:
-            self.on_node_lost(str(error))
+        if process_id == self.node.process_id:
+            self.on_node_lost(error)
 
     # --- waiting (user threads) ---
 
@@ -283,9 +285,14 @@ class Hub:
         """Call a system actor and wait for its answer.
 
         Raises:
+            LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
         """
-        return self.wire.run(self._ask(address, actor, body, timeout))
+        try:
+            return self.wire.run(self._ask(address, actor, body, timeout))
+        except TransportError:
+            self.node_loss.check()
+            raise
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
@@ -372,6 +379,9 @@ class Hub:
         return client
 
     def _watch_actor(self, actor_id: bytes) -> None:
+        if self.node_loss:
+            self.actors[actor_id].node_lost(serialize_error(self.node_loss.error()))
+            return
         self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:

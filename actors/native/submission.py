@@ -98,7 +98,9 @@ class Submission:
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
-        if record.dependencies:
+        if self._hub.node_loss:
+            self.fail(record, self._hub.node_loss.error())
+        elif record.dependencies:
             self.resolve(record, self._ready)
         else:
             self._ready(record)
@@ -146,6 +148,12 @@ class Submission:
         else:
             link: WorkerLink = record.lease.link
             link.channel.notify(EXECUTOR, "CancelTask", encode(CancelTask(record.task_id, force, recursive)))
+
+    def node_lost(self, error: bytes) -> None:
+        """There will be no workers any more: fail all that is not done."""
+        for lease_class in self._classes.values():
+            for record in lease_class.abandon():
+                self.finish(record, FAILED, error)
 
     # --- from the node manager ---
 
@@ -341,6 +349,9 @@ class Submission:
         """Ask the worker's node manager how it ended, and fail the task with that."""
 
         def described(reply: Reply | TransportError) -> None:
+            if self._hub.node_loss:
+                self.fail(record, self._hub.node_loss.error())
+                return
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
@@ -398,6 +409,9 @@ class Submission:
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
             self.fail(record, self.cancelled_error(record))
+            return
+        if self._hub.node_loss:  # while its arguments were made
+            self.fail(record, self._hub.node_loss.error())
             return
         lease_class = self._classes[record.template.class_key]
         record.home = lease_class
