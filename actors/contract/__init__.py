@@ -22,18 +22,15 @@ from .actor import (
 from .body import CORE, EXECUTOR, HEAD, NODE, Body, decoder_of, encode
 from .cluster import (
     AssignWorker,
-    CreateGroup,
     DriverRegistered,
-    FindGroup,
     FlushOutput,
-    GroupFound,
     OutputLines,
     QueryState,
     RegisterDriver,
-    RemoveGroup,
     WorkerConfig,
     WorkerReady,
 )
+from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
 from .invocation import (
     CancelTask,
     Invocation,
@@ -65,7 +62,9 @@ from .object import (
 from .store import (
     Granted,
     GrantMemory,
+    KeepObject,
     LocateObject,
+    ObjectCopied,
     ObjectFreed,
     ObjectsSealed,
     ReclaimMemory,
@@ -85,6 +84,7 @@ __all__ = [
     "ActorUnreferenced",
     "AddBorrower",
     "AssignWorker",
+    "AwaitGroup",
     "Body",
     "CancelTask",
     "CreateGroup",
@@ -102,6 +102,7 @@ __all__ = [
     "Granted",
     "GroupFound",
     "Invocation",
+    "KeepObject",
     "KillActor",
     "LeaseGranted",
     "LeaseInfeasible",
@@ -110,6 +111,7 @@ __all__ = [
     "ListNamedActors",
     "LocateObject",
     "Location",
+    "ObjectCopied",
     "ObjectFreed",
     "ObjectsSealed",
     "Outcome",

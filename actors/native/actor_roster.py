@@ -9,7 +9,6 @@ from ...transport.protocol import Call
 from .. import runtime
 from ..contract import (
     HEAD,
-    NODE,
     ActorChanged,
     ActorExited,
     ActorUnreferenced,
@@ -17,7 +16,6 @@ from ..contract import (
     SetCreation,
     Value,
     WatchActor,
-    WorkerLeaving,
     decoder_of,
 )
 from ..serialization import serialize_error
@@ -50,6 +48,9 @@ class ActorRoster:
         return client
 
     def _watch(self, actor_id: bytes) -> None:
+        if self._hub.node_loss:
+            self.clients[actor_id].node_lost(serialize_error(self._hub.node_loss.error()))
+            return
         self._hub.links.notify(self._hub.head, HEAD, WatchActor(actor_id))
 
     def on_changed(self, _: Channel, call: Call) -> None:
@@ -104,7 +105,7 @@ class ActorRoster:
         actor_id = job.invocation.actor_id
         node = self._hub.identity.node_id.hex()
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=node)
-        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        error = _died(job, cause)
         self._hub.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self._hub.wire.post(self._exited, (actor_id, reason))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
@@ -113,13 +114,16 @@ class ActorRoster:
         hub = self._hub
         actor_id, reason = exit_
         if not hub.executor.has_actors():
-            # The process leaves by itself, so that its atexit handlers run.
-            hub.links.notify(hub.node, NODE, WorkerLeaving(reason))
+            hub.process_exits(reason)
             hub.leave()
         hub.links.notify(hub.head, HEAD, ActorExited(actor_id, reason))
 
     @staticmethod
     def no_such_actor(job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        error = ActorDiedError(actor_id=job.invocation.actor_id, method=job.template.name)
-        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(_died(job, None))),))
+
+
+def _died(job: Job, cause: DeathCause | None) -> ActorDiedError:
+    name = job.template.name
+    return ActorDiedError(cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name)

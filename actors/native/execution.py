@@ -23,6 +23,13 @@ _REPLY_LIMIT = 4 * 1024 * 1024
 """Results of up to so many bytes in all travel in one reply; further ones go to the store, however small."""
 
 
+def exit_reason(job: Job, error: SystemExit) -> str:
+    """Why a process that runs a job ends, for the error of that job and of those that come later."""
+    name = job.template.name
+    who = {"create": "its constructor", "method": f"its method {name}"}.get(job.template.kind, f"its task {name}")
+    return f"{who} called sys.exit({'' if error.code is None else repr(error.code)})"
+
+
 class Functions:
     """Functions and classes by id, unpickled once per process."""
 
@@ -191,9 +198,7 @@ class Execution:
             return Outcome("cancelled", seconds)
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
-            reason = (
-                "exit_actor() was called" if isinstance(error, ActorExit) else f"it called sys.exit({error.code!r})"
-            )
+            reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actors.exits(job, reason)
         data = serialize_error(error, **self._hub.whereabouts(job))
         return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
@@ -212,6 +217,7 @@ class Execution:
 
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
+        self._hub.finish_lines()
         if imports or job.lent:
             self._hub.wire.post(self._hub.borrowing.answer, (job, outcome, imports, job.lent))
         else:

@@ -9,6 +9,7 @@ import msgspec
 
 from ...exceptions import (
     DeathCause,
+    DeathKind,
     RaySystemError,
 )
 from ...transport.address import ProcessAddress
@@ -19,14 +20,17 @@ from ...transport.protocol import Call, Cancel, Credit, Reply
 from ..contract import (
     EXECUTOR,
     HEAD,
+    NODE,
     AssignWorker,
-    CreateGroup,
+    AwaitGroup,
     DriverRegistered,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
+    ObjectCopied,
     OutputLines,
     ReclaimLease,
+    WorkerLeaving,
     decoder_of,
     encode,
 )
@@ -39,6 +43,7 @@ from .execution import Execution
 from .executor import Executor, Host
 from .identity import Identity
 from .links import Links
+from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
 from .running import Job
@@ -56,6 +61,9 @@ class Hub:
     """One per process. Its state belongs to the wire thread, unless a method says otherwise.
 
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
+
+    Attributes:
+        captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
     """
 
     def __init__(self, identity: Identity, store: Any, wire: WireThread | None = None) -> None:
@@ -67,6 +75,7 @@ class Hub:
         self.ids = IdSource()
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
+        self.captured = b""
         self.store = store
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.borrowing = Borrowing(self)
@@ -83,7 +92,9 @@ class Hub:
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
-        self.on_node_lost: Callable[[str], None] | None = None
+        self.finish_lines: Callable[[], None] = _nothing
+        self.node_loss = NodeLoss(self)
+        self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
         self._worker_links: dict[str, WorkerLink] = {}
@@ -101,6 +112,7 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
+            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
             "ActorChanged": self.actors.on_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -125,7 +137,11 @@ class Hub:
             host_id=identity.host_id,
             token=identity.token,
             unix_path=identity.socket,
-            info={"kind": "driver" if identity.is_driver else "worker", "pid": str(os.getpid())},
+            info={
+                "kind": "driver" if identity.is_driver else "worker",
+                "pid": str(os.getpid()),
+                "node": identity.node_id.hex(),
+            },
             handler=self,
         )
         await self.endpoint.start()
@@ -157,6 +173,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
+        self.on_node_lost = _nothing_lost  # it is this process that leaves
         await self.links.close()
         await self.endpoint.close()
 
@@ -193,16 +210,21 @@ class Hub:
         self.submission.process_lost(channel)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
-        if process_id == self.node.process_id and self.on_node_lost is not None:
-            self.on_node_lost(str(error))
+        if process_id == self.node.process_id:
+            self.on_node_lost(error)
 
     def ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None) -> bytes:
         """Call a system actor and wait for its answer.
 
         Raises:
+            LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
         """
-        return self.wire.run(self._ask(address, actor, body, timeout))
+        try:
+            return self.wire.run(self._ask(address, actor, body, timeout))
+        except TransportError:
+            self.node_loss.check()
+            raise
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
@@ -215,9 +237,9 @@ class Hub:
             link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
         return link
 
-    def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
-        """Ask the head for a placement group; the entry becomes ready with it."""
-        body, entry, done = creation
+    def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
+        """Have an entry become ready with a placement group."""
+        body, entry, done = wait
 
         def answered(reply: Reply | TransportError) -> None:
             if isinstance(reply, TransportError):
@@ -247,6 +269,7 @@ class Hub:
     def _on_assign(self, channel: Channel, call: Call) -> None:
         self.assignment = decoder_of(AssignWorker).decode(call.body)
         self.job_id = self.assignment.job_id
+        self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
@@ -261,16 +284,26 @@ class Hub:
         finally:
             channel.reply(call.call_id, b"")
 
+    def process_exits(self, reason: str) -> None:
+        """The process ends by itself, so that its atexit handlers run: tell the node manager why."""
+        self.links.notify(self.node, NODE, WorkerLeaving(reason))
+
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:
-        """What a node manager says of a process's end."""
-        if isinstance(reply, TransportError) or reply.failed or not reply.body:
+        """What a node manager says of a process's end; when it says nothing, it is lost itself."""
+        if isinstance(reply, TransportError):
+            return DeathCause(DeathKind.NODE_LOST, str(reply))
+        if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
 
 
 def _name_nothing(_name: str) -> None:
     """A driver's process keeps the title it has."""
+
+
+def _nothing_lost(_error: TransportError) -> None:
+    """The node is left, not lost."""
 
 
 def _nothing() -> None:

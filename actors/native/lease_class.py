@@ -142,6 +142,14 @@ class LeaseClass:
         self.dispatch(now, tasks)
         return tasks
 
+    def abandon(self) -> list[TaskRecord]:
+        """The node manager is gone: forget all leases; returns the tasks that were there."""
+        tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
+        tasks += self.queue
+        self.queue.clear()
+        self.leases.clear()
+        return tasks
+
     def withdraw(self, task: TaskRecord) -> bool:
         """Take a task that has not been sent off the queue (it was cancelled); False when it is not there."""
         try:
@@ -164,7 +172,7 @@ class LeaseClass:
         for lease in list(self.leases.values()):
             if not lease.in_flight:
                 if not self.queue and now - lease.progressed >= IDLE_S:
-                    self._give_back(lease)
+                    lease.reclaimed = True
             elif len(lease.in_flight) > 1 and now - lease.progressed >= STUCK_S and not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
@@ -176,9 +184,13 @@ class LeaseClass:
     def dispatch(self, now: float, lost: Sequence[TaskRecord] = ()) -> None:
         """Send what can be sent, and bring demand and timer up to date."""
         full = self._fill(now) if self.queue else False
-        for lease in [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]:
-            self._give_back(lease)
+        unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
+        for lease in unused:
+            del self.leases[lease.lease_id]
+        # Demand goes down before the leases go back, or they would be granted again at once.
         self._declare(lost)
+        for lease in unused:
+            self._port.give_back(lease, worker_ok=True)
         self._arm(now, full)
 
     def depth(self) -> int:
@@ -223,11 +235,6 @@ class LeaseClass:
         if behind:
             lease.recalling = True
             self._port.recall(lease, behind)
-
-    def _give_back(self, lease: Lease) -> None:
-        del self.leases[lease.lease_id]
-        self._declare()  # first: the node manager must not hand out another in its place
-        self._port.give_back(lease, worker_ok=True)
 
     def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
         work = len(self.queue) + len(lost) + sum(len(lease.in_flight) for lease in self.leases.values())

@@ -178,6 +178,8 @@ class ObjectTable:
             return
         if entry.state == STORED and entry.location is not None:
             self._free_stored(entry.object_id, entry.location)
+            for copy in entry.copies or ():
+                self._free_stored(entry.object_id, copy)
         entry.contained = None
         if entry.on_free is not None:
             entry.on_free()

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import (
+    DeathKind,
     RaySystemError,
     RuntimeEnvSetupError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     TaskUnschedulableError,
     WorkerCrashedError,
 )
@@ -60,7 +62,9 @@ class Submission:
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
-        if record.dependencies:
+        if self._hub.node_loss:
+            self.fail(record, self._hub.node_loss.error())
+        elif record.dependencies:
             self.resolve(record, self._ready, self._unresolved)
         else:
             self._ready(record)
@@ -129,6 +133,12 @@ class Submission:
         """Tell the process that has a task to cancel it."""
         self._hub.links.notify(link.channel.peer, EXECUTOR, CancelTask(record.task_id, force, recursive))
 
+    def node_lost(self, error: bytes) -> None:
+        """There will be no workers any more: fail all that is not done."""
+        for lease_class in self._classes.values():
+            for record in lease_class.abandon():
+                self.finish(record, error)
+
     # --- from the node manager ---
 
     def lease_granted(self, grant: LeaseGranted) -> None:
@@ -162,6 +172,8 @@ class Submission:
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))
+            elif verdict.kind == "group":
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}."))
             else:
                 self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
         self._mark(lease_class)
@@ -332,9 +344,15 @@ class Submission:
         """Ask the worker's node manager how it ended, and fail the task with that."""
 
         def described(reply: Reply | TransportError) -> None:
+            if self._hub.node_loss:
+                self.fail(record, self._hub.node_loss.error())
+                return
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
-            self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
+            if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
+            else:
+                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
@@ -352,8 +370,7 @@ class Submission:
             return False
         record.attempt += 1
         if record.actor_id:
-            record.home.pending_calls += 1
-            record.home.submit(record)
+            self._hub.actors.client(record.actor_id, "").again(record)
         else:
             self._again(record)
         return True
@@ -400,6 +417,9 @@ class Submission:
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
             self.fail(record, self.cancelled_error(record))
+            return
+        if self._hub.node_loss:  # while its arguments were made
+            self.fail(record, self._hub.node_loss.error())
             return
         lease_class = self._classes[record.template.class_key]
         record.home = lease_class

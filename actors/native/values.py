@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...transport.address import ProcessAddress
 from .. import ids
 from ..contract import Dependency, ExportedRef, Location, Value
 from ..object_ref import ObjectRef
@@ -37,7 +38,7 @@ class Values:
             entry.data = to_inline(serialized)
             entry.state = INLINE
         else:
-            entry.location = self._store(serialized, object_id, hub.process_id)
+            entry.location = self._store(serialized, object_id, hub.address)
             entry.state = STORED
             hub.table.track(entry)
         return hub.table.new_ref(entry)
@@ -54,7 +55,7 @@ class Values:
         if serialized.size <= INLINE_LIMIT and serialized.size <= room:
             return Value("i", to_inline(serialized), None, contained), serialized.refs
         object_id = ids.object_id(job.invocation.task_id, index)
-        location = self._store(serialized, object_id, job.channel.peer.process_id)
+        location = self._store(serialized, object_id, job.channel.peer)
         return Value("s", b"", location, contained), serialized.refs
 
     def unpack_result(self, value: Value, job: Job, index: int) -> None:
@@ -63,7 +64,7 @@ class Values:
             object_id = ids.object_id(job.invocation.task_id, index)
             self._hub.wire.post(lambda location: self._hub.store.free(object_id, location), value.location)
 
-    def _store(self, serialized: Serialized, object_id: bytes, owner: str) -> Location:
+    def _store(self, serialized: Serialized, object_id: bytes, owner: ProcessAddress) -> Location:
         return self._hub.store.write(object_id, owner, [serialized.data, *serialized.buffers])
 
     def record(
@@ -79,7 +80,7 @@ class Values:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
         object_id = ids.object_id(task_id, ids.PUT_INDEX)
         entry = ObjectEntry(self._hub.table, object_id)
-        entry.location = self._store(serialized, object_id, self._hub.process_id)
+        entry.location = self._store(serialized, object_id, self._hub.address)
         entry.state = STORED
         self._hub.table.track(entry)
         record = TaskRecord(task_id, template, NO_ARGS, refs, nested)
