@@ -29,6 +29,7 @@ class ObjectEntry:
         tracked: whether the table must be told when the last local ref goes: the object was exported, imported, or
             occupies the store. Most refs die untracked, and cost nothing then.
         copies: further locations, on other nodes; each may have been dropped there meanwhile (owner's side).
+        freed: the object was freed before this ref to it came home; it is in no table, and nobody is counted.
         registered: how many times the owner counts this process as a borrower.
         borrowers: who else holds the object, by process id (owner's side).
         on_free: called on the wire thread when the object is freed (owner's side).
@@ -44,6 +45,7 @@ class ObjectEntry:
         "count",
         "data",
         "fetching",
+        "freed",
         "location",
         "object_id",
         "on_free",
@@ -69,6 +71,7 @@ class ObjectEntry:
         self.tracked = False
         self.registered = 0
         self.fetching = False
+        self.freed = False
         self.borrowers: dict[str, int] | None = None
         self.producer: Any = None
         self.on_free: Callable[[], None] | None = None
