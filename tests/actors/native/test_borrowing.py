@@ -239,7 +239,7 @@ def small_values_are_stored(monkeypatch):
     monkeypatch.setattr(values, "INLINE_LIMIT", INLINE_LIMIT)
 
 
-LIMITS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LIMITS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @LIMITS
@@ -249,6 +249,6 @@ def test_nothing_is_freed_while_held_and_everything_when_dropped(seed):
 
 
 @LIMITS
-@given(seed=st.integers(0, 2**32), deaths=st.integers(1, 3))
+@given(seed=st.integers(0, 2**32), deaths=st.integers(1, 2))
 def test_what_the_living_hold_is_freed_when_others_die(seed, deaths):
     run(seed, processes=4, deaths=deaths)
