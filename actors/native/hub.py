@@ -148,7 +148,7 @@ class Hub:
             handler=self,
         )
         await self.endpoint.start()
-        self.links = Links(self.endpoint)
+        self.links = Links(self.endpoint, self)
         self.address = self.endpoint.address
         self.table.attach(self.address)
         await self.endpoint.connect(self.node)
