@@ -46,6 +46,11 @@ def task_of(object_id: bytes) -> bytes:
     return object_id[:TASK_ID_SIZE]
 
 
+def placement_group_id() -> bytes:
+    """A new placement group's id (18 random bytes)."""
+    return os.urandom(PLACEMENT_GROUP_ID_SIZE)
+
+
 def actor_id() -> bytes:
     """A new actor id (16 random bytes)."""
     return os.urandom(ACTOR_ID_SIZE)

@@ -27,7 +27,7 @@ class Placement(msgspec.Struct, frozen=True):
     Attributes:
         running: quantity of each resource held while it runs: "CPU", "GPU", "memory" (bytes), custom ones.
         placing: what must be free where it is placed; the same, except for actors that were given no resources.
-        strategy: the `scheduling_strategy`; None is "DEFAULT".
+        strategy: the `scheduling_strategy`; None: "DEFAULT", unless a placement group captures what its tasks start.
         label_selector: labels the node must have.
         fallback: label selectors to try in turn when no node meets `label_selector`.
         runtime_env: the environment asked for, as it was given; {} for the job's.
@@ -165,8 +165,11 @@ def actor_options(given: Mapping[str, Any], *, is_async: bool) -> ActorOptions:
         raise ValueError("get_if_exists=True needs name=: it says which actor to get.")
     if given.get("lifetime") == "detached" and given.get("isolation") == "shared":
         raise ValueError('lifetime="detached" needs isolation="process": a shared host process ends with its job.')
+    placement = _actor_placement(given)
+    if given.get("isolation") == "shared" and isinstance(placement.strategy, PlacementGroupSchedulingStrategy):
+        raise ValueError('A placement group needs isolation="process": light actors hold no resources of their own.')
     return ActorOptions(
-        placement=_actor_placement(given),
+        placement=placement,
         name=name,
         namespace=given.get("namespace") or "",
         lifetime=given.get("lifetime") or "non_detached",
@@ -275,8 +278,10 @@ def _strategy(given: Mapping[str, Any]) -> SchedulingStrategy:
     """The strategy, with Ray's older options for placement groups folded in."""
     strategy = given.get("scheduling_strategy")
     group = given.get("placement_group", "default")
-    if group in ("default", None):
-        return None if strategy == "DEFAULT" else strategy
+    if group is None and strategy is None:
+        return "DEFAULT"  # said explicitly: not even in the group that captures
+    if group is None or group == "default":
+        return strategy
     if strategy is not None:
         raise ValueError(
             "Both scheduling_strategy= and the older placement_group= were given: use "

@@ -163,8 +163,16 @@ class Runtime(Protocol):
 
     def create_placement_group(
         self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
-    ) -> "tuple[bytes, ObjectRef[Any]]":
-        """Reserve bundles of resources; returns the group's id and a ref that becomes ready with the reservation."""
+    ) -> bytes:
+        """Have bundles of resources reserved; returns the group's id at once.
+
+        Raises:
+            ValueError: the name is taken, or this can never be a group.
+        """
+        ...
+
+    def placement_group_ready(self, placement_group_id: bytes, value: Any) -> "ObjectRef[Any]":
+        """A ref to `value` that becomes ready when the group is reserved; to TaskPlacementGroupRemoved when it is gone."""
         ...
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:

@@ -1,5 +1,6 @@
 """Where tasks and actors may run, given as `scheduling_strategy=`; public as `limelight.util.scheduling_strategies`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,35 @@ class PlacementGroupSchedulingStrategy(msgspec.Struct, frozen=True):
     placement_group: Any
     placement_group_bundle_index: int = -1
     placement_group_capture_child_tasks: bool | None = None
+
+
+def check_bundle(name: str, resources: Mapping[str, float], bundles: Sequence[Mapping[str, float]], index: int) -> None:
+    """Check that a task (or actor) could run in a placement group.
+
+    Args:
+        name: what is to run there, for the message.
+        resources: what it needs.
+        bundles: all that the group has; [] where that is not known.
+        index: of the bundle that is meant; -1: any.
+
+    Raises:
+        ValueError: there is no such bundle, or it could never hold this.
+    """
+    if not bundles:
+        return
+    if not -1 <= index < len(bundles):
+        raise ValueError(
+            f"placement_group_bundle_index is {index}, but the group of {len(bundles)} bundles has 0 to "
+            f"{len(bundles) - 1} (or -1 for any)."
+        )
+    candidates = bundles if index < 0 else [bundles[index]]
+    needed = {kind: amount for kind, amount in resources.items() if amount}
+    if not any(all(bundle.get(kind, 0) >= amount for kind, amount in needed.items()) for bundle in candidates):
+        held = [dict(bundle) for bundle in candidates]
+        raise ValueError(
+            f"{name} needs {needed}, which no bundle it may use in its placement group can hold: {held}. Ask for less, "
+            "or make the bundle larger."
+        )
 
 
 class _LabelMatch:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,15 @@ from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..exceptions import LocalRayletDiedError
 from ..transport.address import ProcessAddress
 from ..transport.error import TransportError
 from .node.node_config import NodeConfig, NodeReady
-from .process.launcher import launch_node
+from .process.launcher import NodeProcess, launch_node
 from .process.log_batch import LogBatch
 from .process.output_printer import OutputPrinter, PrinterSettings
 from .session_address import find_session
+from .session_folder import remove_dead
 
 _FLUSH_S = 2.0
 """How long `shutdown` waits for the last lines of the workers."""
@@ -49,7 +50,7 @@ def start(**settings: Any) -> NativeRuntime:
     node = launch_node(msgspec.msgpack.encode(_config(settings)))
     try:
         ready = msgspec.msgpack.decode(node.info, type=NodeReady)
-        return _connect(settings, ready, node.end)
+        return _connect(settings, ready, node)
     except BaseException:
         node.end()
         raise
@@ -65,29 +66,35 @@ def _join(address: str, settings: dict[str, Any]) -> NativeRuntime:
         )
     node = find_session(address, settings.get("token") or "")
     try:
-        return _connect(settings, node, _nothing)
+        return _connect(settings, node, None)
     except TransportError as error:
         raise ConnectionError(f"The cluster at {address!r} cannot be joined: {error}") from error
-
-
-def _nothing() -> None:
-    """A cluster that was joined outlives its drivers."""
 
 
 def _config(settings: dict[str, Any]) -> NodeConfig:
     return NodeConfig(
         num_cpus=settings.get("num_cpus"),
         num_gpus=settings.get("num_gpus"),
-        memory=settings.get("_memory"),
-        object_store_memory=settings.get("object_store_memory"),
+        memory=_bytes(settings, "_memory"),
+        object_store_memory=_bytes(settings, "object_store_memory"),
         resources=dict(settings.get("resources") or {}),
         labels=dict(settings.get("labels") or {}),
         token=settings.get("token") or "",
     )
 
 
-def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None]) -> NativeRuntime:
-    """Join the node as a driver; `end` is what leaving does beside."""
+def _bytes(settings: dict[str, Any], name: str) -> int | None:
+    """A size as people write it, `500e6` for one, in whole bytes."""
+    size: object = settings.get(name)
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int | float):
+        raise TypeError(f"init({name}={size!r}): it is a number of bytes, for example 500e6.")
+    return int(size)
+
+
+def _connect(settings: dict[str, Any], node: NodeReady, process: NodeProcess | None) -> NativeRuntime:
+    """Join the node as a driver. `process` is the node's, where this driver started it and ends it when it leaves."""
     process_id = secrets.token_hex(16)
     identity = Identity(
         process_id=process_id,
@@ -103,6 +110,8 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
     store = StoreClient()
     hub = Hub(identity, store)
     hub.job_id = secrets.token_bytes(4)
+    if process is not None:
+        hub.node_loss.obituary = process.obituary
     hub.environments = Environments(hub)
     hub.runtime_env = dict(settings.get("runtime_env") or {})
     address = hub.start()
@@ -118,12 +127,14 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
     hub.on_output = lambda batch: printer.show(msgspec.msgpack.decode(batch, type=LogBatch))
 
     def close() -> None:
-        with contextlib.suppress(TransportError):  # the node is gone, and nothing is left to show
+        with contextlib.suppress(TransportError, LocalRayletDiedError):  # the node is gone, and nothing is left to show
             hub.ask(hub.node, NODE, FlushOutput(), timeout=_FLUSH_S)
         hub.wire.run(printer.close())
         hub.stop()
         store.close()
-        end()
+        if process is not None:
+            process.end()
+            remove_dead(Path(node.folder))  # a node process that was killed could not
 
     return NativeRuntime(hub, close)
 

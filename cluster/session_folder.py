@@ -248,14 +248,25 @@ def live_sessions(base: Path | None = None) -> list[Path]:
 def remove_stale(base: Path) -> None:
     """Remove the folders of sessions whose node process is dead. Safe beside others that do the same."""
     for path in _session_folders(base):
-        descriptor = _take_lock(path)
-        if descriptor is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(descriptor)
+        _remove_if_stale(path)
     for path in base.glob(_UNFINISHED + "*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_dead(path: Path) -> None:
+    """Remove a session's folder when its node process is dead, and with the last one the folder they lie in."""
+    _remove_if_stale(path)
+    with suppress(OSError):  # not there, or not empty: other sessions live
+        path.parent.rmdir()
+
+
+def _remove_if_stale(path: Path) -> None:
+    descriptor = _take_lock(path)
+    if descriptor is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _session_folders(base: Path) -> Iterator[Path]:

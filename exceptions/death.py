@@ -31,6 +31,8 @@ class DeathKind(StrEnum):
     """It never started: no node can ever give what it asks for."""
     ENVIRONMENT_FAILED = "environment failed"
     """It never started: its runtime environment could not be set up."""
+    GROUP_REMOVED = "placement group removed"
+    """The placement group it ran in was removed."""
     NODE_LOST = "node lost"
     """Its node stopped answering."""
     UNREACHABLE = "unreachable"
@@ -47,6 +49,7 @@ _VERDICTS = {
     DeathKind.OWNER_DIED: "was ended because the process that created it died",
     DeathKind.UNSCHEDULABLE: "never started, because no node can give what it asks for",
     DeathKind.ENVIRONMENT_FAILED: "never started, because its runtime environment could not be set up",
+    DeathKind.GROUP_REMOVED: "was ended with its placement group",
     DeathKind.NODE_LOST: "was lost with its node, which stopped answering",
     DeathKind.UNREACHABLE: "could not be reached within the grace period",
 }
@@ -90,14 +93,16 @@ class DeathCause(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """One line: "pid 12 on node 3f2a91c0 was killed by signal 9 (SIGKILL), peak memory 1.2 GiB"."""
         place = describe_place(self.node_id, self.ip, self.pid)
-        line = f"{place or 'its process'} {self._verdict()}"
+        if not self.pid:
+            place = f"its process on {place}" if place else "its process"
+        line = f"{place} {self._verdict()}"
         return f"{line}, peak memory {format_bytes(self.peak_memory)}" if self.peak_memory else line
 
     def render(self) -> str:
         """The whole story for an error message: summary, explanation, last output, stacks, what to do."""
         parts = [f"{self.summary()}."]
         if self.explanation:
-            parts[0] += f" {self.explanation.rstrip('.')}."
+            parts[0] += f" {self.explanation[0].upper()}{self.explanation[1:].rstrip('.')}."
         if self.stderr_tail:
             parts.append("Last lines of its stderr:\n" + _indent("\n".join(self.stderr_tail)))
         if self.fault_dump:

@@ -22,18 +22,15 @@ from .actor import (
 from .body import CORE, EXECUTOR, HEAD, NODE, Body, decoder_of, encode
 from .cluster import (
     AssignWorker,
-    CreateGroup,
     DriverRegistered,
-    FindGroup,
     FlushOutput,
-    GroupFound,
     OutputLines,
     QueryState,
     RegisterDriver,
-    RemoveGroup,
     WorkerConfig,
     WorkerReady,
 )
+from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
 from .invocation import (
     CancelTask,
     Invocation,
@@ -87,6 +84,7 @@ __all__ = [
     "ActorUnreferenced",
     "AddBorrower",
     "AssignWorker",
+    "AwaitGroup",
     "Body",
     "CancelTask",
     "CreateGroup",

@@ -77,33 +77,3 @@ class OutputLines(Body, frozen=True):
     """To a driver's core: lines that its workers printed."""
 
     batch: bytes
-
-
-class CreateGroup(Body, frozen=True):
-    """To the head: reserve a placement group. Answered (with an empty body, or an encoded error) when it is reserved."""
-
-    group_id: bytes
-    bundles: list[dict[str, int]]
-    strategy: str
-    name: str
-    detached: bool
-    owner: ProcessAddress
-
-
-class RemoveGroup(Body, frozen=True):
-    """To the head: give a placement group's resources back."""
-
-    group_id: bytes
-
-
-class FindGroup(Body, frozen=True):
-    """To the head: a placement group by name. Answered with `GroupFound`."""
-
-    name: str
-
-
-class GroupFound(Body, frozen=True):
-    """A placement group; the id is empty where there is none."""
-
-    group_id: bytes = b""
-    bundles: list[dict[str, int]] = []

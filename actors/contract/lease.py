@@ -48,7 +48,8 @@ class LeaseRedirected(Body, frozen=True):
 class LeaseInfeasible(Body, frozen=True):
     """To a core: nothing in the cluster can satisfy the class as things are; `reason` is for people.
 
-    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made.
+    `fatal`: waiting is pointless, its tasks fail. `kind` is "environment" where its runtime environment cannot be made,
+    "group" where its placement group was removed.
     """
 
     class_key: int

@@ -13,8 +13,17 @@ class PlacementGroups:
     def __init__(self) -> None:
         self._groups: dict[bytes, tuple[str, str, list[dict[str, float]]]] = {}
 
+    def __contains__(self, group_id: bytes) -> bool:
+        return group_id in self._groups
+
     def create(self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str) -> bytes:
-        """A new group's id."""
+        """A new group's id.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name and any(known == name for known, _, _ in self._groups.values()):
+            raise ValueError(f"The name {name!r} is taken by another placement group: choose another.")
         group_id = os.urandom(ids.PLACEMENT_GROUP_ID_SIZE)
         self._groups[group_id] = (name, strategy, [dict(bundle) for bundle in bundles])
         return group_id
@@ -43,6 +52,8 @@ class PlacementGroups:
                 "strategy": strategy,
                 "state": "CREATED",
                 "bundles": dict(enumerate(bundles)),
+                "bundles_to_node_id": dict.fromkeys(range(len(bundles)), ""),
+                "stats": {"problem": ""},
             }
             for group_id, (name, strategy, bundles) in self._groups.items()
         ]

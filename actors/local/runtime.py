@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NoReturn, cast
 
-from ...exceptions import AsyncioActorExit, GetTimeoutError, PendingCallsLimitExceeded, RaySystemError
+from ...exceptions import (
+    AsyncioActorExit,
+    GetTimeoutError,
+    PendingCallsLimitExceeded,
+    RaySystemError,
+    TaskPlacementGroupRemoved,
+)
 from .. import ids
 from ..actor import ActorHandle
 from ..actor_descriptor import ActorDescriptor
@@ -291,10 +297,19 @@ class LocalRuntime:
 
     def create_placement_group(
         self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
-    ) -> tuple[bytes, ObjectRef[Any]]:
+    ) -> bytes:
         """Note a group down; it is ready at once."""
         del lifetime
-        return self.groups.create(bundles, strategy, name), self.put(value=True)
+        return self.groups.create(bundles, strategy, name)
+
+    def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
+        """A ref to the value, unless the group was removed."""
+        if placement_group_id in self.groups:
+            return self.put(value)
+        ref, gone = self.table.create(ids.object_id(self._task_ids.task_id(), 1))
+        gone.set_error(TaskPlacementGroupRemoved())
+        gone.finish()
+        return ref
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:
         """Forget a group."""

@@ -44,8 +44,9 @@ class ActorCalls:
         self, descriptor: ActorDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
     ) -> NativeActorEntry:
         """Register an actor with the head; its constructor's arguments follow as soon as they are ready."""
-        core = self._core
-        template = self._runtime.templates.of_creation(descriptor, options)
+        core, templates, placement = self._core, self._runtime.templates, options.placement
+        light = options.isolation == "shared"
+        template = templates.of_creation(descriptor, options)
         record = core.values.record(core.ids.task_id(), template, args, kwargs)
         actor_id = record.actor_id = ids.actor_id()
         detached = options.lifetime == "detached"
@@ -57,9 +58,9 @@ class ActorCalls:
             detached=detached,
             max_restarts=options.max_restarts,
             owner=core.address,
-            placing=self._runtime.templates.lease_spec(options.placement, options.placement.placing),
-            running=self._runtime.templates.lease_spec(options.placement, options.placement.running),
-            light=options.isolation == "shared",
+            placing=templates.lease_spec(placement, placement.placing, descriptor.name, capture=not light),
+            running=templates.lease_spec(placement, placement.running, descriptor.name, capture=not light),
+            light=light,
             descriptor=self._outline(descriptor, options),
             has_creation=not record.dependencies,
             creation=b"" if record.dependencies else self._creation(record),

@@ -4,7 +4,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ...exceptions import ActorDiedError, ActorUnavailableError
+from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, RayTaskError
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
@@ -84,16 +84,26 @@ class ActorClient:
         elif change.state == "dead":
             self._cause = change.cause
             self._link = None
-            lost = [*self._in_flight.values(), *self._in_doubt, *self._queue]
-            self._in_flight.clear()
-            self._in_doubt.clear()
-            self._queue.clear()
-            for record in lost:
+            for record in self._take_all():
                 self._fail(record)
         else:
             self._link = None
             self._doubt()
             self._settle()
+
+    def node_lost(self, error: bytes) -> None:
+        """The node process of this session is gone: the actor is out of reach for good."""
+        self.state, self._cause, self._link = "dead", error, None
+        for record in self._take_all():
+            self._fail(record)
+
+    def _take_all(self) -> list[TaskRecord]:
+        """All calls that have not ended, in order."""
+        calls = [*self._in_flight.values(), *self._in_doubt, *self._queue]
+        self._in_flight.clear()
+        self._in_doubt.clear()
+        self._queue.clear()
+        return calls
 
     def _connected(self, change: ActorChanged, channel: Channel | TransportError) -> None:
         if isinstance(channel, TransportError) or self.incarnation != change.incarnation or self.state != "alive":
@@ -179,8 +189,11 @@ class ActorClient:
         self._end(record)
         if record.missing < 0:
             return
-        cause = deserialize_error(self._cause) if self._cause else None
-        if isinstance(cause, ActorDiedError):
-            cause = cause.cause
-        error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=record.template.wire.name)  # type: ignore[arg-type]
-        self._hub.submission.finish(record, FAILED, serialize_error(error))
+        told = deserialize_error(self._cause) if self._cause else None
+        cause = told.cause if isinstance(told, ActorDiedError) else told
+        if cause is None or isinstance(cause, DeathCause | RayTaskError):
+            method = record.template.wire.name
+            error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
+            self._hub.submission.finish(record, FAILED, serialize_error(error))
+        else:  # it never lived, its placement group is gone, or this process's node is: an error of its own
+            self._hub.submission.finish(record, FAILED, self._cause)

@@ -30,7 +30,7 @@ from ..contract import (
     ActorUnreferenced,
     AddBorrower,
     AssignWorker,
-    CreateGroup,
+    AwaitGroup,
     DriverRegistered,
     LeaseGranted,
     LeaseInfeasible,
@@ -59,6 +59,7 @@ from .executor import Executor, Host
 from .identity import Identity
 from .latch import Latch
 from .links import Links
+from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
 from .running import Job, running
@@ -78,6 +79,9 @@ class Hub:
     """One per process. Its state belongs to the wire thread, unless a method says otherwise.
 
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
+
+    Attributes:
+        captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
     """
 
     def __init__(self, identity: Identity, store: Any) -> None:
@@ -89,6 +93,7 @@ class Hub:
         self.ids = IdSource()
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
+        self.captured = b""
         self.store = store
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.values = Values(self)
@@ -104,7 +109,9 @@ class Hub:
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
-        self.on_node_lost: Callable[[str], None] | None = None
+        self.finish_lines: Callable[[], None] = _nothing
+        self.node_loss = NodeLoss(self)
+        self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
         self._blocked = 0
@@ -184,6 +191,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
+        self.on_node_lost = None  # it is this process that leaves
         await self.links.close()
         await self.endpoint.close()
 
@@ -220,8 +228,8 @@ class Hub:
         self.submission.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
-        if process_id == self.node.process_id and self.on_node_lost is not None:
-            self.on_node_lost(str(error))
+        if process_id == self.node.process_id:
+            self.on_node_lost(error)
 
     # --- waiting (user threads) ---
 
@@ -277,9 +285,14 @@ class Hub:
         """Call a system actor and wait for its answer.
 
         Raises:
+            LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
         """
-        return self.wire.run(self._ask(address, actor, body, timeout))
+        try:
+            return self.wire.run(self._ask(address, actor, body, timeout))
+        except TransportError:
+            self.node_loss.check()
+            raise
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
@@ -366,6 +379,9 @@ class Hub:
         return client
 
     def _watch_actor(self, actor_id: bytes) -> None:
+        if self.node_loss:
+            self.actors[actor_id].node_lost(serialize_error(self.node_loss.error()))
+            return
         self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:
@@ -413,7 +429,7 @@ class Hub:
         """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
         actor_id = job.invocation.actor_id
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
-        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        error = self._actor_error(job, cause)
         self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self.wire.post(self._actor_exited, (actor_id, reason))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
@@ -421,14 +437,13 @@ class Hub:
     def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
         actor_id, reason = exit_
         if not self.executor.has_actors():
-            # The process leaves by itself, so that its atexit handlers run.
-            self.links.notify(self.node, NODE, WorkerLeaving(reason))
+            self.process_exits(reason)
             self.leave()
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
-    def create_group(self, creation: tuple[CreateGroup, ObjectEntry, bytes]) -> None:
-        """Ask the head for a placement group; the entry becomes ready with it."""
-        body, entry, done = creation
+    def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
+        """Have an entry become ready with a placement group."""
+        body, entry, done = wait
 
         def answered(reply: Reply | TransportError) -> None:
             if isinstance(reply, TransportError):
@@ -458,6 +473,7 @@ class Hub:
     def _on_assign(self, channel: Channel, call: Call) -> None:
         self.assignment = decoder_of(AssignWorker).decode(call.body)
         self.job_id = self.assignment.job_id
+        self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
         channel.reply(call.call_id, b"")
 
@@ -474,8 +490,18 @@ class Hub:
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        error = ActorDiedError(actor_id=job.invocation.actor_id, method=job.template.name)
-        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(self._actor_error(job, None))),))
+
+    def process_exits(self, reason: str) -> None:
+        """The process ends by itself, so that its atexit handlers run: tell the node manager why. From any thread."""
+        self.links.notify(self.node, NODE, WorkerLeaving(reason))
+
+    @staticmethod
+    def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
+        name = job.template.name
+        return ActorDiedError(
+            cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name
+        )
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:

@@ -11,6 +11,7 @@ from .. import ids
 from ..actor_descriptor import ActorDescriptor
 from ..contract import (
     HEAD,
+    AwaitGroup,
     CreateGroup,
     FindGroup,
     GroupFound,
@@ -284,15 +285,27 @@ class NativeRuntime:
 
     def create_placement_group(
         self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
-    ) -> tuple[bytes, ObjectRef[Any]]:
+    ) -> bytes:
         """See `Runtime.create_placement_group`."""
         hub = self.hub
-        group_id = hub.ids.task_id()[: ids.PLACEMENT_GROUP_ID_SIZE - 4] + hub.ids.task_id()[16:20]
+        group_id = ids.placement_group_id()
         fixed = [{kind: round(amount * UNIT) for kind, amount in bundle.items()} for bundle in bundles]
+        job = running.get()
+        # A worker may serve other tasks after this one, so a task's groups end with its job.
+        owner = "" if job is not None and not job.invocation.actor_id else hub.process_id
+        detached = lifetime == "detached"
+        body = CreateGroup(group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner)
+        refusal = hub.ask(hub.head, HEAD, body)
+        if refusal:
+            raise deserialize_error(refusal)
+        return group_id
+
+    def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
+        """See `Runtime.placement_group_ready`."""
+        hub = self.hub
         entry = ObjectEntry(hub.table, ids.object_id(hub.ids.task_id(), 1))
-        body = CreateGroup(group_id, fixed, strategy, name, lifetime == "detached", hub.address)
-        hub.wire.post(hub.create_group, (body, entry, to_inline(serialize(None))))
-        return group_id, ObjectRef(entry.object_id, None, entry)
+        hub.wire.post(hub.await_group, (AwaitGroup(placement_group_id), entry, to_inline(serialize(value))))
+        return ObjectRef(entry.object_id, None, entry)
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:
         """See `Runtime.remove_placement_group`."""
@@ -300,7 +313,9 @@ class NativeRuntime:
 
     def get_placement_group(self, name: str) -> tuple[bytes, list[dict[str, float]]]:
         """See `Runtime.get_placement_group`."""
-        found: GroupFound = decoder_of(GroupFound).decode(self.hub.ask(self.hub.head, HEAD, FindGroup(name)))
+        hub = self.hub
+        answer = hub.ask(hub.head, HEAD, FindGroup(name, hub.namespace))
+        found: GroupFound = decoder_of(GroupFound).decode(answer)
         if not found.group_id:
             raise ValueError(f"There is no placement group named {name!r}.")
         return found.group_id, [{kind: amount / UNIT for kind, amount in bundle.items()} for bundle in found.bundles]

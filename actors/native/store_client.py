@@ -101,6 +101,7 @@ class StoreClient:
         if self._hub is None:
             raise RuntimeError("This process has no object store: it is not connected to a node.")
         if self._arena is None:
+            self._hub.node_loss.check()
             with self._granting:
                 if self._arena is None:
                     self._arena = Arena.attach(msgspec.msgpack.decode(self._location, type=ArenaLocation))

@@ -3,7 +3,14 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import RuntimeEnvSetupError, TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ...exceptions import (
+    DeathKind,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -91,7 +98,9 @@ class Submission:
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
-        if record.dependencies:
+        if self._hub.node_loss:
+            self.fail(record, self._hub.node_loss.error())
+        elif record.dependencies:
             self.resolve(record, self._ready)
         else:
             self._ready(record)
@@ -139,6 +148,12 @@ class Submission:
         else:
             link: WorkerLink = record.lease.link
             link.channel.notify(EXECUTOR, "CancelTask", encode(CancelTask(record.task_id, force, recursive)))
+
+    def node_lost(self, error: bytes) -> None:
+        """There will be no workers any more: fail all that is not done."""
+        for lease_class in self._classes.values():
+            for record in lease_class.abandon():
+                self.finish(record, FAILED, error)
 
     # --- from the node manager ---
 
@@ -188,6 +203,8 @@ class Submission:
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))
+            elif verdict.kind == "group":
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}."))
             else:
                 self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
         self._mark(lease_class)
@@ -332,9 +349,15 @@ class Submission:
         """Ask the worker's node manager how it ended, and fail the task with that."""
 
         def described(reply: Reply | TransportError) -> None:
+            if self._hub.node_loss:
+                self.fail(record, self._hub.node_loss.error())
+                return
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
-            self.fail(record, WorkerCrashedError(task_name=name, cause=cause))
+            if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
+                self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
+            else:
+                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
@@ -386,6 +409,9 @@ class Submission:
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
             self.fail(record, self.cancelled_error(record))
+            return
+        if self._hub.node_loss:  # while its arguments were made
+            self.fail(record, self._hub.node_loss.error())
             return
         lease_class = self._classes[record.template.class_key]
         record.home = lease_class

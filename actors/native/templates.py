@@ -4,13 +4,16 @@ import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..actor_descriptor import ActorDescriptor
-from ..contract import LeaseSpec, Template
+from ..contract import HEAD, LeaseSpec, QueryState, Template
 from ..options import ActorOptions, MethodOptions, NumReturns, Placement, RetryExceptions, TaskOptions
 from ..scheduling_strategy import (
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
     PlacementGroupSchedulingStrategy,
+    check_bundle,
 )
 from ..serialization import serialize
 from ..task import FunctionDescriptor
@@ -34,7 +37,7 @@ class Pickled:
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
-        self.templates: dict[int, tuple[Any, TaskTemplate]] = {}
+        self.templates: dict[Any, tuple[Any, TaskTemplate]] = {}
 
 
 class Templates:
@@ -44,6 +47,7 @@ class Templates:
         self._hub = hub
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
+        self._bundles: dict[bytes, list[dict[str, float]]] = {}
         self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
@@ -51,9 +55,11 @@ class Templates:
         pickled: Pickled | None = function.pickled
         if pickled is None:
             pickled = function.pickled = Pickled(function.function, f"the function {function.name}")
-        found = pickled.templates.get(id(options))
+        captured = self._hub.captured
+        key = (id(options), captured) if captured else id(options)
+        found = pickled.templates.get(key)
         if found is None or found[0] is not options:
-            found = pickled.templates[id(options)] = (options, self._make_task(function, pickled, options))
+            found = pickled.templates[key] = (options, self._make_task(function, pickled, options))
         return found[1]
 
     def _make_task(self, function: FunctionDescriptor, pickled: Pickled, options: TaskOptions) -> TaskTemplate:
@@ -65,7 +71,7 @@ class Templates:
         wire = Template(
             next(self._ids), "task", options.name or function.name, pickled.code_id, pickled.code, num_returns, extras
         )
-        key = self.class_of(options.placement)
+        key = self.class_of(options.placement, options.name or function.name)
         return TaskTemplate(
             wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
         )
@@ -110,24 +116,57 @@ class Templates:
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
 
-    def class_of(self, placement: Placement) -> int:
-        """The scheduling class of a placement."""
-        key = self._classes.get(placement.key)
+    def class_of(self, placement: Placement, name: str) -> int:
+        """The scheduling class of a placement; errors as `lease_spec`."""
+        known = (placement.key, self._hub.captured)
+        key = self._classes.get(known)
         if key is None:
-            key = self._classes[placement.key] = len(self._classes) + 1
-            spec = self.lease_spec(placement, placement.running)
+            spec = self.lease_spec(placement, placement.running, name)
+            key = self._classes[known] = len(self._classes) + 1
             self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
         return key
 
-    def lease_spec(self, placement: Placement, resources: dict[str, float]) -> LeaseSpec:
-        """What the scheduler gets to know of a placement."""
+    def lease_spec(
+        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True
+    ) -> LeaseSpec:
+        """What the scheduler gets to know of a placement.
+
+        Args:
+            placement: as asked for.
+            resources: `placement.running` or `.placing`.
+            name: of the task or actor, for errors.
+            capture: go where the placement group that the calling code runs in captures what it starts.
+
+        Raises:
+            ValueError: the placement group that is asked for has no such bundle, or none that could hold this.
+        """
+        captured = self._hub.captured if capture else b""
+        asked = placement.strategy
+        if captured and asked is None:
+            strategy = _in_group(captured, -1, capture=True)
+            check_bundle(name, resources, self._bundles_of(captured), -1)
+        else:
+            strategy = _strategy(placement)
+            if isinstance(asked, PlacementGroupSchedulingStrategy):
+                specs = asked.placement_group.bundle_specs
+                check_bundle(name, resources, specs, asked.placement_group_bundle_index)
         return LeaseSpec(
-            {name: round(quantity * UNIT) for name, quantity in resources.items()},
-            _strategy(placement),
+            {kind: round(quantity * UNIT) for kind, quantity in resources.items()},
+            strategy,
             placement.label_selector,
             self._hub.environment_key(placement.runtime_env),
             self._hub.job_id,
         )
+
+
+    def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:
+        found = self._bundles.get(group_id)
+        if found is None:
+            hub = self._hub
+            groups = msgspec.msgpack.decode(hub.ask(hub.head, HEAD, QueryState("placement_groups")))
+            rows = [row for row in groups if row["placement_group_id"] == group_id.hex()]
+            found = self._bundles[group_id] = list(rows[0]["bundles"].values()) if rows else []
+        return found
 
 
 def _returns(num_returns: NumReturns) -> tuple[int, str]:
@@ -161,12 +200,11 @@ def _strategy(placement: Placement) -> dict[str, Any]:
                 "fail": strategy._fail_on_unavailable,
             }
         case PlacementGroupSchedulingStrategy():
-            plain = {
-                "kind": "group",
-                "group": strategy.placement_group.id.hex(),
-                "bundle": strategy.placement_group_bundle_index,
-                "capture": bool(strategy.placement_group_capture_child_tasks),
-            }
+            plain = _in_group(
+                strategy.placement_group.id.binary(),
+                strategy.placement_group_bundle_index,
+                capture=bool(strategy.placement_group_capture_child_tasks),
+            )
         case NodeLabelSchedulingStrategy():
             plain = {"kind": "labels", "hard": _conditions(strategy.hard), "soft": _conditions(strategy.soft)}
         case "SPREAD":
@@ -176,6 +214,10 @@ def _strategy(placement: Placement) -> dict[str, Any]:
     if placement.fallback:
         plain["fallback"] = list(placement.fallback)
     return plain
+
+
+def _in_group(group_id: bytes, index: int, *, capture: bool) -> dict[str, Any]:
+    return {"kind": "group", "group": group_id.hex(), "bundle": index, "capture": capture}
 
 
 def _conditions(conditions: Any) -> dict[str, list[Any]]:

@@ -24,7 +24,14 @@ from ...actors.contract import (
     encode,
 )
 from ...actors.serialization import serialize_error
-from ...exceptions import ActorDiedError, ActorUnschedulableError, DeathCause, DeathKind, RuntimeEnvSetupError
+from ...exceptions import (
+    ActorDiedError,
+    ActorPlacementGroupRemoved,
+    ActorUnschedulableError,
+    DeathCause,
+    DeathKind,
+    RuntimeEnvSetupError,
+)
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
@@ -141,6 +148,7 @@ class ActorDesk:
     def _create(self, command: t.CreateActor) -> None:
         spec = self._specs[command.actor_id]
         strategy = lease_spec(spec.running).strategy
+        bundle = strategy if isinstance(strategy, InBundle) else None
         order = StartActor(
             command.actor_id,
             command.incarnation,
@@ -150,8 +158,8 @@ class ActorDesk:
             spec.namespace,
             spec.running.resources,
             command.devices,
-            strategy.group_id if isinstance(strategy, InBundle) else b"",
-            bool(spec.running.strategy.get("capture")),
+            bundle.group_id if bundle else b"",
+            bundle is not None and bundle.capture,
         )
         self._to_node(command.node_id, order)
 
@@ -305,6 +313,9 @@ class ActorDesk:
             then(serialize_error(ActorDiedError(actor_id=view.actor_id, actor_name=name)))
         elif cause.error:
             then(cause.error)
+        elif cause.kind in ("unschedulable", "worker_died") and self._group_is_gone(view.actor_id):
+            text = f"The placement group of actor {name} was removed, and the actor with it; create both again."
+            then(serialize_error(ActorPlacementGroupRemoved(text)))
         elif cause.kind == "unschedulable":
             then(serialize_error(ActorUnschedulableError(f"Actor {name} cannot be placed: {cause.text}")))
         elif cause.kind == "environment_failed":
@@ -321,6 +332,11 @@ class ActorDesk:
         else:
             kind = _KINDS.get(cause.kind, DeathKind.EXITED)
             then(self._died(view, name, DeathCause(kind, cause.text, node_id=view.node_id or None)))
+
+    def _group_is_gone(self, actor_id: bytes) -> bool:
+        spec = self._specs.get(actor_id)
+        strategy = None if spec is None else lease_spec(spec.running).strategy
+        return isinstance(strategy, InBundle) and strategy.group_id not in self._head.view.groups
 
     @staticmethod
     def _died(view: t.ActorView, name: str, cause: DeathCause) -> bytes:

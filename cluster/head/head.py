@@ -17,9 +17,11 @@ from ..cluster_message import FromNode, NodeOrder
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
-from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerTick, ToNode
+from ..scheduling.group_table import GroupToNode
+from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .group_desk import GroupDesk
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
 from .state_query import StateQuery
@@ -53,14 +55,16 @@ class Head(SystemActor):
         self.nodes = self.node_desk.alive
         self.jobs = JobDesk(self)
         self.actors = ActorDesk(self)
+        self.groups = GroupDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
         self.node_desk.close()
         self.actors.close()
+        self.groups.close()
 
-    def feed(self, event: m.NodeReport | NodeLost | SchedulerTick) -> None:
+    def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
         for command in self.scheduler.handle(event, self._loop.time()):
             self.order(command)
@@ -85,7 +89,11 @@ class Head(SystemActor):
         for node in self.nodes.values():
             self.process.notify(node.address, NODE, NodeOrder(event))
 
-    def order(self, command: ToNode | ToLeaseMachine) -> None:
+    def driver_of(self, job_id: bytes) -> str:
+        """The process id of a job's driver; "" where the job is not known."""
+        return self.jobs.driver_of(job_id)
+
+    def order(self, command: ToNode | ToLeaseMachine | GroupToNode) -> None:
         """Send something to a node's lease machine."""
         node = self.nodes.get(command.node_id)
         if node is not None:

@@ -43,6 +43,11 @@ class JobDesk:
         """The node that a driver has joined; "" where that process is no driver."""
         return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
 
+    def driver_of(self, job_id: bytes) -> str:
+        """The process id of a job's driver; "" where the job is not known."""
+        job = self._jobs.get(job_id)
+        return "" if job is None else job.driver.address.process_id
+
     def _on_register(self, channel: Channel, call: Call) -> None:
         driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
         self._jobs[driver.job_id] = _Job(driver, call.body, self._head.node_desk.at(channel.peer.process_id))

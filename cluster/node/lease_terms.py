@@ -25,7 +25,7 @@ def strategy(plain: dict[str, Any]) -> Strategy:
         case "node":
             return NodeAffinity(plain["node_id"], plain["soft"], plain["spill"], plain["fail"])
         case "group":
-            return InBundle(bytes.fromhex(plain["group"]), plain["bundle"])
+            return InBundle(bytes.fromhex(plain["group"]), plain["bundle"], plain["capture"])
         case "labels":
             return NodeLabels(_conditions(plain["hard"]), _conditions(plain["soft"]))
         case "spread":

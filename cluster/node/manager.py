@@ -24,6 +24,7 @@ from ...actors.contract import (
     RegisterDriver,
     ReturnLease,
     WorkerBlocked,
+    WorkerLeaving,
     WorkerReady,
     decoder_of,
     encode,
@@ -37,6 +38,7 @@ from ..cluster_message import ToHead
 from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
+from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
 from .job_table import JobTable
@@ -123,7 +125,8 @@ class NodeManager(SystemActor):
             case m.StopWorker():
                 worker = self.workers.find(command.worker_id)
                 if worker is not None:
-                    self.workers.kill(worker, DeathKind.KILLED, command.reason)
+                    removed = command.reason == m.GROUP_REMOVED
+                    self.workers.kill(worker, DeathKind.GROUP_REMOVED if removed else DeathKind.KILLED, command.reason)
             case m.Reclaim():
                 self._tell(command.caller, ReclaimLease(self._name(command.lease_id)))
             case m.Redirect():
@@ -132,7 +135,7 @@ class NodeManager(SystemActor):
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
                 self._tell(
-                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, "")
+                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind)
                 )
             case m.EnvironmentFailed():
                 self._tell(
@@ -204,17 +207,17 @@ class NodeManager(SystemActor):
 
     @staticmethod
     def _assignment(
-        job_id: bytes, namespace: str, resources: dict[str, int], devices: dict[str, list[int]], strategy: Any
+        job_id: bytes, namespace: str, resources: dict[str, int], devices: dict[str, list[int]], strategy: Strategy
     ) -> AssignWorker:
         """What a worker is told of a lease."""
-        group = getattr(strategy, "group_id", b"")
+        bundle = strategy if isinstance(strategy, InBundle) else None
         return AssignWorker(
             job_id,
             namespace,
             resources,
             {kind: [str(index) for index in indexes] for kind, indexes in devices.items()},
-            group,
-            capture=False,
+            bundle.group_id if bundle else b"",
+            capture=bundle is not None and bundle.capture,
             incarnation=0,
         )
 
@@ -272,10 +275,11 @@ class NodeManager(SystemActor):
         start_id, worker.start_id = worker.start_id, 0
         self.feed(m.WorkerStarted(start_id, worker.worker_id))
 
-    def _on_worker_leaving(self, channel: Channel, _: Call) -> None:
+    def _on_worker_leaving(self, channel: Channel, call: Call) -> None:
+        leaving: WorkerLeaving = decoder_of(WorkerLeaving).decode(call.body)
         worker = self.workers.find(channel.peer.process_id)
         if worker is not None:
-            worker.leaving = True
+            worker.leaving = leaving.reason
 
     def worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
@@ -317,7 +321,7 @@ class NodeManager(SystemActor):
         self.spawn(self._flush_output(channel, call.call_id, flush.everywhere))
 
     async def _flush_output(self, channel: Channel, call_id: int, everywhere: bool) -> None:
-        here = [worker.output.flush() for worker in self.workers.all() if worker.output is not None]
+        here = [self.workers.flush_output()]
         peers = self._head.peers() if everywhere else []
         there = [self._process.request(peer, NODE, FlushOutput(everywhere=False), _FLUSH_S) for peer in peers]
         await asyncio.gather(*here, *there, return_exceptions=True)  # a node that is gone has nothing left to show

@@ -97,11 +97,15 @@ class ClusterView:
     Args:
         random: draws samples; seeded by whoever wants to repeat a run.
         transit_time: seconds after which a decision counts as seen in its node's reports.
+
+    Attributes:
+        groups: placement groups that were asked for and not removed; kept by `PlacementGroups`.
     """
 
     def __init__(self, random: Random, transit_time: float = 0.25) -> None:
         self.nodes: dict[str, Node] = {}
         self.bundles: dict[bytes, dict[int, tuple[str, BundleReport]]] = {}
+        self.groups: set[bytes] = set()
         self._random = random
         self._transit_time = transit_time
         self._transits: deque[Transit] = deque()

@@ -90,7 +90,7 @@ class LeaseMachine:
             case m.DemandChanged():
                 self._demand_changed(event, now)
             case m.LeaseReturned():
-                self._end_lease(event.lease_id, now, stop=None if event.worker_ok else "its caller is done with it")
+                self._end_lease(event.lease_id, now, stop=None if event.worker_ok else "its caller has lost it, or cancelled its task by force")
             case m.CallerLost():
                 self._caller_lost(event.caller, now)
             case m.WorkerStarted() | m.WorkerStartFailed() | m.WorkerLost():
@@ -173,7 +173,7 @@ class LeaseMachine:
             self._out.append(m.WorkerRefused(demand.request_id, event.text))
             self.queue.forget(demand)
             return
-        self._out.append(m.Infeasible(*demand.key, event.text, event.fatal))
+        self._out.append(m.Infeasible(*demand.key, event.text, event.fatal, event.kind))
         if event.fatal:
             demand.wanted = len(demand.leases)
             self._settle(demand, now)
@@ -212,7 +212,7 @@ class LeaseMachine:
         self.reservations.drop(event.group_id, event.attempt)
         for ledger in self.bundles.cancel(event.group_id, event.attempt, event.first):
             for lease in self.book.within(ledger):
-                self._lose_lease(lease.lease_id, "its placement group was removed", now, stop=True)
+                self._lose_lease(lease.lease_id, m.GROUP_REMOVED, now, stop=True)
         self._dirty = True
 
     # Workers

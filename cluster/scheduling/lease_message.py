@@ -13,6 +13,9 @@ from .ledger import Shares
 from .resources import ResourceSet
 from .strategy import LeaseSpec
 
+GROUP_REMOVED = "its placement group was removed"
+"""The `reason` of `StopWorker` where a worker ends with the bundle that it ran in."""
+
 
 class Struct(msgspec.Struct, frozen=True, array_like=True):
     """All events and commands: frozen values."""
@@ -144,11 +147,12 @@ class Place(Struct, frozen=True, tag="place"):
 
 
 class Unplaceable(Struct, frozen=True, tag="unplaceable"):
-    """No node can ever hold this ask as the cluster is now; `fatal`: and waiting is pointless."""
+    """No node can ever hold this ask as the cluster is now; `fatal`: and waiting is pointless. `kind`: see `Never`."""
 
     ask_id: int
     text: str
     fatal: bool = False
+    kind: str = ""
 
 
 class HeadConnected(Struct, frozen=True, tag="head"):
@@ -239,12 +243,13 @@ class LeaseLost(Struct, frozen=True, tag="lease_lost"):
 
 
 class Infeasible(Struct, frozen=True, tag="infeasible"):
-    """No node can run the class: it waits for one (or, `fatal`, its tasks fail)."""
+    """No node can run the class: it waits for one (or, `fatal`, its tasks fail). `kind`: "group" where its group is gone."""
 
     caller: str
     class_key: bytes
     text: str
     fatal: bool
+    kind: str = ""
 
 
 class EnvironmentFailed(Struct, frozen=True, tag="env_failed"):

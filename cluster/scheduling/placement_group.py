@@ -129,6 +129,7 @@ class PlacementGroups:
             if record.state == "REMOVED":
                 self._removed[group_id] = None
                 continue
+            self._view.groups.add(group_id)
             if record.spec.name:
                 self._names[record.spec.namespace, record.spec.name] = group_id
             for node_id in dict.fromkeys(record.nodes.values()):
@@ -138,6 +139,11 @@ class PlacementGroups:
             elif record.state != "CREATED":
                 self._waiting[group_id] = Waiting(now)
         return self._out
+
+    def view(self, group_id: bytes) -> GroupView | None:
+        """A group, also one that was removed and is still remembered."""
+        record = self.table.groups.get(group_id)
+        return None if record is None else view_of(record)
 
     def named(self, name: str, namespace: str) -> GroupView | None:
         """The group of that name."""
@@ -159,6 +165,7 @@ class PlacementGroups:
             self._out.append(GroupCreated(spec.owner, spec.group_id, None, error))
             return
         record = self.table.groups[spec.group_id] = GroupRecord(spec)
+        self._view.groups.add(spec.group_id)
         if spec.name:
             self._names[key] = spec.group_id
         self._waiting[spec.group_id] = Waiting(now)
@@ -277,6 +284,7 @@ class PlacementGroups:
         if record.state == "REMOVED":
             return
         spec = record.spec
+        self._view.groups.discard(spec.group_id)
         for node_id in dict.fromkeys([*record.nodes.values(), *record.preparing.values()]):
             self._out.append(GroupToNode(node_id, ReserveCancel(spec.group_id, record.attempt)))
         record.nodes, record.preparing, record.prepared = {}, {}, []

@@ -20,10 +20,11 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Never(msgspec.Struct, frozen=True):
-    """No node can hold it. `fatal`: nor will a new node change that."""
+    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its placement group is gone."""
 
     text: str
     fatal: bool = False
+    kind: str = ""
 
 
 Verdict = Chosen | Wait | Never
@@ -113,6 +114,9 @@ class Policy:
         return Never(f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
 
     def _in_bundle(self, spec: LeaseSpec, strategy: InBundle) -> Verdict:
+        if strategy.group_id not in self._view.groups:
+            text = f"its placement group {strategy.group_id.hex()} was removed"
+            return Never(text, fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
         wanted = [group[i] for i in sorted(group) if strategy.bundle_index in {-1, i}]
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]

@@ -35,6 +35,12 @@ class SchedulerTick(msgspec.Struct, frozen=True, tag="scheduler_tick"):
     """Time has passed; due at `Scheduler.wake_at()`."""
 
 
+class GroupGone(msgspec.Struct, frozen=True, tag="group_gone"):
+    """A placement group was removed: what waits for its bundles waits in vain."""
+
+    group_id: bytes
+
+
 class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
     """Deliver this to the node's lease machine."""
 
@@ -42,7 +48,7 @@ class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
     event: Place | Unplaceable | PeersChanged
 
 
-SchedulerEvent = NodeReport | NodeLost | SchedulerTick
+SchedulerEvent = NodeReport | NodeLost | GroupGone | SchedulerTick
 
 
 class Ask:
@@ -106,6 +112,8 @@ class Scheduler:
                 self._reported(event, now)
             case NodeLost():
                 self._node_lost(event.node_id)
+            case GroupGone():
+                self._group_gone(event.group_id, now)
             case SchedulerTick():
                 self._tick(now)
         return self._out
@@ -219,7 +227,7 @@ class Scheduler:
         self._hopeless[key] = ask
         if now >= self._settle_until and verdict.text != ask.answered:
             ask.answered = verdict.text
-            self._out.append(ToNode(ask.home, Unplaceable(ask.unmet.ask_id, verdict.text, verdict.fatal)))
+            self._out.append(ToNode(ask.home, Unplaceable(ask.unmet.ask_id, verdict.text, verdict.fatal, verdict.kind)))
 
     def _wait_or_not(self, ask: Ask) -> None:
         key = (ask.home, ask.unmet.ask_id)
@@ -261,6 +269,12 @@ class Scheduler:
             self._unwait(ask)
         if len(self.view.nodes) == 1:
             self._out += [ToNode(last, PeersChanged(0)) for last in self.view.nodes]
+
+    def _group_gone(self, group_id: bytes, now: float) -> None:
+        for shape, group in list(self._waiting.items()):
+            if isinstance(shape[2], InBundle) and shape[2].group_id == group_id:
+                for ask in list(group.values()):
+                    self._place(ask, now)
 
     def _tick(self, now: float) -> None:
         if now >= self._parked_at + self._park_after / 2:

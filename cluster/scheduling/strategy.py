@@ -37,10 +37,11 @@ class NodeLabels(msgspec.Struct, frozen=True, array_like=True, tag="labels"):
 
 
 class InBundle(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
-    """Inside a placement group's bundle; index -1 is any of its bundles."""
+    """Inside a placement group's bundle; index -1 is any of its bundles. `capture`: what it starts follows it there."""
 
     group_id: bytes
     bundle_index: int = -1
+    capture: bool = False
 
 
 Strategy = Hybrid | Spread | NodeAffinity | NodeLabels | InBundle

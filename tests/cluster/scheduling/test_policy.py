@@ -24,6 +24,7 @@ def report(node_id, version=1, cpus=4.0, free=None, labels=None, **more):
 
 def policy_over(*reports, seed=0):
     view = ClusterView(Random(seed))
+    view.groups |= {b"g", b"pending"}
     for one in reports:
         view.update(one)
     return Policy(view)
@@ -147,7 +148,10 @@ def test_a_bundle_is_found_where_it_is():
     assert policy.decide(LeaseSpec(ONE, InBundle(b"g", 0))) == Chosen("a", queue=True)
     assert policy.decide(LeaseSpec(ONE, InBundle(b"g", 1))) == Chosen("b")
     assert policy.decide(LeaseSpec(ONE, InBundle(b"g"))) == Chosen("b")
-    assert policy.decide(LeaseSpec(ONE, InBundle(b"other"))) == WAIT
+    assert policy.decide(LeaseSpec(ONE, InBundle(b"pending"))) == WAIT
+    removed = policy.decide(LeaseSpec(ONE, InBundle(b"removed")))
+    assert isinstance(removed, Never)
+    assert (removed.fatal, removed.kind) == (True, "group")
     too_big = policy.decide(LeaseSpec(ResourceSet.parse({"CPU": 3}), InBundle(b"g", 1)))
     assert isinstance(too_big, Never)
     assert too_big.fatal

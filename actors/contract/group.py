@@ -1,0 +1,45 @@
+"""Calls about placement groups."""
+
+from .body import Body
+
+
+class CreateGroup(Body, frozen=True):
+    """To the head: reserve a placement group. Answered at once: with an empty body, or the encoded error of a refusal.
+
+    `owner` is the process with which a group that is not detached ends; "": the driver of the job.
+    """
+
+    group_id: bytes
+    bundles: list[dict[str, int]]
+    strategy: str
+    name: str
+    namespace: str
+    detached: bool
+    job_id: bytes
+    owner: str
+
+
+class AwaitGroup(Body, frozen=True):
+    """To the head. Answered when the placement group is reserved (with an empty body), or is gone (an encoded error)."""
+
+    group_id: bytes
+
+
+class RemoveGroup(Body, frozen=True):
+    """To the head: give a placement group's resources back. Answered (with an empty body) when it is done there."""
+
+    group_id: bytes
+
+
+class FindGroup(Body, frozen=True):
+    """To the head: a placement group by name. Answered with `GroupFound`."""
+
+    name: str
+    namespace: str
+
+
+class GroupFound(Body, frozen=True):
+    """A placement group; the id is empty where there is none."""
+
+    group_id: bytes = b""
+    bundles: list[dict[str, int]] = []

@@ -1,0 +1,199 @@
+"""Placement groups: bundles of resources that are reserved together, all or none.
+
+    group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    get(group.ready())
+    work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
+
+from ...actors import runtime
+from ...actors.identifier import PlacementGroupID
+from ...actors.object_ref import ObjectRef
+from ...exceptions import TaskPlacementGroupRemoved
+
+VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+
+
+class PlacementGroup:
+    """A handle to a placement group. Can be passed to tasks; thread-safe.
+
+    Args:
+        id: the group's id.
+        bundle_cache: its bundles, where they are known; otherwise they are looked up when they are asked for.
+    """
+
+    __slots__ = ("_bundles", "id")
+
+    def __init__(self, id: PlacementGroupID, bundle_cache: list[dict[str, float]] | None = None) -> None:  # noqa: A002  # Ray's name
+        self.id = id
+        self._bundles = bundle_cache
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The handle that stands for no group."""
+        return cls(PlacementGroupID.nil())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it stands for no group."""
+        return self.id.is_nil()
+
+    def ready(self) -> "ObjectRef[PlacementGroup]":
+        """A ref to this handle that becomes ready when all bundles are reserved.
+
+        `get` of it raises TaskPlacementGroupRemoved when the group is removed before (or was).
+        """
+        return runtime.current().placement_group_ready(self.id.binary(), self)
+
+    def wait(self, timeout_seconds: float = 30) -> bool:
+        """Wait until all bundles are reserved; False when that takes longer than `timeout_seconds`.
+
+        Raises:
+            TaskPlacementGroupRemoved: the group was removed.
+        """
+        current = runtime.current()
+        ref = self.ready()
+        done, _ = current.wait([ref], 1, timeout_seconds, True)
+        if done:
+            current.get(done, None)
+        return bool(done)
+
+    @property
+    def bundle_specs(self) -> list[dict[str, float]]:
+        """What each bundle reserves, by resource."""
+        if self._bundles is None:
+            self._bundles = [] if self.is_empty else list(placement_group_table(self)["bundles"].values())
+        return [dict(bundle) for bundle in self._bundles]
+
+    @property
+    def bundle_count(self) -> int:
+        """How many bundles it has."""
+        return len(self.bundle_specs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PlacementGroup) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"PlacementGroup({self.id.hex()})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, self._bundles)
+
+
+def placement_group(
+    bundles: Sequence[Mapping[str, float]],
+    strategy: str = "PACK",
+    name: str = "",
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list[dict[str, str]] | None = None,
+) -> PlacementGroup:
+    """Have bundles of resources reserved; returns at once, see `PlacementGroup.ready`.
+
+    A group that no node can hold waits until one can; `placement_group_table` says for what.
+
+    Args:
+        bundles: what each bundle reserves: `[{"CPU": 1, "GPU": 0.5}, {"memory": 2e9}]`. A bundle lies on one node.
+        strategy: "PACK" (few nodes), "SPREAD" (many nodes), "STRICT_PACK" (one node), "STRICT_SPREAD" (a node each).
+        name: by which `get_placement_group` finds it in the namespace; "": none.
+        lifetime: "detached": until it is removed; None: as long as its creator (the job, or the actor).
+        _soft_target_node_id: not implemented.
+        bundle_label_selector: not implemented.
+
+    Raises:
+        ValueError: an argument makes no sense, or the name is taken.
+        TypeError: an amount is not a number.
+    """
+    if _soft_target_node_id is not None or bundle_label_selector:
+        raise NotImplementedError(
+            "placement_group() does not take _soft_target_node_id or bundle_label_selector yet: use node labels with "
+            "label_selector= on the tasks, or resources that only the wanted nodes have."
+        )
+    checked = _checked(bundles)
+    if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
+        known = ", ".join(VALID_PLACEMENT_GROUP_STRATEGIES)
+        raise ValueError(f"Invalid placement group strategy {strategy!r}: use one of {known}.")
+    if lifetime not in (None, "detached"):
+        raise ValueError(f"lifetime of a placement group must be None or 'detached', not {lifetime!r}.")
+    group_id = runtime.current().create_placement_group(checked, strategy, name or "", lifetime)
+    return PlacementGroup(PlacementGroupID(group_id), checked)
+
+
+def remove_placement_group(placement_group: PlacementGroup) -> None:
+    """Give the bundles back and end what runs in them. No effect on a group that was removed already.
+
+    Tasks in it fail with TaskPlacementGroupRemoved, actors' calls with ActorPlacementGroupRemoved.
+    """
+    runtime.current().remove_placement_group(placement_group.id.binary())
+
+
+def get_placement_group(placement_group_name: str) -> PlacementGroup:
+    """The group of that name in this job's namespace.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not placement_group_name:
+        raise ValueError("get_placement_group() needs the name that the group was made with.")
+    group_id, bundles = runtime.current().get_placement_group(placement_group_name)
+    return PlacementGroup(PlacementGroupID(group_id), bundles)
+
+
+def get_current_placement_group() -> PlacementGroup | None:
+    """The group that the calling task or actor runs in; None outside of groups."""
+    group_id = runtime.current().context().placement_group_id
+    return None if group_id is None else PlacementGroup(PlacementGroupID(group_id))
+
+
+def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[str, Any]:
+    """Facts about a group, or about all by id.
+
+    Keys: placement_group_id, name, bundles and bundles_to_node_id (by index), strategy, state ("PENDING", "CREATED",
+    "RESCHEDULING", "REMOVED"), stats (with "problem": why it is not reserved).
+
+    Raises:
+        ValueError: the group is not known (any more).
+    """
+    rows = {row["placement_group_id"]: row for row in runtime.current().state("placement_groups")}
+    if placement_group is None:
+        return rows
+    row = rows.get(placement_group.id.hex())
+    if row is None:
+        raise ValueError(f"{placement_group} is not known: it was removed long ago, or belongs to another cluster.")
+    return row
+
+
+def _checked(bundles: Any) -> list[dict[str, float]]:
+    example = 'such as [{"CPU": 1}, {"GPU": 1}]'
+    if not isinstance(bundles, list | tuple):
+        raise ValueError(  # noqa: TRY004  # as Ray
+            f"The bundles of a placement group must be a list of dicts of resources, {example}; "
+            f"{type(bundles).__name__} was given."
+        )
+    if not bundles:
+        raise ValueError(f"A placement group needs at least one bundle, {example}.")
+    checked: list[dict[str, float]] = []
+    for index, bundle in enumerate(cast("Sequence[Any]", bundles)):
+        if not isinstance(bundle, Mapping):
+            raise ValueError(  # noqa: TRY004  # as Ray
+                f"The bundles of a placement group must be dicts of resources, {example}; bundle {index} is {bundle!r}."
+            )
+        amounts = _amounts(index, cast("Mapping[Any, Any]", bundle))
+        if not any(amounts.values()):
+            raise ValueError(f"Bundle {index} of the placement group asks for nothing ({bundle!r}): give an amount.")
+        checked.append({kind: amount for kind, amount in amounts.items() if amount})
+    return checked
+
+
+def _amounts(index: int, bundle: Mapping[Any, Any]) -> dict[str, float]:
+    for kind, amount in bundle.items():
+        if not isinstance(kind, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise TypeError(f"Bundle {index} must map names of resources to numbers, but has {kind!r}: {amount!r}.")
+        if not 0 <= amount < float("inf"):
+            raise ValueError(f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative.")
+    return {kind: float(amount) for kind, amount in bundle.items()}
