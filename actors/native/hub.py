@@ -191,7 +191,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
-        self.on_node_lost = None  # it is this process that leaves
+        self.on_node_lost = _ignore  # it is this process that leaves
         await self.links.close()
         await self.endpoint.close()
 
@@ -511,6 +511,10 @@ class Hub:
         if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
+
+
+def _ignore(_error: TransportError) -> None:
+    """A process that leaves loses its node on purpose."""
 
 
 def _name_nothing(_name: str) -> None:
