@@ -150,7 +150,7 @@ class TestPlacement:
         alive = actor.where.remote()
         with pytest.raises(GetTimeoutError):
             ll.get(waiting, timeout=0.2)
-        node = cluster.add_node(num_cpus=1, resources={"doomed": 8})
+        node = cluster.add_node(num_cpus=2, resources={"doomed": 8})
         assert ll.get([waiting, alive], timeout=PATIENCE) == [node.node_id, node.node_id]
         cluster.remove_node(node, allow_graceful=True)
         cluster.wait_for_nodes()
