@@ -191,7 +191,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
-        self.on_node_lost = None  # it is this process that leaves
+        self.on_node_lost = _leave_quietly
         await self.links.close()
         await self.endpoint.close()
 
@@ -511,6 +511,10 @@ class Hub:
         if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
+
+
+def _leave_quietly(_error: TransportError) -> None:
+    """It is this process that ends the channel, as it leaves."""
 
 
 def _name_nothing(_name: str) -> None:
