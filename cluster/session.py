@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from ..actors.contract import NODE, DriverRegistered, FlushOutput, RegisterDriver, decoder_of
+from ..actors.native import job_setup
 from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..actors.runtime_env import RuntimeEnv
 from ..transport.address import ProcessAddress
 from ..transport.error import TransportError
 from .node.node_config import NodeConfig, NodeReady
@@ -41,6 +43,7 @@ def start(**settings: Any) -> NativeRuntime:
             f"init(address={address!r}) is not implemented yet: this version starts local sessions (init() or "
             'init("local")).'
         )
+    RuntimeEnv.of(settings.get("runtime_env"))  # before anything is started for it
     node = launch_node(msgspec.msgpack.encode(_config(settings)))
     try:
         ready = msgspec.msgpack.decode(node.info, type=NodeReady)
@@ -80,14 +83,15 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
     hub = Hub(identity, store)
     hub.job_id = secrets.token_bytes(4)
     hub.environments = Environments(hub)
-    hub.runtime_env = dict(settings.get("runtime_env") or {})
     address = hub.start()
     try:
         registered = _register(hub, address, settings)
+        hub.joined(registered)
+        hub.environments.adopt(RuntimeEnv.of(settings.get("runtime_env")))
     except BaseException:
         hub.stop()
         raise
-    hub.joined(registered)
+    hub.runtime_env = dict(hub.environments.own)
     store.attach(hub, registered.arena)
 
     printer = OutputPrinter(PrinterSettings.from_environment(), "127.0.0.1")
@@ -106,5 +110,12 @@ def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None])
 
 def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
     shown = settings.get("log_to_driver")
-    body = RegisterDriver(address, hub.job_id, hub.namespace, shown is None or bool(shown))
+    body = RegisterDriver(
+        address,
+        hub.job_id,
+        hub.namespace,
+        shown is None or bool(shown),
+        folder=job_setup.current_folder(),
+        search_path=job_setup.search_path(),
+    )
     return decoder_of(DriverRegistered).decode(hub.ask(hub.node, NODE, body, timeout=30.0))

@@ -29,7 +29,9 @@ from .cluster import (
     RegisterDriver,
     WorkerConfig,
     WorkerReady,
+    WorkerUnfit,
 )
+from .environment import DefineEnvironment, DescribeEnvironment, EnvironmentDefinition, ReadPackage, StorePackage
 from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
 from .invocation import (
     CancelTask,
@@ -87,11 +89,14 @@ __all__ = [
     "CancelTask",
     "CreateGroup",
     "Creation",
+    "DefineEnvironment",
     "Demand",
     "Dependency",
     "DescribeDeath",
+    "DescribeEnvironment",
     "DriverRegistered",
     "EndActor",
+    "EnvironmentDefinition",
     "ExportedRef",
     "FindActor",
     "FindGroup",
@@ -113,6 +118,7 @@ __all__ = [
     "Outcome",
     "OutputLines",
     "QueryState",
+    "ReadPackage",
     "RecallTasks",
     "ReclaimLease",
     "ReclaimMemory",
@@ -124,6 +130,7 @@ __all__ = [
     "ReturnMemory",
     "SealedObject",
     "SetCreation",
+    "StorePackage",
     "Template",
     "Value",
     "WaitObject",
@@ -132,6 +139,7 @@ __all__ = [
     "WorkerConfig",
     "WorkerLeaving",
     "WorkerReady",
+    "WorkerUnfit",
     "decoder_of",
     "encode",
 ]

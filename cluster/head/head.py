@@ -22,6 +22,7 @@ from ..scheduling.group_table import GroupToNode
 from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .state_query import StateQuery
 
@@ -56,6 +57,7 @@ class Head(SystemActor):
         self.on_report: list[Callable[[], None]] = []
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
+        self.environments = EnvironmentDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""

@@ -1,8 +1,7 @@
 """A node manager's way to the head: it registers, reports, and brings the head's orders to the lease machine."""
 
-import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -47,13 +46,6 @@ class HeadLink:
     def driver_registered(self, driver: RegisterDriver) -> None:
         """Tell the head of a new driver."""
         self._process.notify(self._head, HEAD, driver)
-
-    async def prepare_environment(self, key: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Variables for a new worker of that environment, and where its packages are unpacked."""
-        if not key:
-            return {}, {}
-        environment: dict[str, Any] = json.loads(key)
-        return dict(environment.get("env_vars") or {}), {}
 
     def _on_order(self, _: Channel, call: Call) -> None:
         order: NodeOrder = _order_decoder.decode(call.body)
