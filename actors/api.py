@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -21,6 +22,9 @@ C = TypeVar("C")
 W = TypeVar("W", bound=ObjectRef[Any] | ObjectRefGenerator[Any])
 
 logger = logging.getLogger(__name__)
+
+_WAITABLE = {ObjectRef, ObjectRefGenerator}
+_id_of = attrgetter("_id")
 
 _warned_of_blocking: set[bytes] = set()
 
@@ -200,14 +204,18 @@ def wait(
         raise TypeError("wait() takes a list of refs, not a single one: use wait([ref]).")
     if not isinstance(refs, list):
         raise TypeError(f"wait() takes a list of refs, not {_shown(refs)}.")
-    for ref in refs:
-        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
-            raise TypeError(f"wait() was given a list with {_shown(ref)} in it: every item must be an ObjectRef.")
+    kinds = set(map(type, refs))
+    if not kinds <= _WAITABLE:
+        for ref in refs:
+            if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+                raise TypeError(f"wait() was given a list with {_shown(ref)} in it: every item must be an ObjectRef.")
     if timeout is not None and timeout < 0:
         raise ValueError(f"timeout must be a number of seconds, 0 or more, or None; {timeout} was given.")
     if not refs:
         return [], []
-    if len(set(refs)) != len(refs):
+    # By id where all are refs: hashing refs themselves runs Python code for each, and lists here can be long.
+    different = len(set(map(_id_of, refs)) if kinds == {ObjectRef} else set(refs))
+    if different != len(refs):
         raise ValueError("wait() was given a ref twice: it takes a list of different refs.")
     if num_returns < 1 or num_returns > len(refs):
         raise ValueError(
@@ -309,7 +317,7 @@ def _checked_timeout(function: str, timeout: float) -> float | None:
 
 def _warn_if_blocking_a_loop(current: runtime.Runtime) -> None:
     """Warn once per actor about a blocking get in an async actor: nothing else of the actor runs meanwhile."""
-    if sys.modules["asyncio"]._get_running_loop() is None:
+    if sys.modules["asyncio"]._get_running_loop() is None:  # noqa: SLF001 - asyncio documents it, for loops
         return
     entry = current.context().actor
     if entry is None or not entry.descriptor.is_async or entry.actor_id in _warned_of_blocking:

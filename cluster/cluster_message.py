@@ -7,6 +7,9 @@ from ..actors.contract import Body
 from ..transport.address import ProcessAddress
 from .scheduling import lease_message as m
 
+ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHeld | m.Reserved | m.NodeReport
+"""What a lease machine says to the head."""
+
 
 class RegisterNode(Body, frozen=True):
     """To the head: a node is there. Repeated after every reconnection."""
@@ -22,7 +25,7 @@ class FromNode(Body, frozen=True):
     """To the head: what a node's lease machine says."""
 
     node_id: bytes
-    command: m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.Reserved | m.NodeReport
+    command: ToHead
 
 
 class NodeOrder(Body, frozen=True):

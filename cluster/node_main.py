@@ -16,7 +16,7 @@ def main() -> None:
         # Imported here, so that a failing import is reported to the driver like any other error.
         import msgspec
 
-        from ..actors.native.wire import new_loop
+        from ..actors.native.wire import import_loop, new_loop
         from ..transport.version import VERSION
         from .node.node_config import NodeConfig
         from .node.node_process import run_node
@@ -28,8 +28,10 @@ def main() -> None:
         folder = SessionFolder.create(VERSION, os.getppid())
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now.
-        new_loop().close()  # imports uvloop
+        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not even a
+        # closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each child, by
+        # numbers that are a worker's standard streams by then.
+        import_loop()
         zygote = start_zygote(worker_main)
         loop = new_loop()
         asyncio.set_event_loop(loop)

@@ -57,12 +57,22 @@ def _config(settings: dict[str, Any]) -> NodeConfig:
     return NodeConfig(
         num_cpus=settings.get("num_cpus"),
         num_gpus=settings.get("num_gpus"),
-        memory=settings.get("_memory"),
-        object_store_memory=settings.get("object_store_memory"),
+        memory=_bytes(settings, "_memory"),
+        object_store_memory=_bytes(settings, "object_store_memory"),
         resources=dict(settings.get("resources") or {}),
         labels=dict(settings.get("labels") or {}),
         token=settings.get("token") or "",
     )
+
+
+def _bytes(settings: dict[str, Any], name: str) -> int | None:
+    """A size as people write it, `500e6` for one, in whole bytes."""
+    size: object = settings.get(name)
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int | float):
+        raise TypeError(f"init({name}={size!r}): it is a number of bytes, for example 500e6.")
+    return int(size)
 
 
 def _connect(settings: dict[str, Any], node: NodeReady, end: Callable[[], None]) -> NativeRuntime:

@@ -161,7 +161,7 @@ class Channel:
         return call_id
 
     async def request(self, actor: str, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
-        """Call and wait for the result. On the loop only. (The deadline is an argument: it must not be forgotten.)
+        """Call and wait for the result. On the loop only.
 
         Raises:
             RemoteCallError: the call failed there. DeadlineExceededError: no reply within `timeout` seconds; a `Cancel`

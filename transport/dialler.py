@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-import msgspec
 
 from .address import ProcessAddress
 from .auth import (
@@ -28,7 +27,7 @@ from .auth import (
 from .error import AuthenticationError, ConnectError, VersionMismatchError
 from .limits import TransportLimits
 from .link import Link
-from .protocol import PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
+from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the caller's deadline rules
 
@@ -166,7 +165,7 @@ class Dial:
             raise ConnectError(f"The connection to {self._route} ended before the peer said welcome.")
         try:
             welcome = welcome_decoder.decode(first.data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise ConnectError(f"The process at {self._route} did not say welcome: {error}") from error
         self._handed_out = True
         return Link(websocket, self._connector.abort, self._session.close, local=self._local), welcome

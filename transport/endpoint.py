@@ -15,12 +15,13 @@ import msgspec
 from .address import ProcessAddress
 from .admission import Admission, Existing, admit
 from .auth import Challenge
+from .bulk import BulkServer, BulkSource
 from .channel import Channel, ChannelHandler
 from .dialler import Dial
 from .error import ConnectError, PeerLostError, ProtocolError
 from .limits import DEFAULT_LIMITS, TransportLimits
 from .link import Link
-from .listener import Listener, OnBulk, is_listening
+from .listener import Listener, is_listening
 from .protocol import PROTOCOL_VERSION, REFUSED_CLOSING, REFUSED_CROSSED, Hello, Welcome, encode
 from .tls import TlsConfig
 from .wire import Wire
@@ -44,6 +45,8 @@ class Endpoint:
     Attributes:
         address: where others reach this process; complete after `start`.
         channels: the live channels by process id.
+        limits: bounds and time-outs.
+        client_tls: for dialling peers by TCP; None without TLS.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Endpoint:
         info: dict[str, str],
         handler: ChannelHandler,
         limits: TransportLimits = DEFAULT_LIMITS,
-        bulk: OnBulk | None = None,
+        bulk: BulkSource | None = None,
     ) -> None:
         """Make an endpoint; nothing happens before `start`.
 
@@ -73,18 +76,18 @@ class Endpoint:
             info: what this process tells its peers of itself. A few hundred bytes.
             handler: what happens with what arrives.
             limits: bounds and time-outs.
-            bulk: serves bulk streams (see bulk.py).
+            bulk: the objects that peers may fetch (see bulk.py and bulk_client.py).
         """
         self.address = ProcessAddress(process_id, host_id, unix_path, tcp)
         self._channels: dict[str, Channel] = {}
         self.channels: Mapping[str, Channel] = MappingProxyType(self._channels)
         self._token = token
         self._tls = tls
-        self._client_tls: ssl.SSLContext | None = None
+        self.client_tls: ssl.SSLContext | None = None
         self._info = info
         self._handler = handler
-        self._limits = limits
-        self._bulk = bulk
+        self.limits = limits
+        self._bulk = BulkServer(bulk, self._bulk_key, limits) if bulk is not None else None
         self._entries: dict[str, _Entry] = {}
         self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
         self._numbers = itertools.count(1)
@@ -105,7 +108,8 @@ class Endpoint:
             AddressInUseError: the Unix socket or the port is taken. ValueError: `tcp` is no address to listen on.
         """
         self._loop = asyncio.get_running_loop()
-        listener = Listener(self.address.process_id, self._token, self._limits, self._on_hello, self._bulk)
+        on_bulk = self._bulk.handle if self._bulk is not None else None
+        listener = Listener(self.address.process_id, self._token, self.limits, self._on_hello, on_bulk)
         self._listener = listener
         try:
             if self.address.unix:
@@ -120,7 +124,7 @@ class Endpoint:
             await listener.close()
             raise
         if self._tls:
-            self._client_tls = self._tls.client_context()
+            self.client_tls = self._tls.client_context()
         self._tick()
 
     async def close(self) -> None:
@@ -185,7 +189,7 @@ class Endpoint:
         arrival = self._arrivals.setdefault(peer_id, asyncio.Event()) if peer_id else asyncio.Event()
         try:
             self._dialling.add(peer_id)
-            async with asyncio.timeout(self._limits.connect):
+            async with asyncio.timeout(self.limits.connect):
                 while (channel := await self._dial_once(address, route)) is None:
                     # Refused, because the peer's own dial to us counts: it should be here in a moment.
                     self._dialling.discard(peer_id)
@@ -193,7 +197,7 @@ class Endpoint:
                         await asyncio.wait_for(arrival.wait(), _CROSSED_WAIT)
                 return channel
         except TimeoutError:
-            raise ConnectError(f"The process at {route} has not answered within {self._limits.connect:g} s.") from None
+            raise ConnectError(f"The process at {route} has not answered within {self.limits.connect:g} s.") from None
         finally:
             self._dialling.discard(peer_id)
             self._arrivals.pop(peer_id, None)
@@ -229,7 +233,7 @@ class Endpoint:
         async def redial(received: int) -> tuple[Link, int]:
             return await self._redial(peer, route, number, received)
 
-        wire = Wire(peer.process_id, self._limits, redial=redial, gone=lambda: False)
+        wire = Wire(peer.process_id, self.limits, redial=redial, gone=lambda: False)
         channel = self._install(peer, welcome.info, wire, number, challenge, dialled_by_peer=False)
         wire.attach(link, welcome.received)
         wire.start(link)
@@ -245,7 +249,7 @@ class Endpoint:
         return link, welcome.received
 
     def _new_dial(self, address: ProcessAddress, route: str) -> Dial:
-        return Dial(self.address.process_id, address, route, self._token, self._limits, self._client_tls)
+        return Dial(self.address.process_id, address, route, self._token, self.limits, self.client_tls)
 
     def _hello(self, number: int, *, received: int = 0, resume: bool = False, replaces: int = 0) -> Hello:
         return Hello(PROTOCOL_VERSION, SOFTWARE, self.address, number, received, resume, replaces, self._info)
@@ -271,7 +275,7 @@ class Endpoint:
             entry.wire.abandon(
                 PeerLostError(f"Process {peer.process_id} has given up this channel and opened another.")
             )
-        wire = Wire(peer.process_id, self._limits, redial=None, gone=lambda: self._is_gone(peer))
+        wire = Wire(peer.process_id, self.limits, redial=None, gone=lambda: self._is_gone(peer))
         self._install(peer, hello.info, wire, hello.number, challenge, dialled_by_peer=True)
         self._welcome(link)
         wire.attach(link, 0)
@@ -289,6 +293,10 @@ class Endpoint:
     def _welcome(self, link: Link, *, received: int = 0, refusal: str = "", reason: str = "") -> None:
         welcome = Welcome(PROTOCOL_VERSION, SOFTWARE, self.address, received, refusal, reason, self._info)
         link.write(encode(welcome))
+
+    def _bulk_key(self, process_id: str) -> bytes | None:
+        channel = self._channels.get(process_id)
+        return channel.bulk_key if channel is not None else None
 
     def _is_gone(self, peer: ProcessAddress) -> bool:
         """Whether a local peer is surely dead: nobody listens on its Unix socket. Others get the whole grace period."""
@@ -314,7 +322,7 @@ class Endpoint:
             info,
             self._handler,
             wire,
-            limits=self._limits,
+            limits=self.limits,
             bulk_key=challenge.bulk_key(self._token),
             on_end=self._on_end,
         )
@@ -345,7 +353,7 @@ class Endpoint:
         now = self._loop.time()
         for entry in list(self._entries.values()):
             entry.wire.tick(now)
-        self._ticker = self._loop.call_later(self._limits.heartbeat, self._tick)
+        self._ticker = self._loop.call_later(self.limits.heartbeat, self._tick)
 
 
 def _parse_tcp(text: str) -> tuple[str, int]:

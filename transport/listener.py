@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
@@ -32,13 +31,14 @@ from .auth import (
 from .error import AddressInUseError
 from .limits import TransportLimits
 from .link import Link
-from .protocol import PROTOCOL_VERSION, Hello, hello_decoder
+from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, hello_decoder
 
 _log = logging.getLogger(__name__)
 
 OnHello = Callable[[Hello, Challenge, Link], Awaitable[None]]
 """A process has authenticated: answer its `Hello` on the link, and use the link until it ends."""
-OnBulk = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+OnBulk = Callable[[web.BaseRequest, Callable[[], None]], Awaitable[web.StreamResponse]]
+"""Answer a request for a bulk stream; call the second argument when it has authenticated."""
 
 _MOST_NAME = 64  # characters of a process id
 
@@ -105,6 +105,9 @@ class Listener:
         for timer in self._strangers.values():
             timer.cancel()
         self._strangers.clear()
+        for connection in self._http.connections:
+            if connection.transport is not None:
+                connection.transport.abort()  # closing would wait for a peer that does not read
         await self._http.shutdown(0.0)
         for server in self._servers:
             await server.wait_closed()
@@ -143,7 +146,7 @@ class Listener:
         if request.path != "/channel":
             if self._on_bulk is None or not request.path.startswith("/bulk/"):
                 return _refuse(404, "there is nothing of that name here")
-            return await self._on_bulk(request)
+            return await self._on_bulk(request, lambda: self._admit(request.protocol))
         if PROOF_HEADER in headers:
             return await self._upgrade(request)
         return self._give_challenge(request)
@@ -180,7 +183,7 @@ class Listener:
             return _refuse(403, "the dialler does not hold this cluster's token")
         try:
             hello = hello_decoder.decode(base64.b64decode(hello_text, validate=True))
-        except (binascii.Error, msgspec.MsgspecError) as error:
+        except (binascii.Error, *DECODE_ERRORS) as error:
             return _refuse(400, f"the hello cannot be read: {error}")
         if hello.address.process_id != challenge.client:
             return _refuse(403, "the hello comes from another process than the challenge was for")

@@ -143,6 +143,9 @@ def encode(message: Any) -> bytes:
     return _encoder.encode(message)
 
 
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise for bytes that are no message: malformed, ill-typed, not UTF-8, nested too deep."""
+
 _encoder = msgspec.msgpack.Encoder()
 hello_decoder = msgspec.msgpack.Decoder(Hello)
 welcome_decoder = msgspec.msgpack.Decoder(Welcome)

@@ -9,10 +9,8 @@ already. So every message is delivered once and in order, or the stream is lost 
 from collections import deque
 from collections.abc import Sequence
 
-import msgspec
-
 from .error import ProtocolError
-from .protocol import ChannelMessage, Frame, encode, frame_decoder
+from .protocol import DECODE_ERRORS, ChannelMessage, Frame, encode, frame_decoder
 
 
 class Resume:
@@ -76,7 +74,7 @@ class Resume:
         """
         try:
             frame = frame_decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise ProtocolError(f"The peer sent {len(data)} bytes that are no frame: {error}") from error
         if frame.ack > self._acked:
             self._acknowledged(frame.ack)

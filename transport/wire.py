@@ -120,7 +120,12 @@ class Wire:
 
     async def run(self, link: Link) -> None:
         """Receive from an attached connection until it ends, then start to recover."""
-        await link.run(self._on_frame, self._pump)
+        try:
+            await link.run(self._on_frame, self._pump)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the channel must not stay half alive)
+            _log.exception("A defect ends the channel to process %s", self._peer_id)
+            self.abandon(PeerLostError(f"A defect in this process ended the channel to {self._peer_id}: {error!r}."))
+            return
         if self._link is link:
             self._link = None
             self._on_cut()

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Dispatcher:
         self._cells.put(cell)
 
     @contextmanager
-    def blocking(self) -> Iterator[None]:
+    def blocking(self) -> Generator[None]:
         """Around a wait on one of the pool's threads; no effect on others."""
         if not getattr(self._own, "mine", False):
             yield

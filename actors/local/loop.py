@@ -125,8 +125,8 @@ class LocalLoop(asyncio.SelectorEventLoop):
 
     def _run(self, until: Callable[[], bool], deadline: float | None = None) -> None:
         """Run turns until `until()`, at least one. The caller's own loop, if it runs one, is out of sight meanwhile."""
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
+        outer = asyncio._get_running_loop()  # noqa: SLF001 - asyncio documents it, for loops
+        asyncio._set_running_loop(None)  # noqa: SLF001 - asyncio documents it, for loops
         self._until = until
         super().call_soon(_nothing)  # what `until` asks about may be so already, with nothing left to wake the loop
         wake = self._wake_at(deadline)
@@ -134,7 +134,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
             self.run_forever()
         finally:
             wake.cancel()
-            asyncio._set_running_loop(outer)
+            asyncio._set_running_loop(outer)  # noqa: SLF001 - asyncio documents it, for loops
             with self._changed:
                 self._driver = None
                 self._changed.notify_all()
@@ -149,7 +149,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
         outer, self._until = self._until, bool
         task = asyncio.current_task(self)
         if task is not None:
-            asyncio.tasks._leave_task(self, task)
+            asyncio.tasks._leave_task(self, task)  # noqa: SLF001 - asyncio documents it, for loops
         wake = self._wake_at(deadline)
         try:
             while not stop():
@@ -158,7 +158,7 @@ class LocalLoop(asyncio.SelectorEventLoop):
             wake.cancel()
             self._until = outer
             if task is not None:
-                asyncio.tasks._enter_task(self, task)
+                asyncio.tasks._enter_task(self, task)  # noqa: SLF001 - asyncio documents it, for loops
 
     def _wake_at(self, deadline: float | None) -> asyncio.Handle:
         if deadline is None:

@@ -78,7 +78,13 @@ class Executor:
     def claim(self, job: Job) -> bool:
         """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it."""
         task_id = job.invocation.task_id
-        if self.queued.pop(task_id, None) is None:
+        # A task that was recalled may have been sent here again: then this is its earlier job, which nobody awaits.
+        if self.queued.get(task_id) is not job:
+            return False
+        found = self.queued.pop(task_id, None)
+        if found is not job:
+            if found is not None:
+                self.queued[task_id] = found
             return False
         if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
             job.channel.reply(job.call_id, encode(self._hub.no_such_actor(job)))

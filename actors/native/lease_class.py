@@ -139,16 +139,14 @@ class LeaseClass:
     def tick(self, now: float) -> None:
         """Look after leases that are stuck or idle."""
         self._wake_at = None
-        idle: list[Lease] = []
-        for lease in self.leases.values():
+        for lease in list(self.leases.values()):
             if not lease.in_flight:
                 if not self.queue and now - lease.progressed >= IDLE_S:
-                    idle.append(lease)
+                    lease.reclaimed = True
             elif len(lease.in_flight) > 1 and now - lease.progressed >= STUCK_S and not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
                 self._recall(lease)
-        self._give_back(idle)
         self.dispatch(now)
 
     # --- decisions ---
@@ -157,8 +155,13 @@ class LeaseClass:
         """Send what can be sent, and bring demand and timer up to date."""
         if self.queue:
             self._fill(now)
-        self._give_back([lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight])
+        unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
+        for lease in unused:
+            del self.leases[lease.lease_id]
+        # Demand goes down before the leases go back, or they would be granted again at once.
         self._declare()
+        for lease in unused:
+            self._port.give_back(lease, worker_ok=True)
         self._arm(now)
 
     def depth(self) -> int:
@@ -194,14 +197,6 @@ class LeaseClass:
         if behind:
             lease.recalling = True
             self._port.recall(lease, behind)
-
-    def _give_back(self, leases: list[Lease]) -> None:
-        for lease in leases:
-            del self.leases[lease.lease_id]
-        if leases:
-            self._declare()  # first, for else the node would grant the same lease anew at once
-        for lease in leases:
-            self._port.give_back(lease, worker_ok=True)
 
     def _declare(self) -> None:
         work = len(self.queue) + sum(len(lease.in_flight) for lease in self.leases.values())

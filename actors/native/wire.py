@@ -9,13 +9,18 @@ from typing import Any
 from ..cells.inbox import LoopInbox
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop loop where there is uvloop, else asyncio's own."""
+def import_loop() -> Any:
+    """The module that makes loops: uvloop where there is uvloop, else asyncio. Importing it makes none."""
     try:
         import uvloop
     except ImportError:  # not on this platform
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        return asyncio
+    return uvloop
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A new event loop."""
+    return import_loop().new_event_loop()
 
 
 class WireThread:

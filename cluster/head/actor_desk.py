@@ -52,6 +52,9 @@ from ..scheduling.strategy import InBundle
 if TYPE_CHECKING:
     from .head import Head
 
+_EARLY_S = 10.0
+"""How long those who ask for an actor that nobody has registered yet wait."""
+
 logger = logging.getLogger(__name__)
 
 _STATES = {
@@ -79,6 +82,7 @@ class ActorDesk:
         self._specs: dict[bytes, ActorSpec] = {}
         self._registering: dict[bytes, tuple[Channel, int]] = {}
         self._watchers: dict[str, Channel] = {}
+        self._early: dict[bytes, set[str]] = {}
         self._causes: dict[tuple[bytes, int], bytes] = {}
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
@@ -92,7 +96,7 @@ class ActorDesk:
             "ActorStarted": self._on_started,
             "ActorExited": self._on_exited,
         }
-        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost):
+        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost, m.WorkersHeld):
             head.from_node[answer] = lambda node_id, message: self.feed(t.FromNode(node_id, message))
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(lambda node_id: self.feed(t.ActorNodeLost(node_id, "its node was lost")))
@@ -181,6 +185,8 @@ class ActorDesk:
             ready=spec.has_creation,
         )
         self.feed(t.RegisterActor(registered, request.get_if_exists))
+        for process_id in self._early.pop(spec.actor_id, ()):
+            self.feed(t.Subscribe(process_id, spec.actor_id))
 
     def _registered(self, command: t.ActorRegistered) -> None:
         waiting = self._registering.pop(command.actor_id, None)
@@ -211,8 +217,24 @@ class ActorDesk:
 
     def _on_watch(self, channel: Channel, call: Call) -> None:
         watch: WatchActor = decoder_of(WatchActor).decode(call.body)
-        self._watchers[channel.peer.process_id] = channel
-        self.feed(t.Subscribe(channel.peer.process_id, watch.actor_id))
+        process_id = channel.peer.process_id
+        self._watchers[process_id] = channel
+        if watch.actor_id in self.directory.table.actors:
+            self.feed(t.Subscribe(process_id, watch.actor_id))
+            return
+        # A handle can overtake the registration of its actor, which comes from another process.
+        self._early.setdefault(watch.actor_id, set()).add(process_id)
+        self._head.loop.call_later(_EARLY_S, self._give_up, watch.actor_id)
+
+    def _give_up(self, actor_id: bytes) -> None:
+        """Nobody has registered the actor: it is dead and forgotten, or its creator died before it could."""
+        for process_id in self._early.pop(actor_id, ()):
+            channel = self._watchers.get(process_id)
+            if channel is not None:
+                cause = DeathCause(DeathKind.OUT_OF_SCOPE, "the head does not know it (any more)")
+                error = serialize_error(ActorDiedError(cause, actor_id=actor_id))
+                change = ActorChanged(actor_id, "dead", 0, None, None, error)
+                channel.notify(CORE, "ActorChanged", encode(change))
 
     def _on_find(self, channel: Channel, call: Call) -> None:
         wanted: FindActor = decoder_of(FindActor).decode(call.body)
@@ -284,7 +306,7 @@ class ActorDesk:
         channel.notify(CORE, "ActorChanged", encode(change))
 
     def _with_cause(self, view: t.ActorView, then: Any) -> None:
-        """Call back with the error that a dead actor's callers get; what its node saw of its process's end is the best."""
+        """Call back with the error that a dead actor's callers get; best is what its node saw of its process's end."""
         cause = view.cause
         name = view.name or view.class_name
         if cause is None:

@@ -9,7 +9,7 @@ from ...actors.contract import HEAD, RegisterDriver
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..cluster_message import FromNode, NodeOrder, PeerNodes, RegisterNode
+from ..cluster_message import FromNode, NodeOrder, PeerNodes, RegisterNode, ToHead
 from ..scheduling import lease_message as m
 from ..system_process import SystemProcess
 
@@ -34,8 +34,9 @@ class HeadLink:
         self._manager = manager
         manager.methods |= {"NodeOrder": self._on_order, "PeerNodes": self._on_peers}
         self._process.notify(self._head, HEAD, registration)
+        manager.feed(m.HeadConnected())
 
-    def send(self, command: m.LeaseCommand) -> None:
+    def send(self, command: ToHead) -> None:
         """Pass on what the lease machine has to say to the head."""
         self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
 

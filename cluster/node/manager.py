@@ -34,6 +34,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
+from ..cluster_message import ToHead
 from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
 from ..scheduling import lease_message as m
@@ -158,7 +159,7 @@ class NodeManager(SystemActor):
             case _:
                 self.to_head(command)
 
-    def to_head(self, command: m.LeaseCommand) -> None:
+    def to_head(self, command: ToHead) -> None:
         """Tell the head."""
         self._head.send(command)
 

@@ -106,8 +106,8 @@ class NodeProcess:
         inventory = take_inventory(config, host)
         arena = Arena.create(inventory.store_bytes)
         arena_location = msgspec.msgpack.encode(arena.location)
-        storage = DirectoryStorage(self._folder.path / "spill")
-        self._store = ObjectStore(arena, inventory.store_bytes, storage, lambda *asked: self._desk.ask_return(*asked))
+        storage = DirectoryStorage(str(self._folder.path / "spill"))
+        self._store = ObjectStore(arena, inventory.store_bytes, storage, self._ask_return)
         self._desk = StoreDesk(process, self._store, node_id)
         base = WorkerConfig(
             process_id="",
@@ -145,6 +145,9 @@ class NodeProcess:
         units = inventory.resources.units()
         link.attach(manager, RegisterNode(node_id, process.address, host, units, inventory.labels))
         return manager
+
+    def _ask_return(self, process_id: str, grant: int) -> None:
+        self._desk.ask_return(process_id, grant)
 
     def _manager_(self) -> NodeManager:
         if self._manager is None:

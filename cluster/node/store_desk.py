@@ -25,8 +25,9 @@ from ..system_process import SystemProcess
 if TYPE_CHECKING:
     from ..store.store import ObjectStore
 
-_WISH = 32 << 20
-"""Bytes a process gets to write to at once where memory is plenty, so that most puts need no round trip."""
+_NURSERY = 4 << 20
+_OBJECTS = 8
+_LARGE = 4 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class StoreDesk:
 
     async def _grant(self, channel: Channel, call_id: int, size: int) -> None:
         try:
-            grant = await self._store.grant(channel.peer.process_id, size)
+            grant = await self._store.grant(channel.peer.process_id, size, _wish(size))
         except ObjectStoreFullError as error:
             channel.reply(call_id, serialize_error(error), failed=True)
         else:
@@ -97,3 +98,12 @@ class StoreDesk:
         """A process is gone: its memory and the objects it owned with it."""
         self._store.process_lost(process_id)
         self._store.owner_lost(process_id)
+
+
+def _wish(size: int) -> int:
+    """Bytes to grant where memory is plenty to a process that needs `size` now.
+
+    Room for several objects saves most puts their round trip. For large ones that costs little beside the copy; and a
+    small working set stays in the caches and in the process's page tables.
+    """
+    return size if size > _LARGE else max(_NURSERY, _OBJECTS * size)

@@ -6,11 +6,11 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self, TextIO
 
 from .log_batch import LogBatch
+from .printing_thread import PrintingThread
 from .repeated_lines import RepeatedLines, ShownLine
 
 _CYAN = "\x1b[36m"
@@ -80,7 +80,7 @@ class OutputPrinter:
         self._own_node = own_node
         window = settings.window if settings.collapse else 0.0
         self._repeated = RepeatedLines(window, settings.never_collapse, settings.skip)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="limelight-output")
+        self._thread = PrintingThread("limelight-output")
         self._timer: asyncio.TimerHandle | None = None
         self._hint_given = False
 
@@ -93,7 +93,7 @@ class OutputPrinter:
             skip = self._settings.skip
             lines = [ShownLine(batch, text, 1) for text in batch.lines if skip is None or not skip.search(text)]
         if lines:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._print, lines)
+            await self._thread.run(lambda: self._print(lines))
 
     async def close(self) -> None:
         """Print what was held back, and end the thread. Idempotent."""
@@ -102,8 +102,8 @@ class OutputPrinter:
             self._timer = None
         lines = self._repeated.expire(float("inf"))
         if lines:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._print, lines)
-        self._thread.shutdown(wait=False)
+            await self._thread.run(lambda: self._print(lines))
+        await self._thread.close()
 
     def _set_timer(self) -> None:
         deadline = self._repeated.deadline
@@ -115,7 +115,7 @@ class OutputPrinter:
         self._timer = None
         lines = self._repeated.expire(time.monotonic())
         if lines:
-            self._thread.submit(self._print, lines)
+            self._thread.submit(lambda: self._print(lines))
         self._set_timer()
 
     def _print(self, lines: list[ShownLine]) -> None:

@@ -63,12 +63,22 @@ def serve(folder: str, tcp: bool, ready: int) -> None:
     uvloop.run(main())
 
 
+wrong: list[object] = []
+
+
+def check(reply: Reply | TransportError) -> None:
+    """A call that failed, or came back with something else, must not count as a fast one."""
+    if type(reply) is not Reply or reply.failed or reply.body != BODY:
+        wrong.append(reply)
+
+
 def pipelined(channel: Channel, count: int, window: int) -> float:
     """Calls a second from a user thread with `window` calls in flight."""
     room = threading.Semaphore(window)
     done = threading.Semaphore(0)
 
     def on_reply(reply: Reply | TransportError) -> None:
+        check(reply)
         room.release()
         done.release()
 
@@ -87,6 +97,7 @@ def burst(channel: Channel, count: int) -> float:
     finished = threading.Event()
 
     def on_reply(reply: Reply | TransportError) -> None:
+        check(reply)
         left[0] -= 1
         if not left[0]:
             finished.set()
@@ -104,6 +115,7 @@ def blocking(channel: Channel, count: int) -> float:
     lock.acquire()
 
     def on_reply(reply: Reply | TransportError) -> None:
+        check(reply)
         lock.release()
 
     start = time.perf_counter()
@@ -153,7 +165,12 @@ def measure(address: ProcessAddress, folder: str, tcp: bool) -> None:
         "blocking": lambda: blocking(channel, 5_000),
     }.items():
         figures = [case() for _ in range(5)]
-        print(f"{label}: median {statistics.median(figures):,.0f}/s, best {max(figures):,.0f}/s")
+        if wrong:
+            raise SystemExit(f"{label}: {len(wrong)} calls were not answered with their body: {wrong[0]!r}")
+        middle, worst, best = (
+            f"{figure:,.0f}/s" for figure in (statistics.median(figures), min(figures), max(figures))
+        )
+        print(f"{label}: median {middle}, worst {worst}, best {best}")
     asyncio.run_coroutine_threadsafe(made.close(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

@@ -71,7 +71,7 @@ async def test_connecting_to_nobody_says_so(world, tmp_path) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectError, match=rf"127\.0\.0\.1:{port}.*Nobody listens there"):
         await client.connect(ProcessAddress("gone", "there", tcp=f"127.0.0.1:{port}"))
-    with pytest.raises(ConnectError, match="no address that this host can reach"):
+    with pytest.raises(ConnectError, match=r"no address that this host can reach"):
         await client.connect(ProcessAddress("gone", "there", str(tmp_path / "gone")))
     with pytest.raises(ConnectError, match="no channel to itself"):
         await client.connect(client.address)
@@ -133,7 +133,7 @@ async def test_a_socket_that_a_dead_process_left_is_replaced(world, tmp_path) ->
 
 @pytest.mark.parametrize("tcp", ["127.0.0.1", "nowhere:", ":1", "127.0.0.1:70000", "0.0.0.0:0"])
 async def test_addresses_that_cannot_be_listened_on_are_refused(world, tcp) -> None:
-    with pytest.raises(ValueError, match="Write host:port|name one address"):
+    with pytest.raises(ValueError, match=r"Write host:port|name one address"):
         await world.endpoint("server", tcp=tcp)
 
 

@@ -178,6 +178,18 @@ def test_garbage_is_refused(data: bytes) -> None:
         assert resume.received == 0
 
 
+@given(st.integers(0, 30), st.binary(min_size=1, max_size=6))
+def test_a_mutated_frame_is_refused_or_a_frame(start: int, noise: bytes) -> None:
+    good = encode(Frame(1, 0, [message(1), message(2)]))
+    resume = Resume(5.0)
+    try:
+        messages = resume.open(good[:start] + noise + good[start + len(noise) :])
+    except ProtocolError:
+        assert resume.received == 0
+    else:
+        assert resume.received == len(messages)
+
+
 def test_the_grace_period_starts_with_the_first_cut_and_ends_with_the_next_connection() -> None:
     resume = Resume(grace=5.0)
     assert not resume.expired(now=100.0)

@@ -1,0 +1,136 @@
+"""Serves large objects as HTTP byte ranges, straight from where they lie in memory.
+
+    GET /bulk/<name>                                  206 Partial Content
+    Range: bytes=<first>-<last>                       Content-Range: bytes <first>-<last>/<size>
+    Limelight-Process: <who asks>            ->       Content-Length: <length + 4>
+    Limelight-Nonce: <random>
+    Limelight-Proof: <HMAC>                           <the bytes> <their CRC-32, big-endian>
+
+Requests are signed with the key that the two processes agreed on when their channel was made (`Channel.bulk_key`), so
+bulk streams need a channel and end with it. Ranges are those of RFC 9110, section 14; the checksum is that of zlib.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from .auth import NONCE_HEADER, PROCESS_HEADER, PROOF_HEADER, REASON_HEADER, same, sign
+from .limits import KIB, TransportLimits
+
+CHECKSUM_BYTES = 4
+_CHUNK = 256 * KIB  # small enough that the checksum reads it from the cache right before the kernel does
+
+
+class BulkObject(Protocol):
+    """An object that is being sent. Its memory stays as it is until `release`."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """The bytes from `start` to `stop`, without a copy."""
+        ...
+
+    def release(self) -> None:
+        """The range has been sent, or never will be."""
+        ...
+
+
+class BulkSource(Protocol):
+    """Where a process's objects are found."""
+
+    async def open(self, name: str) -> BulkObject:
+        """Pin an object. Called once a range, on the loop.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        ...
+
+
+def bulk_proof(key: bytes, name: str, byte_range: str, nonce: str) -> str:
+    """What shows that a request comes from the peer of the channel."""
+    return sign(key, "bulk request", name, byte_range, nonce)
+
+
+class BulkServer:
+    """Answers requests for ranges. `key_of` gives the key shared with a peer, None where there is no channel to it."""
+
+    def __init__(self, source: BulkSource, key_of: Callable[[str], bytes | None], limits: TransportLimits) -> None:
+        self._source = source
+        self._key_of = key_of
+        self._limits = limits
+
+    async def handle(self, request: web.BaseRequest, admitted: Callable[[], None]) -> web.StreamResponse:
+        """Answer one request; `admitted` is called when it has proved where it comes from."""
+        name = unquote(request.rel_url.raw_path.removeprefix("/bulk/"))
+        if not self._authentic(request, name):
+            return _refuse(HTTPStatus.FORBIDDEN, "the request is not signed by a process with a channel to this one")
+        admitted()
+        byte_range = _parse_range(request.headers.get("Range", ""))
+        try:
+            found = await self._source.open(name)
+        except KeyError:
+            return _refuse(HTTPStatus.NOT_FOUND, "there is no object of that name here")
+        try:
+            if byte_range is None or not 0 <= byte_range[0] < byte_range[1] <= found.size:
+                return _refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the object has {found.size} bytes")
+            return await self._send(request, found, *byte_range)
+        finally:
+            found.release()
+
+    def _authentic(self, request: web.BaseRequest, name: str) -> bool:
+        headers = request.headers
+        key = self._key_of(headers.get(PROCESS_HEADER, ""))
+        if not key:
+            return False
+        expected = bulk_proof(key, name, headers.get("Range", ""), headers.get(NONCE_HEADER, ""))
+        return same(headers.get(PROOF_HEADER, ""), expected)
+
+    async def _send(self, request: web.BaseRequest, found: BulkObject, start: int, stop: int) -> web.StreamResponse:
+        response = web.StreamResponse(
+            status=HTTPStatus.PARTIAL_CONTENT,
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(stop - start + CHECKSUM_BYTES),
+                "Content-Range": f"bytes {start}-{stop - 1}/{found.size}",
+            },
+        )
+        await response.prepare(request)
+        checksum = 0
+        for position in range(start, stop, _CHUNK):
+            chunk = found.view(position, min(position + _CHUNK, stop))
+            checksum = zlib.crc32(chunk, checksum)
+            await self._write(request, response.write(chunk))
+        await self._write(request, response.write_eof(checksum.to_bytes(CHECKSUM_BYTES, "big")))
+        return response
+
+    async def _write(self, request: web.BaseRequest, writing: Awaitable[None]) -> None:
+        """Write, but do not keep the object pinned for a reader that takes nothing."""
+        try:
+            async with asyncio.timeout(self._limits.silence):
+                await writing
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("The reader has taken nothing for too long.") from None
+
+
+def _parse_range(text: str) -> tuple[int, int] | None:
+    """(start, stop) of "bytes=first-last", or None for anything else."""
+    unit, _, numbers = text.partition("=")
+    first, _, last = numbers.partition("-")
+    if unit != "bytes" or not (first.isdecimal() and last.isdecimal()) or len(numbers) > 40:  # noqa: PLR2004
+        return None
+    return int(first), int(last) + 1
+
+
+def _refuse(status: HTTPStatus, reason: str) -> web.Response:
+    return web.Response(status=status, headers={REASON_HEADER: reason})
