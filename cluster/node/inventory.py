@@ -54,7 +54,7 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
         **_offered(gpus, config.num_gpus),
         **config.resources,
     }
-    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, [gpu.device for gpu in gpus])
+    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, _names(gpus, config.num_gpus))
 
 
 def _offered(gpus: list[accelerator.Gpu], count: float | None) -> dict[str, float]:
@@ -67,6 +67,13 @@ def _offered(gpus: list[accelerator.Gpu], count: float | None) -> dict[str, floa
             f"num_gpus is {count:g}, but CUDA_VISIBLE_DEVICES names {len(visible)}: {','.join(visible)}. Ask for no more."
         )
     return {**accelerator.resources(gpus[: int(count)]), "GPU": count}
+
+
+def _names(gpus: list[accelerator.Gpu], count: float | None) -> list[str]:
+    visible = accelerator.visible_devices()
+    if count is not None and visible is not None:
+        return visible  # what the user says is taken for true
+    return [gpu.device for gpu in gpus]
 
 
 def available_cpus() -> float:
