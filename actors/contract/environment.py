@@ -24,7 +24,7 @@ class DefineEnvironment(Body, frozen=True):
 
 
 class DescribeEnvironment(Body, frozen=True):
-    """To the head, from a node manager. Answered with the encoded `EnvironmentDefinition`; empty where it is unknown."""
+    """To the head, from a node manager. Answered with an `EnvironmentDefinition`; empty where it is unknown."""
 
     key: str
 

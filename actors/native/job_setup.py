@@ -10,13 +10,14 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 
 def current_folder() -> str:
     """The working directory; "" where it was removed."""
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except FileNotFoundError:
         return ""
 
@@ -26,10 +27,11 @@ def search_path() -> list[str]:
 
     Left out is what its installation of Python has: workers have their own.
     """
-    installed = tuple(f"{os.path.realpath(place)}{os.sep}" for place in {*sysconfig.get_paths().values(), sys.prefix})
-    places = [os.path.abspath(place) if place else current_folder() for place in sys.path]
-    own = (place for place in places if place and os.path.exists(place))
-    return list(dict.fromkeys(p for p in [*own, current_folder()] if p and not f"{os.path.realpath(p)}{os.sep}".startswith(installed)))
+    installed = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    here = Path(current_folder() or os.sep)
+    places = [*(here / place for place in sys.path), here]
+    own = [place for place in places if place.exists() and not any(map(place.resolve().is_relative_to, installed))]
+    return list(dict.fromkeys(map(str, own)))
 
 
 def adopt(folder: str, places: Iterable[str], env: Mapping[str, Any]) -> None:
@@ -40,7 +42,7 @@ def adopt(folder: str, places: Iterable[str], env: Mapping[str, Any]) -> None:
         places: the driver's `search_path`.
         env: what this process was set up as; its own working directory stays, and its packages come first.
     """
-    missing = [place for place in places if place not in sys.path and os.path.exists(place)]
+    missing = [place for place in places if place not in sys.path and Path(place).exists()]
     if missing:
         packages = len(env.get("py_modules", ())) + ("working_dir" in env)
         sys.path[packages:packages] = missing

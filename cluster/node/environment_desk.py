@@ -112,9 +112,7 @@ class EnvironmentDesk:
             try:
                 found = await self._process.request(self._head, HEAD, DescribeEnvironment(key), _ASK_S)
             except TransportError as error:
-                raise RuntimeEnvSetupError(
-                    f"The head did not say what the runtime environment is: {error}"
-                ) from error
+                raise RuntimeEnvSetupError(f"The head did not say what the runtime environment is: {error}") from error
             if not found:
                 raise RuntimeEnvSetupError(f"The head does not know the runtime environment {key}: it was restarted.")
             self._definitions[key] = found
@@ -132,7 +130,9 @@ class EnvironmentDesk:
     async def _fetch(self, uri: str, home: ProcessAddress | None) -> None:
         """Copy a package from the node that has it."""
         if home is None or home.process_id == self._process.address.process_id:
-            raise RuntimeEnvSetupError(f"The package {uri} is not (or no longer) in the cluster; submit again to store it.")
+            raise RuntimeEnvSetupError(
+                f"The package {uri} is not in the cluster (any more); submit again to store it."
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
         try:

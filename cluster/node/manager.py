@@ -143,7 +143,8 @@ class NodeManager(SystemActor):
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
                 self._tell(
-                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind)
+                    command.caller,
+                    LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind),
                 )
             case m.EnvironmentFailed():
                 self._tell(

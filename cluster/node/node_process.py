@@ -141,7 +141,9 @@ class NodeProcess:
             node_id, head, arena_location, self._folder.name, str(self._folder.path), inventory.labels
         )
         self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
-        manager = NodeManager(process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices)
+        manager = NodeManager(
+            process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
+        )
         units = inventory.resources.units()
         link.attach(manager, RegisterNode(node_id, process.address, host, units, inventory.labels))
         return manager

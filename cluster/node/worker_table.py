@@ -18,8 +18,8 @@ from ..process.death import KernelOomWatch, KnownKill, death_cause
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
-from .environment_desk import Prepared
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +102,7 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
-    async def start(
-        self, start_id: int, environment: str, prepared: Prepared
-    ) -> Worker:
+    async def start(self, start_id: int, environment: str, prepared: Prepared) -> Worker:
         """Start a worker process; it reports back by itself.
 
         Raises:

@@ -13,7 +13,6 @@ from .ledger import Shares
 from .resources import ResourceSet
 from .strategy import LeaseSpec
 
-
 GROUP_REMOVED = "its placement group was removed"
 """The `reason` of `StopWorker` where a worker ends with the bundle that it ran in."""
 
@@ -244,7 +243,7 @@ class LeaseLost(Struct, frozen=True, tag="lease_lost"):
 
 
 class Infeasible(Struct, frozen=True, tag="infeasible"):
-    """No node can run the class: it waits for one (or, `fatal`, its tasks fail). `kind`: "group" where its group is gone."""
+    """No node can run the class: it waits for one (or, `fatal`, its tasks fail). `kind`: see `Never`."""
 
     caller: str
     class_key: bytes

@@ -39,7 +39,7 @@ def pid():
 
 
 def folder_here():
-    return os.getcwd()
+    return str(Path.cwd())
 
 
 def in_env(function, *args, **env):
@@ -90,12 +90,12 @@ def test_a_working_directory_is_where_tasks_work(tmp_path):
     def use():
         import shipped_beside  # pyright: ignore[reportMissingImports]
 
-        return Path("data.txt").read_text(), shipped_beside.answer(), os.getcwd()
+        return Path("data.txt").read_text(), shipped_beside.answer(), str(Path.cwd())
 
     content, answer, folder = in_env(use, working_dir=str(tmp_path))
     assert (content, answer) == ("content", 42)
     assert folder != str(tmp_path)
-    assert in_env(folder_here) == os.getcwd()
+    assert in_env(folder_here) == str(Path.cwd())
 
 
 def test_a_package_is_stored_once(tmp_path):
@@ -183,14 +183,17 @@ def test_variables_stay_out_of_the_logs():
 
 
 def test_modules_beside_the_drivers_script_need_no_environment(tmp_path):
-    (tmp_path / "beside.py").write_text("def double(x):\n    return 2 * x\n\nclass Box:\n    def __init__(self, x): self.x = x\n")
+    (tmp_path / "beside.py").write_text(
+        "def double(x):\n    return 2 * x\n\nclass Box:\n    def __init__(self, x): self.x = x\n"
+    )
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
-        import os, limelight as ll, beside
+        import limelight as ll, beside
+        from pathlib import Path
         ll.init(num_cpus=1)
         print(ll.get(ll.remote(beside.double).remote(21)), ll.get(ll.put(beside.Box(1))).x)
-        print(ll.get(ll.remote(lambda: os.getcwd()).remote()) == os.getcwd())
+        print(ll.get(ll.remote(lambda: str(Path.cwd())).remote()) == str(Path.cwd()))
         """)
     )
     elsewhere = tmp_path / "elsewhere"
