@@ -15,8 +15,9 @@ from ..actors.native.identity import Identity
 from ..actors.native.main_host import MainHost
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..transport.error import PeerClosedError, TransportError
 from .process.spawn import SpawnRequest
-from .process.task_stream import announce
+from .process.task_stream import announce, finish_lines
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def main(request: SpawnRequest) -> None:
     host = MainHost(hub)
     hub.serve(host)
     hub.announce = announce
+    hub.finish_lines = finish_lines
     hub.on_node_lost = _leave
     runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)
@@ -78,9 +80,11 @@ def _announce(announcement: tuple[Hub, WorkerReady | WorkerUnfit]) -> None:
     hub.links.notify(hub.node, NODE, state)
 
 
-def _leave(reason: str) -> None:
+def _leave(error: TransportError) -> None:
     """The node manager is gone, and with it whoever could use this process. On the wire thread."""
-    logger.debug("leaving: %s", reason)
+    if isinstance(error, PeerClosedError) and error.by_us:
+        return  # this process ends anyway, in its own way
+    logger.debug("leaving: %s", error)
     os._exit(0)
 
 

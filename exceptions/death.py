@@ -93,14 +93,16 @@ class DeathCause(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """One line: "pid 12 on node 3f2a91c0 was killed by signal 9 (SIGKILL), peak memory 1.2 GiB"."""
         place = describe_place(self.node_id, self.ip, self.pid)
-        line = f"{place or 'its process'} {self._verdict()}"
+        if not self.pid:
+            place = f"its process on {place}" if place else "its process"
+        line = f"{place} {self._verdict()}"
         return f"{line}, peak memory {format_bytes(self.peak_memory)}" if self.peak_memory else line
 
     def render(self) -> str:
         """The whole story for an error message: summary, explanation, last output, stacks, what to do."""
         parts = [f"{self.summary()}."]
         if self.explanation:
-            parts[0] += f" {self.explanation.rstrip('.')}."
+            parts[0] += f" {self.explanation[0].upper()}{self.explanation[1:].rstrip('.')}."
         if self.stderr_tail:
             parts.append("Last lines of its stderr:\n" + _indent("\n".join(self.stderr_tail)))
         if self.fault_dump:

@@ -47,13 +47,18 @@ class Carried:
 
 def new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     """An instance of `cls` with those `args` on which no Python code of the class has run."""
+    refusal = TypeError(f"{cls!r} is not an exception class.")
     for base in cls.__mro__:
         new = base.__dict__.get("__new__")
         if isinstance(new, BuiltinFunctionType):
-            exc = new(cls, *args)
+            try:
+                exc = new(cls, *args)
+            except TypeError as error:  # not safe for this class: several bases have one, and another's is its own
+                refusal = error
+                continue
             exc.args = args
             return exc
-    raise TypeError(f"{cls!r} is not an exception class.")
+    raise refusal
 
 
 def restore_state(exc: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -118,14 +118,20 @@ class WorkerCrashedError(RayError):
     Attributes:
         cause: what was observed, or None.
         task_name: the task that was running.
+        attempt: how many times it had been started, this time among them.
     """
 
-    def __init__(self, message: str = "", *, cause: DeathCause | None = None, task_name: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, cause: DeathCause | None = None, task_name: str = "", attempt: int = 1
+    ) -> None:
         self.cause = cause
         self.task_name = task_name
+        self.attempt = attempt
         if not message:
             told = cause.render() if cause else "its node reported no cause."
             message = f"The worker that ran {task_name or 'the task'} died: {told}"
+            if attempt > 1:
+                message += f"\nThis was attempt {attempt} of {attempt} (max_retries={attempt - 1})."
         super().__init__(message)
 
 

@@ -28,6 +28,11 @@ def format_trace(exc: BaseException) -> str:
     return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
 
 
+def is_framework_file(path: str) -> bool:
+    """Whether a frame of that file is the framework's own, which people do not want to see."""
+    return path.startswith(_FRAMEWORK)
+
+
 def describe_exception(exc: BaseException) -> str:
     """The last line of a traceback: "ValueError: bad". Never raises."""
     try:

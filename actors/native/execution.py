@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 
+def exit_reason(job: Job, error: SystemExit) -> str:
+    """Why a process that runs a job ends, for the error of that job and of those that come later."""
+    name = job.template.name
+    who = {"create": "its constructor", "method": f"its method {name}"}.get(job.template.kind, f"its task {name}")
+    return f"{who} called sys.exit({'' if error.code is None else repr(error.code)})"
+
+
 class Functions:
     """Functions and classes by id, unpickled once per process."""
 
@@ -156,9 +163,7 @@ class Execution:
             return Outcome("cancelled", seconds)
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
-            reason = (
-                "exit_actor() was called" if isinstance(error, ActorExit) else f"it called sys.exit({error.code!r})"
-            )
+            reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actor_exits(job, reason)
         data = serialize_error(error, **self._hub.whereabouts(job))
         return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
@@ -177,6 +182,7 @@ class Execution:
 
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
+        self._hub.finish_lines()
         if imports:
             self._hub.wire.post(self._hub.answer_holding, (job, outcome, imports))
         else:

@@ -35,6 +35,7 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
+    ObjectCopied,
     Outcome,
     OutputLines,
     ReclaimLease,
@@ -59,6 +60,7 @@ from .executor import Executor, Host
 from .identity import Identity
 from .latch import Latch
 from .links import Links
+from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
 from .running import Job, running
@@ -108,7 +110,9 @@ class Hub:
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
-        self.on_node_lost: Callable[[str], None] | None = None
+        self.finish_lines: Callable[[], None] = _nothing
+        self.node_loss = NodeLoss(self)
+        self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
         self._blocked = 0
@@ -127,6 +131,7 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
+            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -151,7 +156,11 @@ class Hub:
             host_id=identity.host_id,
             token=identity.token,
             unix_path=identity.socket,
-            info={"kind": "driver" if identity.is_driver else "worker", "pid": str(os.getpid())},
+            info={
+                "kind": "driver" if identity.is_driver else "worker",
+                "pid": str(os.getpid()),
+                "node": identity.node_id.hex(),
+            },
             handler=self,
         )
         await self.endpoint.start()
@@ -183,6 +192,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
+        self.on_node_lost = None  # it is this process that leaves
         await self.links.close()
         await self.endpoint.close()
 
@@ -216,10 +226,11 @@ class Hub:
         process_id = channel.peer.process_id
         self.table.borrower_lost(process_id)
         self._worker_links.pop(process_id, None)
+        self.submission.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
-        if process_id == self.node.process_id and self.on_node_lost is not None:
-            self.on_node_lost(str(error))
+        if process_id == self.node.process_id:
+            self.on_node_lost(error)
 
     # --- waiting (user threads) ---
 
@@ -275,10 +286,15 @@ class Hub:
         """Call a system actor and wait for its answer.
 
         Raises:
+            LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
             RayError: what the actor says.
         """
-        return self.wire.run(self._ask(address, actor, body, timeout))
+        try:
+            return self.wire.run(self._ask(address, actor, body, timeout))
+        except TransportError:
+            self.node_loss.check()
+            raise
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
@@ -368,6 +384,9 @@ class Hub:
         return client
 
     def _watch_actor(self, actor_id: bytes) -> None:
+        if self.node_loss:
+            self.actors[actor_id].node_lost(serialize_error(self.node_loss.error()))
+            return
         self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:
@@ -415,7 +434,7 @@ class Hub:
         """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
         actor_id = job.invocation.actor_id
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
-        error = ActorDiedError(cause, actor_id=actor_id, method=job.template.name)
+        error = self._actor_error(job, cause)
         self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self.wire.post(self._actor_exited, (actor_id, reason))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
@@ -423,8 +442,7 @@ class Hub:
     def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
         actor_id, reason = exit_
         if not self.executor.has_actors():
-            # The process leaves by itself, so that its atexit handlers run.
-            self.links.notify(self.node, NODE, WorkerLeaving(reason))
+            self.process_exits(reason)
             self.leave()
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
@@ -480,13 +498,25 @@ class Hub:
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        error = ActorDiedError(actor_id=job.invocation.actor_id, method=job.template.name)
-        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(self._actor_error(job, None))),))
+
+    def process_exits(self, reason: str) -> None:
+        """The process ends by itself, so that its atexit handlers run: tell the node manager why. From any thread."""
+        self.links.notify(self.node, NODE, WorkerLeaving(reason))
+
+    @staticmethod
+    def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
+        name = job.template.name
+        return ActorDiedError(
+            cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name
+        )
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:
-        """What a node manager says of a process's end."""
-        if isinstance(reply, TransportError) or reply.failed or not reply.body:
+        """What a node manager says of a process's end; when it says nothing, it is lost itself."""
+        if isinstance(reply, TransportError):
+            return DeathCause(DeathKind.NODE_LOST, str(reply))
+        if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
 

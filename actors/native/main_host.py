@@ -8,6 +8,7 @@ from ..cells.main_thread_cell import MainThreadCell
 from ..contract import Outcome, encode
 from .async_actor import AsyncActor
 from .envelope import Envelope
+from .execution import exit_reason
 from .hosted_actor import HostedActor, SyncActor
 from .light_host import LightHost
 from .running import Job
@@ -87,6 +88,8 @@ class MainHost(MainThreadCell):
                     raise ValueError(f"A job of kind {kind!r} came to a process that hosts no actor.")
         except SystemExit as exit_:
             self.exit_code = exit_.code
+            self._hub.finish_lines()
+            self._hub.wire.post(self._hub.process_exits, exit_reason(job, exit_))
             self.stop()
         except KeyboardInterrupt:  # a cancellation that hit between the user's code and the answer
             job.channel.reply(job.call_id, encode(Outcome("cancelled", 0.0)))

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...actors.contract import EXECUTOR, HEAD, Creation, EndActor, LeaseSpec, Outcome, decoder_of, encode
+from ...actors.contract import (
+    EXECUTOR,
+    HEAD,
+    Creation,
+    EndActor,
+    LeaseSpec,
+    Outcome,
+    RegisterDriver,
+    decoder_of,
+    encode,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -62,12 +72,13 @@ class NodeActorDesk:
         if worker is None or worker.channel is None:
             return  # its end has been, or will be, told to the head
         bundle = InBundle(order.group_id, capture=order.capture) if order.group_id else HYBRID
-        assignment = msgspec.structs.replace(
-            self._manager.assignment(order.job_id, order.held, order.devices, bundle),
-            namespace=order.namespace,
-            incarnation=order.incarnation,
-        )
-        self._manager.assign(worker, assignment, lambda: self._construct(order, worker))
+
+        def described(driver: RegisterDriver | None) -> None:
+            about = self._manager.assignment(order.job_id, driver, order.held, order.devices, bundle)
+            about = msgspec.structs.replace(about, namespace=order.namespace, incarnation=order.incarnation)
+            self._manager.assign(worker, about, lambda: self._construct(order, worker))
+
+        self._manager.jobs.find(order.job_id, described)
 
     def _construct(self, order: StartActor, worker: Worker) -> None:
         channel, address = worker.channel, worker.address

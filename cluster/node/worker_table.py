@@ -19,6 +19,7 @@ from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+from ..process.watch import is_exiting
 from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Worker:
         lease_id: the lease it serves at the moment.
         job_id: the job it works for; b"" before its first lease.
         known: why this node ended it, if it did.
-        leaving: it ends by itself.
+        leaving: why it ends by itself, once it has said so; "" before.
         assigned: the encoded `AssignWorker` it was told last.
     """
 
@@ -56,7 +57,7 @@ class Worker:
         self.sequence = 0
         self.job_id = b""
         self.known: KnownKill | None = None
-        self.leaving = False
+        self.leaving = ""
         self.assigned = b""
         self.ended = False
 
@@ -88,6 +89,7 @@ class WorkerTable:
         self._workers: dict[str, Worker] = {}
         self._causes: OrderedDict[str, DeathCause] = OrderedDict()
         self._waiting: dict[str, list[Callable[[DeathCause | None], None]]] = {}
+        self._finishing: set[WorkerOutput] = set()
         self._kernel_oom = KernelOomWatch()
         self.node_name = "127.0.0.1"
 
@@ -141,11 +143,15 @@ class WorkerTable:
             worker.output.set_origin(LogOrigin(job_id, name, worker.process.pid, self.node_name))
 
     def kill(self, worker: Worker, kind: DeathKind, explanation: str) -> None:
-        """End a worker; `kind` and `explanation` become its death's cause. One that leaves by itself gets some time."""
+        """End a worker. `kind` and `explanation` become its death's cause, unless something else was ending it already.
+
+        One that leaves by itself gets some time.
+        """
         if worker.leaving:
             asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
             return
-        if worker.known is None:
+        dying = worker.process is not None and is_exiting(worker.process.pid)
+        if worker.known is None and not dying:
             worker.known = KnownKill(kind, explanation)
         self._spawner.signal(worker.worker_id, signal.SIGKILL)
 
@@ -162,6 +168,7 @@ class WorkerTable:
             return
         output = worker.output
         if output is not None:
+            self._finishing.add(output)
             output.drain()
         tail = output.tail() if output is not None else ""
         ended = exited.result()
@@ -170,6 +177,7 @@ class WorkerTable:
             ended,
             tail,
             known=worker.known,
+            leaving=worker.leaving,
             kernel_oom=self._kernel_oom.take_one() if unexplained else "",
             node_id=self._base.node_id.hex(),
         )
@@ -187,3 +195,9 @@ class WorkerTable:
         """Wait until all that an ended worker has printed was handed on."""
         if worker.output is not None:
             await worker.output.finish()
+            self._finishing.discard(worker.output)
+
+    async def flush_output(self) -> None:
+        """Wait until all that workers have printed so far was handed on; those that have ended, too."""
+        live = [worker.output for worker in self._workers.values() if worker.output is not None]
+        await asyncio.gather(*(output.flush() for output in [*live, *self._finishing]))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...exceptions import DeathCause, DeathKind
-from .log_batch import NAME_MARK
+from ...exceptions.trace import is_framework_file
+from .log_batch import NAME_MARK, visible
 from .spawn import ProcessExit
 
 _TAIL_LINES = 20
@@ -17,6 +18,9 @@ _FAULT_LINE = re.compile(
     r"  \.\.\. \(truncated .*|Python runtime state: .*|Extension modules: .*|Current thread's C stack trace.*|"
     r"  Binary file .*)$"
 )
+_FRAME = re.compile(r'^  File "(.*)", line (?:\d+|\?\?\?) in ')
+_AROUND_THE_FRAMEWORK = ("/pykka/_actor.py", "/threading.py", "<string>")
+"""Files of the frames that run the framework's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def death_cause(
     stderr: str,
     *,
     known: KnownKill | None = None,
+    leaving: str = "",
     kernel_oom: str = "",
     node_id: str | None = None,
     ip: str | None = None,
@@ -74,12 +79,13 @@ def death_cause(
         exit_: how the process ended.
         stderr: the end of its stderr (`WorkerOutput.tail`, after `drain`).
         known: set when the node killed it.
+        leaving: why it said that it would end by itself, such as "its task called sys.exit(3)".
         kernel_oom: what `KernelOomWatch.take_one` said.
         node_id: the node, hexadecimal.
         ip: its address.
     """
     words, dump = split_fault_dump(stderr)
-    kind, explanation = _verdict(exit_, known, kernel_oom)
+    kind, explanation = _verdict(exit_, known, leaving, kernel_oom)
     return DeathCause(
         kind=kind,
         explanation=explanation,
@@ -87,7 +93,7 @@ def death_cause(
         signal=exit_.signal,
         peak_memory=exit_.max_rss_bytes or None,
         stderr_tail=tuple(_lines(words)[-_TAIL_LINES:]),
-        fault_dump=dump,
+        fault_dump=users_stacks(dump),
         pid=exit_.pid,
         node_id=node_id,
         ip=ip,
@@ -105,15 +111,47 @@ def split_fault_dump(stderr: str) -> tuple[str, str]:
     return stderr[:start] + "".join(lines[end:]), "".join(lines[:end]).rstrip() + "\n"
 
 
+def users_stacks(dump: str) -> str:
+    """A dump of `faulthandler` without what says nothing to people: the framework's frames, threads that have no
+    others, and the list of extension modules. The whole dump where nothing else would be left.
+    """
+    head, *stacks = re.split(r"\n(?=Current thread |Thread 0x|Extension modules: |Current thread's C stack)", dump)
+    kept = [head.rstrip()]
+    for stack in stacks:
+        title, *lines = stack.rstrip().split("\n")
+        frames = _users_frames([line for line in lines if line.strip()])
+        if frames and not title.startswith("Extension modules"):
+            kept += ["", title, *frames]
+    return "\n".join(kept) + "\n" if len(kept) > 1 else dump
+
+
+def _users_frames(lines: list[str]) -> list[str]:
+    """The frames of one stack but the framework's, and but the threading or `python -c` that runs the framework."""
+    kept: list[str] = []
+    under_framework = False
+    for line in lines:
+        match = _FRAME.match(line)
+        path = match[1] if match is not None else ""
+        under_framework = is_framework_file(path) or (under_framework and path.endswith(_AROUND_THE_FRAMEWORK))
+        if not under_framework:
+            kept.append(line)
+    return kept
+
+
 def _lines(text: str) -> list[str]:
-    """Lines as a person wrote them: without the names of tasks that the worker's streams put between them."""
-    lines = [line.rstrip("\r") for line in text.rstrip("\n").split("\n")] if text.strip("\n") else []
+    """Lines as a terminal shows them: without the names of tasks that the worker's streams put between them."""
+    lines = [visible(line) for line in text.strip("\n").split("\n")] if text.strip("\n") else []
     return [line for line in lines if not line.startswith(NAME_MARK)]
 
 
-def _verdict(exit_: ProcessExit, known: KnownKill | None, kernel_oom: str) -> tuple[DeathKind, str]:
-    if known is not None:
+def _verdict(
+    exit_: ProcessExit, known: KnownKill | None, leaving: str, kernel_oom: str
+) -> tuple[DeathKind, str]:
+    # A process that ended in another way was dying before the node's signal reached it.
+    if known is not None and exit_.exit_code is None and exit_.signal in {None, signal.SIGKILL}:
         return known.kind, known.explanation
+    if leaving and exit_.exit_code is not None:
+        return DeathKind.INTENDED_EXIT, leaving
     if exit_.signal is not None:
         return _signalled(exit_, kernel_oom)
     if exit_.exit_code is None:
@@ -121,9 +159,8 @@ def _verdict(exit_: ProcessExit, known: KnownKill | None, kernel_oom: str) -> tu
             DeathKind.SIGNALLED,
             "The process that starts this node's workers died, and the kernel ended them with it",
         )
-    if exit_.exit_code == 0:
-        return DeathKind.INTENDED_EXIT, "The worker ended by itself, by sys.exit() or os._exit(0) in user code"
-    return DeathKind.EXITED, "The worker ended by itself, by sys.exit(), os._exit() or an error in its main thread"
+    kind = DeathKind.EXITED if exit_.exit_code else DeathKind.INTENDED_EXIT
+    return kind, "It ended itself, by os._exit() or in native code"
 
 
 def _signalled(exit_: ProcessExit, kernel_oom: str) -> tuple[DeathKind, str]:

@@ -64,7 +64,7 @@ class LineReader:
         """The lines that are complete now, in order, grouped by the name they were printed under ("": none yet)."""
         *lines, rest = _LINE_END.split(self._partial + self._decoder.decode(data))
         if len(rest) > MAX_LINE:
-            rest = _visible(rest)
+            rest = visible(rest)
         while len(rest) > MAX_LINE:
             lines.append(rest[:MAX_LINE])
             rest = rest[MAX_LINE:]
@@ -86,11 +86,11 @@ class LineReader:
                 continue
             if not groups or groups[-1][0] != self._name:
                 groups.append((self._name, []))
-            groups[-1][1].extend(_pieces(_visible(line)))
+            groups[-1][1].extend(_pieces(visible(line)))
         return groups
 
 
-def _visible(line: str) -> str:
+def visible(line: str) -> str:
     """What a terminal shows of a line with carriage returns: the text after the last one that has any."""
     return line.rstrip("\r").rpartition("\r")[2]
 

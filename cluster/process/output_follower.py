@@ -36,6 +36,7 @@ class OutputFollower:
         self._lines = LineReader()
         self._changed = asyncio.Event()
         self._finished = False
+        self._impatient = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -56,8 +57,13 @@ class OutputFollower:
             await self._task
 
     async def caught_up(self) -> None:
-        """Wait until everything there is at some moment has been handed on, but for a line that is not complete."""
+        """Wait until everything there is at some moment has been handed on, an incomplete line among it."""
         await self._idle.wait()
+        if self._lines.has_partial:
+            self._impatient = True
+            self._idle.clear()
+            self._changed.set()
+            await self._idle.wait()
 
     async def _follow(self) -> None:
         while True:
@@ -70,6 +76,9 @@ class OutputFollower:
                 await self._hand_on(self._lines.take_partial())
                 self._idle.set()
                 return
+            elif self._impatient:
+                self._impatient = False
+                await self._hand_on(self._lines.take_partial())
             elif not await self._more_comes():
                 await self._hand_on(self._lines.take_partial())
 

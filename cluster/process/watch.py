@@ -16,6 +16,8 @@ from typing import Any
 POLL_SECONDS = 1.0
 """How often a process is looked at where the system can not tell of its end."""
 
+_PF_EXITING = 0x4  # include/linux/sched.h
+
 
 def process_identity(pid: int) -> str:
     """Tells the live process with that pid from a later one: its start time as the kernel counts it.
@@ -37,6 +39,20 @@ def process_identity(pid: int) -> str:
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
     except psutil.NoSuchProcess:
         return ""
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether the process is dead or on its way out, so that what ends it has happened already. Always false, where
+    the system does not tell: elsewhere than on Linux.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return sys.platform == "linux"
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    # proc(5): field 9 holds the flags. The kernel sets PF_EXITING before it closes the process's descriptors, so
+    # whoever has seen a socket of the process close sees this too.
+    return fields[0] in {b"Z", b"X"} or bool(int(fields[6]) & _PF_EXITING)
 
 
 class ProcessWatch:

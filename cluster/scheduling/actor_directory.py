@@ -274,18 +274,16 @@ class ActorDirectory:
         if record.state == "DEAD":
             return
         had_worker = bool(record.worker_id)
+        may_restart = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
+        if had_worker and (record.ending or not may_restart):
+            self._die(record, record.ending or cause)
+            return
         self._forget_worker(record)
-        if not had_worker:
-            self._place(record, now)
-        elif record.ending:
-            self._die(record, record.ending)
-        elif record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts:
+        if had_worker:
             record.incarnation += 1
             record.cause = cause
             self._change(record, "RESTARTING")
-            self._place(record, now)
-        else:
-            self._die(record, cause)
+        self._place(record, now)
 
     # Death
 

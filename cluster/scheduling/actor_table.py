@@ -192,7 +192,7 @@ class KillActor(Struct, frozen=True, tag="kill"):
 
     actor_id: bytes
     no_restart: bool = True
-    text: str = "it was killed by limelight.kill"
+    text: str = "it was passed to limelight.kill()"
 
 
 class HandlesGone(Struct, frozen=True, tag="handles_gone"):
