@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from ..actors.contract import NODE, DriverRegistered, FlushOutput, RegisterDriver, decoder_of
+from ..actors.native import job_setup
 from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..actors.runtime_env import RuntimeEnv
 from ..exceptions import LocalRayletDiedError
 from ..transport.address import ProcessAddress
 from ..transport.error import TransportError
@@ -45,6 +47,7 @@ def start(**settings: Any) -> NativeRuntime:
             f"init(address={address!r}) is not implemented yet: this version starts sessions of its own and joins those "
             "that run on this machine."
         )
+    RuntimeEnv.of(settings.get("runtime_env"))  # refused before anything is started for it
     if address not in {None, "local"}:
         return _join(address or "", settings)
     node = launch_node(msgspec.msgpack.encode(_config(settings)))
@@ -113,14 +116,15 @@ def _connect(settings: dict[str, Any], node: NodeReady, process: NodeProcess | N
     if process is not None:
         hub.node_loss.obituary = process.obituary
     hub.environments = Environments(hub)
-    hub.runtime_env = dict(settings.get("runtime_env") or {})
     address = hub.start()
     try:
         registered = _register(hub, address, settings)
+        hub.joined(registered)
+        hub.environments.adopt(RuntimeEnv.of(settings.get("runtime_env")))
     except BaseException:
         hub.stop()
         raise
-    hub.joined(registered)
+    hub.runtime_env = dict(hub.environments.own)
     store.attach(hub, registered.arena)
 
     printer = OutputPrinter(PrinterSettings.from_environment(), "127.0.0.1")
@@ -141,5 +145,12 @@ def _connect(settings: dict[str, Any], node: NodeReady, process: NodeProcess | N
 
 def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
     shown = settings.get("log_to_driver")
-    body = RegisterDriver(address, hub.job_id, hub.namespace, shown is None or bool(shown))
+    body = RegisterDriver(
+        address,
+        hub.job_id,
+        hub.namespace,
+        shown is None or bool(shown),
+        folder=job_setup.current_folder(),
+        search_path=job_setup.search_path(),
+    )
     return decoder_of(DriverRegistered).decode(hub.ask(hub.node, NODE, body, timeout=30.0))

@@ -18,9 +18,9 @@ from ...exceptions import (
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
-from ...transport.error import TransportError
+from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
-from .. import runtime
+from .. import accelerator, runtime
 from ..contract import (
     EXECUTOR,
     HEAD,
@@ -51,7 +51,8 @@ from ..contract import (
 )
 from ..ids import IdSource
 from ..object_ref import ObjectRef
-from ..serialization import serialize_error
+from ..serialization import deserialize_error, serialize_error
+from . import job_setup
 from .actor_client import ActorClient
 from .entry import FAILED, INLINE, PENDING, ObjectEntry
 from .execution import Execution
@@ -287,6 +288,7 @@ class Hub:
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
+            RayError: what the actor says.
         """
         try:
             return self.wire.run(self._ask(address, actor, body, timeout))
@@ -296,7 +298,10 @@ class Hub:
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
-        return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        try:
+            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        except RemoteCallError as error:
+            raise deserialize_error(error.body) from None
 
     # --- objects ---
 
@@ -475,6 +480,9 @@ class Hub:
         self.job_id = self.assignment.job_id
         self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
+        assigned = self.assignment
+        job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
+        accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
         channel.reply(call.call_id, b"")
 
     def _on_output(self, channel: Channel, call: Call) -> None:

@@ -158,7 +158,6 @@ class Templates:
             self._hub.job_id,
         )
 
-
     def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:
         found = self._bundles.get(group_id)
         if found is None:

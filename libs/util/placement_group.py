@@ -1,8 +1,8 @@
 """Placement groups: bundles of resources that are reserved together, all or none.
 
-    group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
-    get(group.ready())
-    work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+get(group.ready())
+work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import Any, Self, cast
 from ...actors import runtime
 from ...actors.identifier import PlacementGroupID
 from ...actors.object_ref import ObjectRef
-from ...exceptions import TaskPlacementGroupRemoved
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -195,5 +194,7 @@ def _amounts(index: int, bundle: Mapping[Any, Any]) -> dict[str, float]:
         if not isinstance(kind, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
             raise TypeError(f"Bundle {index} must map names of resources to numbers, but has {kind!r}: {amount!r}.")
         if not 0 <= amount < float("inf"):
-            raise ValueError(f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative.")
+            raise ValueError(
+                f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative."
+            )
     return {kind: float(amount) for kind, amount in bundle.items()}
