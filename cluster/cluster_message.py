@@ -10,15 +10,33 @@ from .scheduling import lease_message as m
 ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHeld | m.Reserved | m.NodeReport
 """What a lease machine says to the head."""
 
-
 class RegisterNode(Body, frozen=True):
-    """To the head: a node is there. Repeated after every reconnection."""
+    """To the head: a node is there. Answered, with an empty body, when its first report has come, too."""
 
     node_id: bytes
     address: ProcessAddress
     host: str
     resources: dict[str, int]
     labels: dict[str, str]
+
+
+class DescribeJob(Body, frozen=True):
+    """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body where it has none."""
+
+    job_id: bytes
+
+
+class DriverLeft(Body, frozen=True):
+    """To the head, from the node manager of a driver that is gone: its job is over."""
+
+    job_id: bytes
+    process_id: str
+
+
+class NodeExpired(Body, frozen=True):
+    """To a node manager: the cluster has given the node up, and gone on without it. It ends."""
+
+    reason: str
 
 
 class FromNode(Body, frozen=True):

@@ -26,6 +26,8 @@ from typing import Self
 
 import msgspec
 
+from ..transport.address import ProcessAddress
+
 LONGEST_SOCKET_NAME = 40
 """Socket names in `sockets/` may be this long, in bytes: a process id of 32 digits and a suffix."""
 
@@ -48,7 +50,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
         pid: the node process.
         driver_pid: the process that started it; 0 for a cluster started by command.
         started: Unix time.
-        address: what `init(address=...)` takes to reach the session's head; "" until it listens.
+        address: what `init(address=...)` takes to reach the session's head; "" until it listens, and where it is not.
+        node: the node process; None until it listens.
     """
 
     name: str
@@ -57,6 +60,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     driver_pid: int
     started: float
     address: str = ""
+    node: ProcessAddress | None = None
 
 
 class SessionFolderError(OSError):
@@ -244,14 +248,25 @@ def live_sessions(base: Path | None = None) -> list[Path]:
 def remove_stale(base: Path) -> None:
     """Remove the folders of sessions whose node process is dead. Safe beside others that do the same."""
     for path in _session_folders(base):
-        descriptor = _take_lock(path)
-        if descriptor is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(descriptor)
+        _remove_if_stale(path)
     for path in base.glob(_UNFINISHED + "*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_dead(path: Path) -> None:
+    """Remove a session's folder when its node process is dead, and with the last one the folder they lie in."""
+    _remove_if_stale(path)
+    with suppress(OSError):  # not there, or not empty: other sessions live
+        path.parent.rmdir()
+
+
+def _remove_if_stale(path: Path) -> None:
+    descriptor = _take_lock(path)
+    if descriptor is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _session_folders(base: Path) -> Iterator[Path]:

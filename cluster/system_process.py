@@ -110,6 +110,16 @@ class SystemProcess:
         else:
             self.links.ask(address, actor, body, answer)
 
+    async def request(self, address: ProcessAddress, actor: str, body: Any, timeout: float) -> bytes:  # noqa: ASYNC109
+        """Send a call and wait for the answer, at most `timeout` seconds.
+
+        Raises:
+            TransportError: there is none; `RemoteCallError` where the actor failed.
+        """
+        here = address.process_id == self.address.process_id
+        channel = self._self if here else await self.endpoint.connect(address)
+        return await channel.request(actor, type(body).__name__, encode(body), timeout)
+
     def connected(self, address: ProcessAddress, then: Callable[[Channel | TransportError], None]) -> None:
         """Call `then` with the channel to a process, or the error that there is none."""
         if address.process_id == self.address.process_id:

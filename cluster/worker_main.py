@@ -14,6 +14,7 @@ from ..actors.native.identity import Identity
 from ..actors.native.main_host import MainHost
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..transport.error import PeerClosedError, TransportError
 from .process.spawn import SpawnRequest
 from .process.task_stream import announce, finish_lines
 
@@ -63,9 +64,11 @@ def _announce(announcement: tuple[Hub, WorkerReady]) -> None:
     hub.links.notify(hub.node, NODE, ready)
 
 
-def _leave(reason: str) -> None:
+def _leave(error: TransportError) -> None:
     """The node manager is gone, and with it whoever could use this process. On the wire thread."""
-    logger.debug("leaving: %s", reason)
+    if isinstance(error, PeerClosedError) and error.by_us:
+        return  # this process ends anyway, in its own way
+    logger.debug("leaving: %s", error)
     os._exit(0)
 
 

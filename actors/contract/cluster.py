@@ -62,7 +62,9 @@ class DriverRegistered(Body, frozen=True):
 
 
 class FlushOutput(Body, frozen=True):
-    """To a node manager, from a driver: answer when all that its workers have printed so far was shown."""
+    """To a node manager: answer when all that its workers have printed so far was shown; with `everywhere` all nodes' workers."""
+
+    everywhere: bool = True
 
 
 class QueryState(Body, frozen=True):

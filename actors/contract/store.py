@@ -29,13 +29,14 @@ class ReturnMemory(Body, frozen=True):
 
 
 class SealedObject(Body, frozen=True):
-    """An object that lies complete in the arena."""
+    """An object that lies complete in the arena. `owner_address`: where its owner is, unless that is the sender."""
 
     object_id: bytes
     owner: str
     grant: int
     offset: int
     size: int
+    owner_address: ProcessAddress | None = None
 
 
 class ObjectsSealed(Body, frozen=True):
@@ -49,7 +50,21 @@ class ReclaimMemory(Body, frozen=True):
 
 
 class ObjectFreed(Body, frozen=True):
-    """To the own node manager, from the owner: nobody needs the object any more, wherever it is."""
+    """To the own node manager, from the owner: the copy that was written at `location`, on whatever node, is not needed."""
+
+    object_id: bytes
+    location: Location
+
+
+class ObjectCopied(Body, frozen=True):
+    """To an owner's core, from a node manager: there is a copy of the object in that place, too."""
+
+    object_id: bytes
+    location: Location
+
+
+class KeepObject(Body, frozen=True):
+    """To the own node manager, from the owner: the copy at `location` is the one that must not be lost from now on."""
 
     object_id: bytes
     location: Location

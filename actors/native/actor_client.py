@@ -51,6 +51,11 @@ class ActorClient:
             self._hub.submission.resolve(record, self._resolved)
         self._flush()
 
+    def again(self, record: TaskRecord) -> None:
+        """Take a call once more whose result was lost; it goes behind those that wait now."""
+        self.pending_calls += 1
+        self.submit(record)
+
     def _resolved(self, record: TaskRecord) -> None:
         record.missing = 0
         self._flush()
@@ -79,16 +84,26 @@ class ActorClient:
         elif change.state == "dead":
             self._cause = change.cause
             self._link = None
-            lost = [*self._in_flight.values(), *self._in_doubt, *self._queue]
-            self._in_flight.clear()
-            self._in_doubt.clear()
-            self._queue.clear()
-            for record in lost:
+            for record in self._take_all():
                 self._fail(record)
         else:
             self._link = None
             self._doubt()
             self._settle()
+
+    def node_lost(self, error: bytes) -> None:
+        """The node process of this session is gone: the actor is out of reach for good."""
+        self.state, self._cause, self._link = "dead", error, None
+        for record in self._take_all():
+            self._fail(record)
+
+    def _take_all(self) -> list[TaskRecord]:
+        """All calls that have not ended, in order."""
+        calls = [*self._in_flight.values(), *self._in_doubt, *self._queue]
+        self._in_flight.clear()
+        self._in_doubt.clear()
+        self._queue.clear()
+        return calls
 
     def _connected(self, change: ActorChanged, channel: Channel | TransportError) -> None:
         if isinstance(channel, TransportError) or self.incarnation != change.incarnation or self.state != "alive":
@@ -180,5 +195,5 @@ class ActorClient:
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
             self._hub.submission.finish(record, FAILED, serialize_error(error))
-        else:  # it never lived, or its placement group is gone: an error of its own
+        else:  # it never lived, its placement group is gone, or this process's node is: an error of its own
             self._hub.submission.finish(record, FAILED, self._cause)

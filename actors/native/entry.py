@@ -28,6 +28,7 @@ class ObjectEntry:
         count: `ObjectRef` instances in this process. Only kept for tracked entries; others have exactly one.
         tracked: whether the table must be told when the last local ref goes: the object was exported, imported, or
             occupies the store. Most refs die untracked, and cost nothing then.
+        copies: further locations, on other nodes; each may have been dropped there meanwhile (owner's side).
         registered: how many times the owner counts this process as a borrower.
         borrowers: who else holds the object, by process id (owner's side).
         on_free: called on the wire thread when the object is freed (owner's side).
@@ -39,6 +40,7 @@ class ObjectEntry:
     __slots__ = (
         "borrowers",
         "contained",
+        "copies",
         "count",
         "data",
         "fetching",
@@ -61,6 +63,7 @@ class ObjectEntry:
         self.state = PENDING
         self.data = b""
         self.location: Location | None = None
+        self.copies: list[Location] | None = None
         self.contained: list[Any] | None = None
         self.count = 1
         self.tracked = False

@@ -35,6 +35,7 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
+    ObjectCopied,
     Outcome,
     OutputLines,
     ReclaimLease,
@@ -58,6 +59,7 @@ from .executor import Executor, Host
 from .identity import Identity
 from .latch import Latch
 from .links import Links
+from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
 from .running import Job, running
@@ -108,7 +110,8 @@ class Hub:
         self.on_output: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self.announce: Callable[[str], None] = _name_nothing
         self.finish_lines: Callable[[], None] = _nothing
-        self.on_node_lost: Callable[[str], None] | None = None
+        self.node_loss = NodeLoss(self)
+        self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
         self._blocked = 0
@@ -127,6 +130,7 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
+            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
             "ActorChanged": self._on_actor_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -151,7 +155,11 @@ class Hub:
             host_id=identity.host_id,
             token=identity.token,
             unix_path=identity.socket,
-            info={"kind": "driver" if identity.is_driver else "worker", "pid": str(os.getpid())},
+            info={
+                "kind": "driver" if identity.is_driver else "worker",
+                "pid": str(os.getpid()),
+                "node": identity.node_id.hex(),
+            },
             handler=self,
         )
         await self.endpoint.start()
@@ -217,10 +225,11 @@ class Hub:
         process_id = channel.peer.process_id
         self.table.borrower_lost(process_id)
         self._worker_links.pop(process_id, None)
+        self.submission.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
-        if process_id == self.node.process_id and self.on_node_lost is not None:
-            self.on_node_lost(str(error))
+        if process_id == self.node.process_id:
+            self.on_node_lost(error)
 
     # --- waiting (user threads) ---
 
@@ -276,9 +285,14 @@ class Hub:
         """Call a system actor and wait for its answer.
 
         Raises:
+            LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
         """
-        return self.wire.run(self._ask(address, actor, body, timeout))
+        try:
+            return self.wire.run(self._ask(address, actor, body, timeout))
+        except TransportError:
+            self.node_loss.check()
+            raise
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
@@ -365,6 +379,9 @@ class Hub:
         return client
 
     def _watch_actor(self, actor_id: bytes) -> None:
+        if self.node_loss:
+            self.actors[actor_id].node_lost(serialize_error(self.node_loss.error()))
+            return
         self.links.notify(self.head, HEAD, WatchActor(actor_id))
 
     def _on_actor_changed(self, _: Channel, call: Call) -> None:
@@ -488,8 +505,10 @@ class Hub:
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:
-        """What a node manager says of a process's end."""
-        if isinstance(reply, TransportError) or reply.failed or not reply.body:
+        """What a node manager says of a process's end; when it says nothing, it is lost itself."""
+        if isinstance(reply, TransportError):
+            return DeathCause(DeathKind.NODE_LOST, str(reply))
+        if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)
 

@@ -128,6 +128,14 @@ class LeaseClass:
         self.dispatch(now)
         return tasks
 
+    def abandon(self) -> list[TaskRecord]:
+        """The node manager is gone: forget all leases; returns the tasks that were there."""
+        tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
+        tasks += self.queue
+        self.queue.clear()
+        self.leases.clear()
+        return tasks
+
     def withdraw(self, task: TaskRecord) -> bool:
         """Take a task that has not been sent off the queue (it was cancelled); False when it is not there."""
         try:

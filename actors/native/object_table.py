@@ -156,6 +156,8 @@ class ObjectTable:
         if entry.owner is None:
             if entry.state == STORED and entry.location is not None:
                 self._free_stored(entry.object_id, entry.location)
+                for copy in entry.copies or ():
+                    self._free_stored(entry.object_id, copy)
             entry.contained = None
             if entry.on_free is not None:
                 entry.on_free()
@@ -192,7 +194,7 @@ class ObjectTable:
         def answered(reply: Reply | TransportError) -> None:
             entry.fetching = False
             if isinstance(reply, TransportError):
-                error = OwnerDiedError(entry.object_id.hex(), owner=entry.owner, reason=str(reply))
+                error = OwnerDiedError(entry.object_id.hex(), entry.owner, reason=str(reply))
                 entry.complete(FAILED, serialize_error(error))
                 return
             value: Value = decoder_of(Value).decode(reply.body)

@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import ObjectLostError
-from ..contract import NODE, LocateObject, Location, decoder_of
+from ...exceptions import ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
+from ...transport.error import RemoteCallError
+from ..contract import NODE, KeepObject, LocateObject, Location, ObjectCopied, decoder_of
 from ..object_ref import ObjectRef
-from ..serialization import serialize_error
+from ..serialization import deserialize_error, serialize_error
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 
 if TYPE_CHECKING:
     from .hub import Hub
+    from .task_record import TaskRecord
 
 
 class Recovery:
@@ -24,8 +26,11 @@ class Recovery:
         entry: ObjectEntry = ref._entry
         if location is not None:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
-            with hub.blocked():
-                answer = hub.ask(hub.node, NODE, body)
+            try:
+                with hub.blocked():
+                    answer = hub.ask(hub.node, NODE, body)
+            except RemoteCallError as error:
+                raise deserialize_error(error.body) from None
             if answer:
                 return decoder_of(Location).decode(answer)
         hub.wire.run(self._lost(entry, location))
@@ -42,16 +47,43 @@ class Recovery:
         """Make an owned object again whose bytes are gone."""
         if entry.state != STORED or entry.location != lost:
             return  # somebody noticed before
-        record = entry.producer
+        if entry.copies:
+            entry.location = entry.copies.pop()
+            hub = self._hub
+            hub.links.notify(hub.node, NODE, KeepObject(entry.object_id, entry.location))
+            return
+        record: TaskRecord | None = entry.producer
         entry.state = PENDING
         if record is None or not self._hub.submission.again(record):
-            error = ObjectLostError(
-                entry.object_id.hex(),
-                reason="its only copy is gone with its node, and it cannot be made again: it was put, not returned by a "
-                "task, or the task may not be retried (max_retries)",
-            )
             entry.producer = None
-            entry.complete(FAILED, serialize_error(error))
+            entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))
+
+    def copied(self, told: ObjectCopied) -> None:
+        """A node has made itself a copy of an object of this process."""
+        entry = self._hub.table.find(told.object_id)
+        if entry is None or entry.owner is not None or entry.state != STORED:
+            self._hub.store.free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
+        elif entry.copies is None:
+            entry.copies = [told.location]
+        else:
+            # A node that tells of a copy has none of those it told of before.
+            kept = [copy for copy in entry.copies if copy.node_id != told.location.node_id]
+            entry.copies = [*kept, told.location]
+
+
+def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:
+    if record is None:
+        reason = (
+            "the node that held its only copy is lost, and it was not returned by a task that could make it again; "
+            "put() it on a node that lasts, or have a task return it"
+        )
+        return ObjectLostError(object_id, reason=reason)
+    name, limit = record.template.wire.name, record.template.max_retries
+    reason = (
+        f"the node that held its only copy is lost, and {name} has run as often as its max_retries of {limit} allows; "
+        "raise it to have more losses made good"
+    )
+    return ObjectReconstructionFailedMaxAttemptsExceededError(object_id, reason_message=reason)
 
 
 def forget_lineage(entry: ObjectEntry) -> None:

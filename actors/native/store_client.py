@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ...transport.address import ProcessAddress
 from ...transport.error import RemoteCallError
 from ...transport.shm.arena import PAGE, Arena
 from ...transport.shm.backing import ArenaLocation
@@ -50,7 +51,7 @@ class StoreClient:
         if self._arena is not None:
             self._arena.close()
 
-    def write(self, object_id: bytes, owner: str, parts: Sequence[Any]) -> Location:
+    def write(self, object_id: bytes, owner: ProcessAddress, parts: Sequence[Any]) -> Location:
         """Write an object and tell the node manager. Waits for memory where there is none.
 
         Raises:
@@ -60,14 +61,19 @@ class StoreClient:
         size = object_size(parts, PAGE)
         offset, nursery = self._reserve(size)
         try:
-            arena.write(offset, nursery.grant, object_id, bytes.fromhex(owner), parts)
+            arena.write(offset, nursery.grant, object_id, bytes.fromhex(owner.process_id), parts)
         except BaseException:
             back = nursery.abandon(offset, size)
             if back is not None:
                 hub.wire.post(self._return, back)
             raise
-        hub.wire.post(self._seal, SealedObject(object_id, owner, nursery.grant, offset, size))
+        told = SealedObject(object_id, owner.process_id, nursery.grant, offset, size, self._foreign(owner))
+        hub.wire.post(self._seal, told)
         return Location(hub.identity.node_id, offset, size)
+
+    def _foreign(self, owner: ProcessAddress) -> ProcessAddress | None:
+        """The owner where the node manager may not know it."""
+        return None if owner.process_id == self._hub_().process_id else owner
 
     def read(self, object_id: bytes, location: Location) -> list[memoryview] | None:
         """The parts of an object of this node, read-only, without a copy; None where it is not at `location` (any more)."""
@@ -95,6 +101,7 @@ class StoreClient:
         if self._hub is None:
             raise RuntimeError("This process has no object store: it is not connected to a node.")
         if self._arena is None:
+            self._hub.node_loss.check()
             with self._granting:
                 if self._arena is None:
                     self._arena = Arena.attach(msgspec.msgpack.decode(self._location, type=ArenaLocation))

@@ -70,10 +70,11 @@ class WorkerLink:
 class _Share:
     """What of a class's demand was sent to another node: workers wanted there now, and redirected there in all."""
 
-    __slots__ = ("declared", "node", "seen", "wanted")
+    __slots__ = ("declared", "lost", "node", "seen", "wanted")
 
     def __init__(self, node: ProcessAddress) -> None:
         self.node = node
+        self.lost = False  # the node is gone; what was sent there is known, and wanted elsewhere
         self.wanted = 0
         self.declared = 0
         self.seen = 0
@@ -97,7 +98,9 @@ class Submission:
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
-        if record.dependencies:
+        if self._hub.node_loss:
+            self.fail(record, self._hub.node_loss.error())
+        elif record.dependencies:
             self.resolve(record, self._ready)
         else:
             self._ready(record)
@@ -146,6 +149,12 @@ class Submission:
             link: WorkerLink = record.lease.link
             link.channel.notify(EXECUTOR, "CancelTask", encode(CancelTask(record.task_id, force, recursive)))
 
+    def node_lost(self, error: bytes) -> None:
+        """There will be no workers any more: fail all that is not done."""
+        for lease_class in self._classes.values():
+            for record in lease_class.abandon():
+                self.finish(record, FAILED, error)
+
     # --- from the node manager ---
 
     def lease_granted(self, grant: LeaseGranted) -> None:
@@ -167,10 +176,21 @@ class Submission:
         share = shares.get(redirect.node.process_id)
         if share is None:
             share = shares[redirect.node.process_id] = _Share(redirect.node)
-        share.wanted += max(0, redirect.total - share.seen)
+        if not share.lost:
+            share.wanted += max(0, redirect.total - share.seen)
         share.seen = max(share.seen, redirect.total)
         lease_class = self._classes[redirect.class_key]
         self.demand(lease_class, lease_class.declared)
+
+    def process_lost(self, process_id: str) -> None:
+        """A process is gone. If it was a node's, what was to run there runs elsewhere."""
+        for key, shares in self._elsewhere.items():
+            share = shares.get(process_id)
+            if share is not None and not share.lost:
+                share.lost = True
+                share.wanted = share.declared = 0
+                lease_class = self._classes[key]
+                self.demand(lease_class, lease_class.declared)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
@@ -229,7 +249,17 @@ class Submission:
     ) -> None:
         self._version += 1
         body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen_redirects)
-        self._hub.links.notify(node, NODE, body)
+        if not placed:
+            self._hub.links.notify(node, NODE, body)
+            return
+
+        def connected(channel: Channel | TransportError) -> None:
+            if isinstance(channel, TransportError):
+                self.process_lost(node.process_id)
+            else:
+                channel.notify(NODE, "Demand", encode(body))
+
+        self._hub.links.connected(node, connected)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease to the node that granted it."""
@@ -319,6 +349,9 @@ class Submission:
         """Ask the worker's node manager how it ended, and fail the task with that."""
 
         def described(reply: Reply | TransportError) -> None:
+            if self._hub.node_loss:
+                self.fail(record, self._hub.node_loss.error())
+                return
             cause = self._hub.death_cause(reply)
             name = record.template.wire.name
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
@@ -342,7 +375,10 @@ class Submission:
         if not self._may_retry(record):
             return False
         record.attempt += 1
-        self.accept(record)
+        if record.actor_id:
+            self._hub.client(record.actor_id, "").again(record)
+        else:
+            self.accept(record)
         return True
 
     def fail(self, record: TaskRecord, error: BaseException) -> None:
@@ -365,14 +401,17 @@ class Submission:
 
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
-        record.lease = None
+        record.lease = record.held_actor = None
         if not keep:
-            record.dependencies = record.nested = record.stored_args = record.held_actor = None
+            record.dependencies = record.nested = record.stored_args = None
             record.results = []
 
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
             self.fail(record, self.cancelled_error(record))
+            return
+        if self._hub.node_loss:  # while its arguments were made
+            self.fail(record, self._hub.node_loss.error())
             return
         lease_class = self._classes[record.template.class_key]
         record.home = lease_class

@@ -33,7 +33,7 @@ class Values:
             entry.data = to_inline(serialized)
             entry.state = INLINE
         else:
-            entry.location = self._store(serialized, object_id, hub.process_id)
+            entry.location = self._store(serialized, object_id, hub.address)
             entry.state = STORED
             hub.table.track(entry)
         return hub.table.new_ref(entry)
@@ -51,10 +51,10 @@ class Values:
             hub.wire.post(hub.lend_result, (serialized.refs, caller))
         if serialized.size <= INLINE_LIMIT:
             return Value("i", to_inline(serialized), None, contained)
-        location = self._store(serialized, ids.object_id(task_id, index), caller.process_id)
+        location = self._store(serialized, ids.object_id(task_id, index), caller)
         return Value("s", b"", location, contained)
 
-    def _store(self, serialized: Serialized, object_id: bytes, owner: str) -> Location:
+    def _store(self, serialized: Serialized, object_id: bytes, owner: ProcessAddress) -> Location:
         return self._hub.store.write(object_id, owner, [serialized.data, *serialized.buffers])
 
     def record(
@@ -70,7 +70,7 @@ class Values:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
         object_id = ids.object_id(task_id, ids.PUT_INDEX)
         entry = ObjectEntry(self._hub.table, object_id)
-        entry.location = self._store(serialized, object_id, self._hub.process_id)
+        entry.location = self._store(serialized, object_id, self._hub.address)
         entry.state = STORED
         self._hub.table.track(entry)
         record = TaskRecord(task_id, template, NO_ARGS, refs, nested)

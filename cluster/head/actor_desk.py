@@ -181,7 +181,7 @@ class ActorDesk:
             namespace=spec.namespace,
             detached=spec.detached,
             max_restarts=spec.max_restarts,
-            home=self._head.node_of(channel.peer),
+            home=self._head.node_of(channel),
             ready=spec.has_creation,
         )
         self.feed(t.RegisterActor(registered, request.get_if_exists))

@@ -8,21 +8,22 @@ from typing import Any
 
 import msgspec
 
-from ...actors.contract import NODE, QueryState, RegisterDriver, decoder_of
-from ...transport.address import ProcessAddress
+from ...actors.contract import NODE, QueryState, decoder_of
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, NodeOrder, PeerNodes, RegisterNode
+from ..cluster_message import FromNode, NodeOrder
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
 from ..scheduling.group_table import GroupToNode
-from ..scheduling.scheduler import NodeLost, Scheduler, SchedulerEvent, SchedulerTick, ToNode
+from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
 from .group_desk import GroupDesk
+from .job_desk import JobDesk
+from .node_desk import NodeDesk
 from .state_query import StateQuery
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,9 @@ class Head(SystemActor):
         self.process = process
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
-        self.nodes: dict[str, RegisterNode] = {}
-        self._jobs: dict[bytes, RegisterDriver] = {}
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
         self.methods = {
-            "RegisterNode": self._on_register_node,
-            "RegisterDriver": self._on_register_driver,
             "FromNode": self._on_from_node,
             "QueryState": self._on_query_state,
         }
@@ -54,12 +51,16 @@ class Head(SystemActor):
         self.on_node_lost: list[Callable[[str], None]] = []
         self.on_process_lost: list[Callable[[str], None]] = []
         self.on_report: list[Callable[[], None]] = []
+        self.node_desk = NodeDesk(self)
+        self.nodes = self.node_desk.alive
+        self.jobs = JobDesk(self)
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
+        self.node_desk.close()
         self.actors.close()
         self.groups.close()
 
@@ -69,6 +70,7 @@ class Head(SystemActor):
             self.order(command)
         self._alarm.set()
         if isinstance(event, m.NodeReport):
+            self.node_desk.reported(event.node_id)
             for told in self.on_report:
                 told()
 
@@ -77,17 +79,19 @@ class Head(SystemActor):
         """The loop it runs on."""
         return self._loop
 
-    def node_of(self, address: ProcessAddress) -> str:
-        """The node a process lives on, as far as is known; "" where it is not."""
-        for node_id, node in self.nodes.items():
-            if node.address.host_id == address.host_id:
-                return node_id
-        return ""
+    def node_of(self, channel: Channel) -> str:
+        """The node that the process at the other end lives on, as far as is known; "" where it is not."""
+        peer = channel.peer.process_id
+        return channel.peer_info.get("node", "") or self.jobs.node_of(peer) or self.node_desk.at(peer)
+
+    def order_all(self, event: m.JobEnded) -> None:
+        """Send something to the lease machines of all nodes."""
+        for node in self.nodes.values():
+            self.process.notify(node.address, NODE, NodeOrder(event))
 
     def driver_of(self, job_id: bytes) -> str:
         """The process id of a job's driver; "" where the job is not known."""
-        driver = self._jobs.get(job_id)
-        return "" if driver is None else driver.address.process_id
+        return self.jobs.driver_of(job_id)
 
     def order(self, command: ToNode | ToLeaseMachine | GroupToNode) -> None:
         """Send something to a node's lease machine."""
@@ -95,26 +99,14 @@ class Head(SystemActor):
         if node is not None:
             self.process.notify(node.address, NODE, NodeOrder(command.event))
 
-    def _on_register_node(self, _: Channel, call: Call) -> None:
-        node: RegisterNode = decoder_of(RegisterNode).decode(call.body)
-        self.nodes[node.node_id.hex()] = node
-        self._tell_peers()
-
-    def _tell_peers(self) -> None:
-        peers = PeerNodes({node_id: node.address for node_id, node in self.nodes.items()})
-        for node in self.nodes.values():
-            self.process.notify(node.address, NODE, peers)
-
-    def _on_from_node(self, _: Channel, call: Call) -> None:
+    def _on_from_node(self, channel: Channel, call: Call) -> None:
         message: FromNode = _from_node_decoder.decode(call.body)
         handler = self.from_node.get(type(message.command))
         if handler is None:
             raise LookupError(f"the head has no use for {type(message.command).__name__}")
-        handler(message.node_id.hex(), message.command)
-
-    def _on_register_driver(self, _: Channel, call: Call) -> None:
-        driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
-        self._jobs[driver.job_id] = driver
+        node_id = message.node_id.hex()
+        if self.node_desk.heard(node_id, channel):
+            handler(node_id, message.command)
 
     def _on_query_state(self, channel: Channel, call: Call) -> None:
         query: QueryState = decoder_of(QueryState).decode(call.body)
@@ -122,15 +114,11 @@ class Head(SystemActor):
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A process is out of reach for good."""
-        process_id = channel.peer.process_id
-        for node_id, node in list(self.nodes.items()):
-            if node.address.process_id == process_id:
-                del self.nodes[node_id]
-                logger.warning("node %s is lost: %s", node_id[:8], error)
-                self.feed(NodeLost(node_id))
-                for told in self.on_node_lost:
-                    told(node_id)
-                self._tell_peers()
+        self.node_desk.channel_lost(channel, error)
+        self.process_lost(channel.peer.process_id)
+
+    def process_lost(self, process_id: str) -> None:
+        """A process has ended; may be said more than once."""
         for told in self.on_process_lost:
             told(process_id)
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..cluster_message import RegisterNode
+
 if TYPE_CHECKING:
     from .head import Head
 
@@ -31,19 +33,21 @@ class StateQuery:
                 raise LookupError(f"there is no state of kind {kind!r}")
 
     def _nodes(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for node_id, node in self._head.nodes.items():
-            rows.append(
-                {
-                    "NodeID": node_id,
-                    "Alive": True,
-                    "NodeManagerAddress": node.host,
-                    "NodeName": node.host,
-                    "Resources": {kind: units / 10_000 for kind, units in node.resources.items()},
-                    "Labels": node.labels,
-                }
-            )
-        return rows
+        desk = self._head.node_desk
+        rows = [self._node(node, "") for node in desk.alive.values()]
+        return rows + [self._node(node, reason) for node, reason in desk.dead.values()]
+
+    @staticmethod
+    def _node(node: RegisterNode, death: str) -> dict[str, Any]:
+        return {
+            "NodeID": node.node_id.hex(),
+            "Alive": not death,
+            "NodeManagerAddress": node.host,
+            "NodeName": node.host,
+            "Resources": {} if death else {kind: units / 10_000 for kind, units in node.resources.items()},
+            "Labels": node.labels,
+            "DeathReasonMessage": death,
+        }
 
     def _sum(self, available: bool) -> dict[str, int]:
         total: dict[str, int] = {}

@@ -10,10 +10,12 @@ import msgspec
 
 from ...actors.contract import (
     CORE,
+    NODE,
     AssignWorker,
     Demand,
     DescribeDeath,
     DriverRegistered,
+    FlushOutput,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
@@ -39,6 +41,7 @@ from ..scheduling import lease_message as m
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
+from .job_table import JobTable
 from .lease_terms import lease_spec
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from ..scheduling.lease import LeaseMachine
     from .head_link import HeadLink
 
+_FLUSH_S = 2.0
 _SHOW_S = 600.0
 """How long a driver may take to show lines: its user may have stopped the terminal."""
 
@@ -84,8 +88,7 @@ class NodeManager(SystemActor):
         self._head = head
         self._about = about
         self._callers: dict[str, Channel] = {}
-        self._drivers: dict[bytes, Channel] = {}
-        self._namespaces: dict[bytes, str] = {}
+        self.jobs = JobTable(process, about.head)
         self._alarm = Alarm(self._loop, machine.wake_at, lambda: self.feed(m.Tick()))
         self.closing = False
         self.methods = {
@@ -127,7 +130,7 @@ class NodeManager(SystemActor):
             case m.Reclaim():
                 self._tell(command.caller, ReclaimLease(self._name(command.lease_id)))
             case m.Redirect():
-                node = self._head.address_of(command.node_id)
+                node = self._head.last_address_of(command.node_id)
                 if node is not None:
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
@@ -186,7 +189,6 @@ class NodeManager(SystemActor):
             return
         worker.lease_id, worker.sequence = grant.lease_id, 0
         spec = lease.demand.spec
-        assignment = self.assignment(spec.job_id, spec.resources.units(), grant.devices, spec.strategy)
         devices = {kind: [str(index) for index in indexes] for kind, indexes in grant.devices.items()}
         told = LeaseGranted(
             _class_key(grant.class_key),
@@ -195,14 +197,23 @@ class NodeManager(SystemActor):
             self._process.address,
             devices,
         )
-        self.assign(worker, assignment, lambda: self._tell(grant.caller, told))
 
-    def assignment(self, job_id: bytes, resources: dict[str, int], devices: dict[str, list[int]], strategy: Strategy) -> AssignWorker:
+        def described(driver: RegisterDriver | None) -> None:
+            namespace = driver.namespace if driver is not None else ""
+            assignment = self._assignment(spec.job_id, namespace, spec.resources.units(), grant.devices, spec.strategy)
+            self.assign(worker, assignment, lambda: self._tell(grant.caller, told))
+
+        self.jobs.find(spec.job_id, described)
+
+    @staticmethod
+    def _assignment(
+        job_id: bytes, namespace: str, resources: dict[str, int], devices: dict[str, list[int]], strategy: Strategy
+    ) -> AssignWorker:
         """What a worker is told of a lease."""
         bundle = strategy if isinstance(strategy, InBundle) else None
         return AssignWorker(
             job_id,
-            self._namespaces.get(job_id, ""),
+            namespace,
             resources,
             {kind: [str(index) for index in indexes] for kind, indexes in devices.items()},
             bundle.group_id if bundle else b"",
@@ -291,25 +302,29 @@ class NodeManager(SystemActor):
 
     def _on_register_driver(self, channel: Channel, call: Call) -> None:
         driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
-        if driver.log_to_driver:
-            self._drivers[driver.job_id] = channel
-        self._namespaces[driver.job_id] = driver.namespace
+        self.jobs.add(driver)
         self._head.driver_registered(driver)
         channel.reply(call.call_id, encode(self._about))
 
     async def show(self, batch: LogBatch) -> None:
         """Hand lines that a worker printed to the driver of its job."""
-        channel = self._drivers.get(batch.job_id)
-        if channel is not None and channel.error is None:
-            body = encode(OutputLines(msgspec.msgpack.encode(batch)))
+        found: asyncio.Future[RegisterDriver | None] = self._loop.create_future()
+        self.jobs.find(batch.job_id, found.set_result)
+        driver = await found
+        if driver is not None and driver.log_to_driver:
             with contextlib.suppress(TransportError):  # the driver is gone; the file has the lines
-                await channel.request(CORE, "OutputLines", body, _SHOW_S)
+                lines = OutputLines(msgspec.msgpack.encode(batch))
+                await self._process.request(driver.address, CORE, lines, _SHOW_S)
 
     def _on_flush_output(self, channel: Channel, call: Call) -> None:
-        self.spawn(self._flush_output(channel, call.call_id))
+        flush: FlushOutput = decoder_of(FlushOutput).decode(call.body)
+        self.spawn(self._flush_output(channel, call.call_id, flush.everywhere))
 
-    async def _flush_output(self, channel: Channel, call_id: int) -> None:
-        await self.workers.flush_output()
+    async def _flush_output(self, channel: Channel, call_id: int, everywhere: bool) -> None:
+        here = [self.workers.flush_output()]
+        peers = self._head.peers() if everywhere else []
+        there = [self._process.request(peer, NODE, FlushOutput(everywhere=False), _FLUSH_S) for peer in peers]
+        await asyncio.gather(*here, *there, return_exceptions=True)  # a node that is gone has nothing left to show
         channel.reply(call_id, b"")
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:
@@ -323,9 +338,11 @@ class NodeManager(SystemActor):
             self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
             return
         self._forget_caller(process_id)
-        for job_id, driver in list(self._drivers.items()):
-            if driver is channel:
-                del self._drivers[job_id]
+        if self.closing:
+            return
+        for job_id in self.jobs.of_driver(process_id):
+            self._head.driver_left(job_id, process_id)
+        self._head.process_lost(process_id, str(error))
 
     def _forget_caller(self, process_id: str) -> None:
         self._callers.pop(process_id, None)

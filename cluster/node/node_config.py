@@ -16,6 +16,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         labels: the node's labels.
         tcp: "host:port" to listen on; "": Unix socket only.
         head: the head's address; None: this process hosts the head.
+        session: the cluster's name for its session; "": the name of this node's own session folder.
         token: the cluster's secret; empty: a new one.
         prestart: workers to start before anybody asks; None: one per CPU, at most four.
     """
@@ -28,6 +29,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     tcp: str = ""
     head: ProcessAddress | None = None
+    session: str = ""
     token: str = ""
     prestart: int | None = None
 

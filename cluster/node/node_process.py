@@ -19,7 +19,7 @@ from ..process.birth import NodeBirth
 from ..process.spawn import Spawner
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
-from ..session_folder import SessionFolder, read_token
+from ..session_folder import SessionFolder, read_info, read_token
 from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
@@ -27,8 +27,11 @@ from .head_link import HeadLink
 from .inventory import take_inventory
 from .manager import NodeManager
 from .node_config import NodeConfig, NodeReady
+from .object_source import ObjectSource
 from .store_desk import StoreDesk
 from .worker_table import WorkerTable
+
+_HOST = "127.0.0.1"
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class NodeProcess:
         self._spawner = spawner
         self._host_id = host_id()
         self._node_id = secrets.token_bytes(28)
+        if config.token:
+            folder.write_token(config.token)
         self._token = config.token or read_token(folder.path)
         self._manager: NodeManager | None = None
         self._head: Head | None = None
@@ -81,6 +86,7 @@ class NodeProcess:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.ended.set)
         self._process = process = SystemProcess()
+        self._store = self._build_store()
         endpoint = Endpoint(
             process_id=secrets.token_hex(16),
             host_id=self._host_id,
@@ -89,25 +95,43 @@ class NodeProcess:
             tcp=config.tcp,
             info={"kind": "node"},
             handler=process,
+            bulk=ObjectSource(self._store),
         )
         await process.start(endpoint)
         if config.head is None:
             self._head = Head(process)
             process.actors["head"] = self._head
-        self._manager = self._build_manager(config.head or process.address)
-        process.actors["node"] = self._manager
-        self._manager.begin()
+        head = config.head or process.address
+        link = HeadLink(process, head, self._node_id)
+        self._manager = manager = self._build_manager(head, link)
+        process.actors["node"] = manager
+        units = self._inventory.resources.units()
+        registration = RegisterNode(self._node_id, process.address, _HOST, units, self._inventory.labels)
+        await link.join(registration, manager.begin)
+        self._announce()
         return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
 
-    def _build_manager(self, head: ProcessAddress) -> NodeManager:
-        config, process, node_id = self._config, self._process, self._node_id
-        host = "127.0.0.1"
-        inventory = take_inventory(config, host)
+    def _announce(self) -> None:
+        """Have others on this machine find the session. Only the head's folder says what address it is to be found by."""
+        address = ""
+        if self._head is not None:
+            address = self._process.address.tcp or self._process.address.unix
+            self._folder.make_current()
+        info = read_info(self._folder.path)
+        if info is not None:
+            self._folder.write_info(msgspec.structs.replace(info, address=address, node=self._process.address))
+
+    def _build_store(self) -> ObjectStore:
+        self._inventory = inventory = take_inventory(self._config, _HOST)
         arena = Arena.create(inventory.store_bytes)
-        arena_location = msgspec.msgpack.encode(arena.location)
         storage = DirectoryStorage(str(self._folder.path / "spill"))
-        self._store = ObjectStore(arena, inventory.store_bytes, storage, self._ask_return)
-        self._desk = StoreDesk(process, self._store, node_id)
+        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return)
+
+    def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
+        config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
+        session = config.session or self._folder.name
+        arena_location = msgspec.msgpack.encode(self._store.arena.location)
+        self._desk = StoreDesk(process, self._store, node_id, link.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,
@@ -117,7 +141,7 @@ class NodeProcess:
             node=process.address,
             head=head,
             arena=arena_location,
-            session=self._folder.name,
+            session=session,
             session_folder=str(self._folder.path),
             labels=inventory.labels,
             environment="",
@@ -134,17 +158,17 @@ class NodeProcess:
         prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
         pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
-        link = HeadLink(process, head, node_id)
-        about = DriverRegistered(
-            node_id, head, arena_location, self._folder.name, str(self._folder.path), inventory.labels
-        )
+        about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
         manager = NodeManager(process, machine, self._workers, self._desk, link, about)
-        units = inventory.resources.units()
-        link.attach(manager, RegisterNode(node_id, process.address, host, units, inventory.labels))
+        link.attach(manager, self._expelled)
         return manager
 
     def _ask_return(self, process_id: str, grant: int) -> None:
         self._desk.ask_return(process_id, grant)
+
+    def _expelled(self, reason: str) -> None:
+        logger.error("this node ends: %s", reason)
+        self.ended.set()
 
     def _manager_(self) -> NodeManager:
         if self._manager is None:
@@ -161,5 +185,6 @@ class NodeProcess:
         workers = self._workers.all()
         await self._spawner.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
+        await self._desk.close()
         await self._store.close()
         await self._process.close()

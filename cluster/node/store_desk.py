@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from ...actors.contract import (
     CORE,
+    NODE,
     Granted,
     GrantMemory,
+    KeepObject,
     LocateObject,
     Location,
     ObjectFreed,
@@ -17,10 +19,14 @@ from ...actors.contract import (
     encode,
 )
 from ...actors.serialization import serialize_error
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
+from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call
 from ..store.error import ObjectNotHereError, ObjectStoreFullError
+from ..store.store import MOVES
 from ..system_process import SystemProcess
+from .puller import NodeAt, Puller
 
 if TYPE_CHECKING:
     from ..store.store import ObjectStore
@@ -35,17 +41,25 @@ logger = logging.getLogger(__name__)
 class StoreDesk:
     """Answers requests of local processes about memory and objects, and of other nodes for copies."""
 
-    def __init__(self, process: SystemProcess, store: "ObjectStore", node_id: bytes) -> None:
+    def __init__(self, process: SystemProcess, store: "ObjectStore", node_id: bytes, node_at: NodeAt) -> None:
         self._process = process
         self._store = store
         self._node_id = node_id
+        self._node_at = node_at
+        self._puller = Puller(process, store, node_id, node_at)
+        self._owners: set[str] = set()
         self.methods: dict[str, Callable[[Channel, Call], None]] = {
             "GrantMemory": self._on_grant,
             "ReturnMemory": self._on_return,
             "ObjectsSealed": self._on_sealed,
             "ObjectFreed": self._on_freed,
+            "KeepObject": self._on_keep,
             "LocateObject": self._on_locate,
         }
+
+    async def close(self) -> None:
+        """Fetch nothing more from other nodes."""
+        await self._puller.close()
 
     def _on_grant(self, channel: Channel, call: Call) -> None:
         request: GrantMemory = decoder_of(GrantMemory).decode(call.body)
@@ -66,12 +80,29 @@ class StoreDesk:
     def _on_sealed(self, channel: Channel, call: Call) -> None:
         sealed: ObjectsSealed = decoder_of(ObjectsSealed).decode(call.body)
         for item in sealed.objects:
+            if item.owner_address is not None:
+                self._watch_owner(item.owner_address)
             self._store.sealed(channel.peer.process_id, item.grant, item.object_id, item.owner, item.offset, item.size)
 
     def _on_freed(self, _: Channel, call: Call) -> None:
         freed: ObjectFreed = decoder_of(ObjectFreed).decode(call.body)
         if freed.location.node_id == self._node_id:
-            self._store.freed(freed.object_id)
+            self._store.freed(freed.object_id, freed.location.offset)
+        else:
+            self._pass_on(freed)
+
+    def _on_keep(self, _: Channel, call: Call) -> None:
+        kept: KeepObject = decoder_of(KeepObject).decode(call.body)
+        if kept.location.node_id == self._node_id:
+            self._store.keep(kept.object_id, kept.location.offset)
+        else:
+            self._pass_on(kept)
+
+    def _pass_on(self, body: ObjectFreed | KeepObject) -> None:
+        """Tell the node that it is about; one that is gone needs to know no more."""
+        node = self._node_at(body.location.node_id.hex())
+        if node is not None:
+            self._process.notify(node, NODE, body)
 
     def _on_locate(self, channel: Channel, call: Call) -> None:
         request: LocateObject = decoder_of(LocateObject).decode(call.body)
@@ -79,13 +110,44 @@ class StoreDesk:
 
     async def _locate(self, channel: Channel, call_id: int, request: LocateObject) -> None:
         try:
-            offset, size = await self._store.locate(request.object_id)
-        except ObjectNotHereError:
+            offset, size = await self._bring(request)
+        except (ObjectNotHereError, TransportError) as error:
+            if isinstance(error, RemoteCallError):  # the other node says why it cannot bring it into its memory
+                channel.reply(call_id, error.body, failed=True)
+                return
+            logger.info("object %s is not to be had: %s", request.object_id.hex(), error)
             channel.reply(call_id, b"")
         except ObjectStoreFullError as error:
             channel.reply(call_id, serialize_error(error), failed=True)
         else:
             channel.reply(call_id, encode(Location(self._node_id, offset, size)))
+
+    async def _bring(self, request: LocateObject) -> tuple[int, int]:
+        for _ in range(MOVES):
+            try:
+                return await self._store.locate(request.object_id)
+            except ObjectNotHereError:
+                if request.hint.node_id == self._node_id:
+                    raise
+            self._watch_owner(request.owner)
+            await self._puller.pull(request)
+        raise ObjectStoreFullError(
+            f"Object {request.object_id.hex()} was fetched from another node {MOVES} times, and had to make room for "
+            "others each time before it was read. Work on fewer or smaller objects at a time, or start the node with a "
+            "larger object_store_memory."
+        )
+
+    def _watch_owner(self, owner: ProcessAddress) -> None:
+        """Hold a channel to a process that owns objects here, so as to free them if it dies."""
+        if owner.process_id in self._owners:
+            return
+        self._owners.add(owner.process_id)
+
+        def connected(result: Channel | TransportError) -> None:
+            if isinstance(result, TransportError):
+                self.process_lost(owner.process_id)
+
+        self._process.connected(owner, connected)
 
     def ask_return(self, process_id: str, grant: int) -> None:
         """Ask a process to give back what it does not use of its memory."""
@@ -96,6 +158,7 @@ class StoreDesk:
 
     def process_lost(self, process_id: str) -> None:
         """A process is gone: its memory and the objects it owned with it."""
+        self._owners.discard(process_id)
         self._store.process_lost(process_id)
         self._store.owner_lost(process_id)
 

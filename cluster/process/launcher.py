@@ -59,6 +59,14 @@ class NodeProcess:
         """It has not ended."""
         return self._process.poll() is None
 
+    def obituary(self, patience: float = 0.2) -> str:
+        """How it ended, in a few words; "" when it has not, `patience` seconds after its connections broke."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return ""
+        return f"it ended, {_ended(self._process)}"
+
     def end(self, timeout: float = _END_SECONDS) -> None:
         """Ask it to end (SIGTERM) and wait; kill it after `timeout` seconds. Its workers end with it. Idempotent."""
         if self.is_alive():

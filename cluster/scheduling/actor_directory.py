@@ -273,17 +273,16 @@ class ActorDirectory:
         """The actor's worker, or the node that was asked for one, is gone."""
         if record.state == "DEAD":
             return
-        left = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
-        if record.worker_id and (record.ending or not left):
+        had_worker = bool(record.worker_id)
+        may_restart = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
+        if had_worker and (record.ending or not may_restart):
             self._die(record, record.ending or cause)
             return
-        if record.worker_id:
-            self._forget_worker(record)
+        self._forget_worker(record)
+        if had_worker:
             record.incarnation += 1
             record.cause = cause
             self._change(record, "RESTARTING")
-        else:
-            self._forget_worker(record)
         self._place(record, now)
 
     # Death

@@ -13,7 +13,6 @@ from .ledger import Shares
 from .resources import ResourceSet
 from .strategy import LeaseSpec
 
-
 GROUP_REMOVED = "its placement group was removed"
 """The `reason` of `StopWorker` where a worker ends with the bundle that it ran in."""
 

@@ -54,6 +54,13 @@ class Freed(Event, frozen=True):
     offset: int | None = None
 
 
+class Promoted(Event, frozen=True):
+    """The copy that was written at `offset` must not be lost from now on: those on other nodes are."""
+
+    object_id: bytes
+    offset: int
+
+
 class ProcessLost(Event, frozen=True):
     """A process of this node has ended: its grants and the objects it owned are nobody's."""
 
@@ -129,6 +136,7 @@ AnyEvent = (
     | GrantReturned
     | Sealed
     | Freed
+    | Promoted
     | ProcessLost
     | OwnerLost
     | Scanned

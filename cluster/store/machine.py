@@ -22,6 +22,7 @@ from .event import (
     LocateRequested,
     OwnerLost,
     ProcessLost,
+    Promoted,
     Punched,
     ReclaimResult,
     RestoreDone,
@@ -69,6 +70,8 @@ class StoreMachine:
                 commands = self._sealed(event)
             case Freed():
                 commands = self._freed(event, now)
+            case Promoted():
+                commands = self._promoted(event)
             case ProcessLost():
                 commands = self._process_lost(event.process, now)
             case OwnerLost():
@@ -146,6 +149,12 @@ class StoreMachine:
         if not copies:
             self._freed_early.add((event.object_id, event.offset), now)
         return [command for stored in copies for command in self._residence.free(stored)]
+
+    def _promoted(self, event: Promoted) -> list[AnyCommand]:
+        for stored in self.state.objects.copies(event.object_id):
+            if stored.home == event.offset:
+                self.state.objects.promote(stored)
+        return []
 
     def _process_lost(self, process: str, now: float) -> list[AnyCommand]:
         state = self.state

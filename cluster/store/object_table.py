@@ -90,6 +90,16 @@ class ObjectTable:
             order[stored.key] = stored
             order.move_to_end(stored.key, last=newest)
 
+    def promote(self, stored: StoredObject) -> None:
+        """Make a secondary copy the primary one."""
+        if stored.primary:
+            return
+        waits = stored.key in self._secondary
+        self.occupy(stored)
+        stored.primary = True
+        if waits:
+            self.use(stored)
+
     def occupy(self, stored: StoredObject) -> None:
         """Note that a copy must not leave memory at the moment, or is about to."""
         for order in self._orders(stored):

@@ -39,6 +39,7 @@ from .event import (
     LocateRequested,
     OwnerLost,
     ProcessLost,
+    Promoted,
     ReclaimResult,
     Scanned,
     Sealed,
@@ -211,6 +212,26 @@ class ObjectStore:
         raise ObjectStoreFullError(
             f"Object {object_id.hex()} was moved out of memory {MOVES} times before it was read."
         )
+
+    async def hold(self, object_id: bytes) -> memoryview:
+        """The whole range of an object, in memory and pinned for as long as anything made of it lives.
+
+        Raises:
+            ObjectNotHereError, ObjectStoreFullError: as `locate`.
+        """
+        for _ in range(MOVES):
+            offset, _size = await self.locate(object_id)
+            try:
+                return self.arena.hold(object_id, offset)
+            except ObjectMovedError:
+                continue
+        raise ObjectStoreFullError(
+            f"Object {object_id.hex()} was moved out of memory {MOVES} times before it was held."
+        )
+
+    def keep(self, object_id: bytes, offset: int) -> None:
+        """The copy that was written at `offset` is the object's primary copy from now on: its others are lost."""
+        self._feed(Promoted(object_id, offset))
 
     def stats(self) -> StoreStats:
         """What the store holds now."""

@@ -11,7 +11,16 @@ from .backing import ArenaLocation
 from .memory_copy import Part
 from .pin import PinTable
 from .range_lock import HAS_OFD_LOCKS, RangeLock
-from .stored_object import begin_object, object_size, seal_object, stored_size, write_object
+from .stored_object import (
+    FIRST_WORD,
+    begin_object,
+    clear_object,
+    move_object,
+    object_size,
+    seal_object,
+    stored_size,
+    write_object,
+)
 
 ADDRESS_SPACE_FACTOR = 8
 """Address space per byte of capacity: with so much room, freed ranges of awkward sizes need not be moved or joined."""
@@ -80,6 +89,26 @@ class Arena:
             ArenaClosedError: this process closed the arena.
         """
         return self.pins.read(object_id, offset)
+
+    def hold(self, object_id: bytes, offset: int) -> memoryview:
+        """The whole range of an object, for copying it elsewhere (`receive`). Read-only and pinned, as with `read`.
+
+        Raises:
+            ObjectMovedError, ArenaClosedError: as `read`.
+        """
+        return self.pins.hold(object_id, offset)
+
+    def receive(self, offset: int, size: int) -> memoryview:
+        """The place for a copy of an object of `size` bytes that another arena `hold`s, all but its first word.
+
+        The object is not to be seen before `settle`.
+        """
+        clear_object(self.memory, offset)
+        return self.memory[offset + FIRST_WORD : offset + size]
+
+    def settle(self, offset: int, grant: int) -> None:
+        """The copy that was received at `offset` is complete."""
+        move_object(self.memory, offset, grant)
 
     def write(self, offset: int, grant: int, object_id: bytes, owner: bytes, parts: Sequence[Part]) -> int:
         """Write and seal an object in a range reserved in a nursery; returns the bytes it takes.

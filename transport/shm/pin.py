@@ -77,6 +77,20 @@ class PinTable:
             start += (size + ALIGNMENT - 1) & -ALIGNMENT
         return views
 
+    def hold(self, object_id: bytes, offset: int) -> memoryview:
+        """The whole range of the object at `offset`, header and all, read-only; pinned while anything made of it lives.
+
+        Raises:
+            ObjectMovedError, ArenaClosedError: as `read`.
+        """
+        try:
+            anchor, _ = self._pin_guarded(object_id, offset)
+        finally:
+            if self._dead:
+                self.collect()
+        size = unpack_header(self._memory, offset)[3]
+        return memoryview(anchor).cast("B").toreadonly()[offset : offset + size]
+
     def _pin_guarded(self, object_id: bytes, offset: int) -> tuple[Any, int]:
         """The anchor and the number of parts of the object."""
         with self._mutex:

@@ -1,0 +1,72 @@
+"""The head's dealings with jobs: which drivers there are, and what ends with them."""
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...actors.contract import RegisterDriver, decoder_of
+from ...transport.channel import Channel
+from ...transport.protocol import Call
+from ..cluster_message import DescribeJob, DriverLeft
+from ..scheduling import lease_message as m
+
+if TYPE_CHECKING:
+    from .head import Head
+
+logger = logging.getLogger(__name__)
+
+
+class _Job(NamedTuple):
+    driver: RegisterDriver
+    encoded: bytes
+    node_id: str
+
+
+class JobDesk:
+    """Part of the head actor; on its loop.
+
+    A job ends with its driver's process. What the driver owned (actors, groups) ends as with any lost process; the
+    nodes are told, so that they end the job's idle workers.
+    """
+
+    def __init__(self, head: "Head") -> None:
+        self._head = head
+        self._jobs: dict[bytes, _Job] = {}
+        head.methods |= {
+            "RegisterDriver": self._on_register,
+            "DescribeJob": self._on_describe,
+            "DriverLeft": self._on_left,
+        }
+        head.on_process_lost.append(self._process_lost)
+        head.on_node_lost.append(self._node_lost)
+
+    def node_of(self, process_id: str) -> str:
+        """The node that a driver has joined; "" where that process is no driver."""
+        return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
+
+    def driver_of(self, job_id: bytes) -> str:
+        """The process id of a job's driver; "" where the job is not known."""
+        job = self._jobs.get(job_id)
+        return "" if job is None else job.driver.address.process_id
+
+    def _on_register(self, channel: Channel, call: Call) -> None:
+        driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
+        self._jobs[driver.job_id] = _Job(driver, call.body, self._head.node_desk.at(channel.peer.process_id))
+
+    def _on_describe(self, channel: Channel, call: Call) -> None:
+        job = self._jobs.get(decoder_of(DescribeJob).decode(call.body).job_id)
+        channel.reply(call.call_id, job.encoded if job is not None else b"")
+
+    def _on_left(self, _: Channel, call: Call) -> None:
+        left: DriverLeft = decoder_of(DriverLeft).decode(call.body)
+        self._head.process_lost(left.process_id)
+
+    def _process_lost(self, process_id: str) -> None:
+        for job_id, job in list(self._jobs.items()):
+            if job.driver.address.process_id == process_id:
+                del self._jobs[job_id]
+                self._head.order_all(m.JobEnded(job_id))
+
+    def _node_lost(self, node_id: str) -> None:
+        for job in list(self._jobs.values()):
+            if job.node_id == node_id:
+                self._head.process_lost(job.driver.address.process_id)

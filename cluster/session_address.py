@@ -1,0 +1,72 @@
+"""Which session on this machine an address means."""
+
+from pathlib import Path
+
+from .host_id import host_id
+from .node.node_config import NodeReady
+from .session_folder import SessionFolderError, SessionInfo, current_session, live_sessions, read_info, read_token
+
+AUTO = "auto"
+
+
+def find_session(address: str, token: str = "") -> NodeReady:
+    """The head's node of the session that runs on this machine at that address.
+
+    Args:
+        address: "auto" for the session started last, else as `init()["address"]` says.
+        token: the cluster's secret; "": the one in the session's folder.
+
+    Raises:
+        ConnectionError: there is none, or it may not be used.
+    """
+    found = _find(address)
+    if found is None:
+        raise ConnectionError(_nobody(address))
+    path, info = found
+    if info.node is None:
+        raise ConnectionError(
+            f"The session {path.name} is still starting, or was made by another version ({info.version})."
+        )
+    if info.node.host_id != host_id():
+        raise ConnectionError(
+            f"The session {path.name} runs in another container, whose memory this process cannot reach. Run the driver "
+            "in the same container."
+        )
+    try:
+        secret = token or read_token(path)
+    except SessionFolderError as error:
+        raise ConnectionError(f"The session at {address} is not yours to use: {error}") from error
+    return NodeReady(b"", info.node, info.node.host_id, str(path), secret)
+
+
+def _find(address: str) -> tuple[Path, SessionInfo] | None:
+    if address == AUTO:
+        path = current_session()
+        info = read_info(path) if path is not None else None
+        return None if path is None or info is None else (path, info)
+    wanted = _plain(address)
+    for path in live_sessions():
+        info = read_info(path)
+        if info is not None and info.address and _plain(info.address) == wanted:
+            return path, info
+    return None
+
+
+def _plain(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if colon and host in {"localhost", "::1", "[::1]"} else address
+
+
+def _nobody(address: str) -> str:
+    addresses = [info.address for path in live_sessions() if (info := read_info(path)) is not None and info.address]
+    there = (
+        f"Sessions of this user on this machine: {', '.join(addresses)}."
+        if addresses
+        else "No session of this user runs on this machine."
+    )
+    if address == AUTO:
+        return f"There is no cluster to connect to. {there} Call init() without an address to start one."
+    return (
+        f"There is no cluster at {address!r} that this version can join: it joins those whose head is on the same "
+        f"machine and runs as the same user. {there} Call init() without an address to start one."
+    )

@@ -1,0 +1,441 @@
+"""Several nodes on one machine: where work goes, how objects travel, and what is left when a node or a driver ends."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import limelight as ll
+import numpy as np
+import pytest
+from limelight.cluster_utils import Cluster
+from limelight.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    DeathKind,
+    GetTimeoutError,
+    ObjectLostError,
+    OwnerDiedError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+from limelight.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+SIZE = 5_000_000
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of two CPUs: the head's, on which the driver is, and "east"."""
+    made = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 2, "labels": {"side": "west"}})
+    try:
+        made.east = made.add_node(num_cpus=2, resources={"east": 8}, labels={"side": "east"})
+        yield made
+    finally:
+        made.shutdown()
+
+
+@pytest.fixture
+def doomed(cluster):
+    """A third node, which the test may remove."""
+    node = cluster.add_node(num_cpus=2, resources={"doomed": 8})
+    yield node
+    if node in cluster.list_all_nodes():
+        cluster.remove_node(node)
+    cluster.wait_for_nodes()
+
+
+def at(node, soft=False):
+    return NodeAffinitySchedulingStrategy(node.node_id, soft=soft)
+
+
+def eventually(condition) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come to that"
+        time.sleep(0.01)
+
+
+@ll.task
+def where(seconds: float = 0.0) -> str:
+    time.sleep(seconds)
+    return ll.get_runtime_context().get_node_id()
+
+
+@ll.task
+def noise(seed: int, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+@ll.task
+def digest(array: np.ndarray) -> tuple[int, str]:
+    return hash(array.tobytes()), ll.get_runtime_context().get_node_id()
+
+
+@ll.actor
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def where(self) -> str:
+        return ll.get_runtime_context().get_node_id()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def restarted(self) -> bool:
+        return ll.get_runtime_context().was_current_actor_reconstructed
+
+    def put(self, size: int) -> list[ll.ObjectRef]:
+        return [ll.put(np.ones(size, np.uint8))]
+
+
+def expected(seed: int, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+class TestPlacement:
+    def test_a_burst_of_tasks_uses_all_nodes(self, cluster) -> None:
+        places = ll.get([where.remote(0.2) for _ in range(8)])
+        assert set(places) == {cluster.head_node.node_id, cluster.east.node_id}
+
+    def test_spread_uses_all_nodes(self, cluster) -> None:
+        spread = where.options(scheduling_strategy="SPREAD")
+        assert set(ll.get([spread.remote(0.05) for _ in range(4)])) == {
+            cluster.head_node.node_id,
+            cluster.east.node_id,
+        }
+
+    def test_affinity_chooses_the_node(self, cluster) -> None:
+        for node in cluster.list_all_nodes():
+            assert ll.get(where.options(scheduling_strategy=at(node)).remote()) == node.node_id
+
+    def test_affinity_to_a_node_that_is_not_there(self, cluster) -> None:
+        nowhere = "00" * 28
+        hard = where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(nowhere, soft=False))
+        with pytest.raises(TaskUnschedulableError, match="not in the cluster"):
+            ll.get(hard.remote())
+        soft = where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(nowhere, soft=True))
+        assert ll.get(soft.remote())
+
+    def test_labels_choose_the_node(self, cluster) -> None:
+        assert ll.get(where.options(label_selector={"side": "east"}).remote()) == cluster.east.node_id
+        assert ll.get(where.options(label_selector={"side": "!east"}).remote()) == cluster.head_node.node_id
+
+    def test_custom_resources_choose_the_node_for_tasks_and_actors(self, cluster) -> None:
+        assert ll.get(where.options(resources={"east": 1}).remote()) == cluster.east.node_id
+        actor = Counter.options(resources={"east": 1}).remote()
+        assert ll.get(actor.where.remote()) == cluster.east.node_id
+
+    def test_actors_spread_over_the_nodes(self, cluster) -> None:
+        actors = [Counter.options(num_cpus=1).remote() for _ in range(4)]
+        assert set(ll.get([actor.where.remote() for actor in actors])) == {
+            cluster.head_node.node_id,
+            cluster.east.node_id,
+        }
+
+    def test_what_no_node_can_hold_starts_when_one_comes_that_can(self, cluster) -> None:
+        waiting = where.options(resources={"doomed": 1}).remote()
+        actor = Counter.options(resources={"doomed": 1}).remote()
+        alive = actor.where.remote()
+        with pytest.raises(GetTimeoutError):
+            ll.get(waiting, timeout=0.2)
+        node = cluster.add_node(num_cpus=1, resources={"doomed": 8})
+        assert ll.get([waiting, alive], timeout=PATIENCE) == [node.node_id, node.node_id]
+        cluster.remove_node(node, allow_graceful=True)
+        cluster.wait_for_nodes()
+
+    def test_a_job_is_the_same_on_every_node(self, cluster) -> None:
+        @ll.task
+        def job():
+            context = ll.get_runtime_context()
+            return context.namespace, context.get_job_id()
+
+        here = ll.get_runtime_context()
+        there = ll.get(job.options(scheduling_strategy=at(cluster.east)).remote())
+        assert there == (here.namespace, here.get_job_id())
+
+    def test_named_actors_are_found_from_every_node(self, cluster) -> None:
+        kept = Counter.options(name="everywhere", scheduling_strategy=at(cluster.head_node)).remote()
+
+        @ll.task
+        def find() -> int:
+            return ll.get(ll.get_actor("everywhere").add.remote())
+
+        assert ll.get(find.options(scheduling_strategy=at(cluster.east)).remote()) == 1
+        del kept
+
+
+class TestObject:
+    def test_a_large_result_arrives_bit_by_bit(self, cluster) -> None:
+        ref = noise.options(scheduling_strategy=at(cluster.east)).remote(1)
+        assert np.array_equal(ll.get(ref), expected(1))
+
+    def test_one_object_is_read_on_every_node(self, cluster, doomed) -> None:
+        put, made = ll.put(expected(2)), noise.options(scheduling_strategy=at(cluster.east)).remote(3)
+        nodes = cluster.list_all_nodes()
+        for ref, seed in ((put, 2), (made, 3)):
+            # Twice on each node at once: both wait for the same transfer.
+            read = [digest.options(scheduling_strategy=at(node)).remote(ref) for node in nodes for _ in range(2)]
+            want = ll.get(digest.options(scheduling_strategy=at(cluster.head_node)).remote(expected(seed)))[0]
+            found = ll.get(read)
+            assert {place for _, place in found} == {node.node_id for node in nodes}
+            assert len({value for value, _ in found}) <= len(nodes)  # hash() of bytes is salted by process tree
+            assert want in {value for value, _ in found}
+
+    def test_what_a_task_makes_of_anothers_result_on_another_node(self, cluster) -> None:
+        @ll.task
+        def double(array):
+            return array.astype(np.uint16) * 2
+
+        first = noise.options(scheduling_strategy=at(cluster.east)).remote(4)
+        second = double.options(scheduling_strategy=at(cluster.head_node)).remote(first)
+        third = double.options(scheduling_strategy=at(cluster.east)).remote(second)
+        assert np.array_equal(ll.get(third), expected(4).astype(np.uint16) * 4)
+
+    def test_refs_inside_values_are_good_on_every_node(self, cluster) -> None:
+        @ll.task
+        def nested(box):
+            return int(ll.get(box["ref"]).sum())
+
+        box = {"ref": noise.options(scheduling_strategy=at(cluster.east)).remote(5)}
+        assert ll.get(nested.options(scheduling_strategy=at(cluster.head_node)).remote(box)) == expected(5).sum()
+
+    def test_large_arguments_go_where_the_task_is(self, cluster) -> None:
+        @ll.task
+        def total(array) -> int:
+            return int(array.sum())
+
+        assert ll.get(total.options(scheduling_strategy=at(cluster.east)).remote(expected(6))) == expected(6).sum()
+
+    def test_more_goes_through_a_store_than_it_holds(self, cluster) -> None:
+        size = 30_000_000
+        for seed in range(8):  # 240 MB through stores of 150 MiB: copies must go, or be freed with their objects
+            ref = noise.options(scheduling_strategy=at(cluster.east)).remote(seed, size)
+            assert int(ll.get(ref)[-1]) == int(expected(seed, size)[-1])
+            del ref
+
+
+class TestNodeDeath:
+    def test_the_state_says_so(self, cluster, doomed) -> None:
+        cluster.remove_node(doomed)
+        eventually(lambda: not next(row for row in ll.nodes() if row["NodeID"] == doomed.node_id)["Alive"])
+        assert ll.cluster_resources()["CPU"] == 4
+        assert "doomed" not in ll.cluster_resources()
+
+    def test_its_tasks_run_again_elsewhere(self, cluster, doomed, tmp_path) -> None:
+        lost = doomed.node_id
+
+        @ll.task(max_retries=2)
+        def slow(index: int) -> str:
+            place = ll.get_runtime_context().get_node_id()
+            (tmp_path / f"{index}-{place}").touch()
+            while place == lost:
+                time.sleep(0.01)
+            return place
+
+        refs = [slow.options(scheduling_strategy=at(doomed, soft=True)).remote(index) for index in range(2)]
+        eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+        cluster.remove_node(doomed)
+        assert doomed.node_id not in ll.get(refs, timeout=PATIENCE)
+
+    def test_a_task_that_may_not_run_again_fails_with_the_reason(self, cluster, doomed, tmp_path) -> None:
+        @ll.task(max_retries=0)
+        def stuck() -> None:
+            (tmp_path / "started").touch()
+            while True:
+                time.sleep(0.01)
+
+        ref = stuck.options(scheduling_strategy=at(doomed)).remote()
+        eventually((tmp_path / "started").exists)
+        cluster.remove_node(doomed)
+        with pytest.raises(WorkerCrashedError, match="lost with its node"):
+            ll.get(ref, timeout=PATIENCE)
+
+    def test_an_actor_restarts_elsewhere(self, cluster, doomed) -> None:
+        actor = Counter.options(max_restarts=1, max_task_retries=-1, scheduling_strategy=at(doomed, soft=True)).remote()
+        assert ll.get(actor.where.remote()) == doomed.node_id
+        cluster.remove_node(doomed)
+        assert ll.get(actor.where.remote(), timeout=PATIENCE) != doomed.node_id
+        assert ll.get(actor.restarted.remote())
+
+    def test_an_actor_that_may_not_restart_is_dead_and_says_why(self, cluster, doomed) -> None:
+        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
+        ll.get(actor.add.remote())
+        cluster.remove_node(doomed)
+        with pytest.raises(ActorDiedError) as died:
+            while True:
+                try:
+                    ll.get(actor.add.remote(), timeout=PATIENCE)
+                except ActorUnavailableError:
+                    continue
+        assert died.value.cause.kind is DeathKind.NODE_LOST
+        assert died.value.cause.node_id == doomed.node_id
+
+    def test_lost_results_are_made_again_with_all_they_came_from(self, cluster, doomed) -> None:
+        @ll.task
+        def double(array):
+            return array.astype(np.uint16) * 2
+
+        first = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(7)
+        second = double.options(scheduling_strategy=at(doomed, soft=True)).remote(first)
+        third = double.options(scheduling_strategy=at(doomed, soft=True)).remote(second)
+        ll.wait([third])
+        cluster.remove_node(doomed)
+        assert np.array_equal(ll.get(third, timeout=PATIENCE), expected(7).astype(np.uint16) * 4)
+
+    def test_a_task_reads_an_argument_that_was_lost(self, cluster, doomed) -> None:
+        ref = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(8)
+        ll.wait([ref])
+        cluster.remove_node(doomed)
+        read = digest.options(scheduling_strategy=at(cluster.east)).remote(ref)
+        assert ll.get(read, timeout=PATIENCE)[1] == cluster.east.node_id
+
+    def test_a_copy_on_another_node_is_as_good(self, cluster, doomed) -> None:
+        ref = noise.options(scheduling_strategy=at(doomed), max_retries=0).remote(9)
+        ll.get(digest.options(scheduling_strategy=at(cluster.east)).remote(ref))  # which leaves a copy there
+        cluster.remove_node(doomed)
+        assert np.array_equal(ll.get(ref, timeout=PATIENCE), expected(9))
+
+    def test_what_may_not_be_made_again_is_lost(self, cluster, doomed) -> None:
+        ref = noise.options(scheduling_strategy=at(doomed), max_retries=0).remote(10)
+        ll.wait([ref])
+        cluster.remove_node(doomed)
+        with pytest.raises(ObjectLostError, match="max_retries"):
+            ll.get(ref, timeout=PATIENCE)
+
+    def test_objects_die_with_their_owner(self, cluster, doomed) -> None:
+        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
+        (ref,) = ll.get(actor.put.remote(SIZE))
+        cluster.remove_node(doomed)
+        with pytest.raises(OwnerDiedError):
+            ll.get(ref, timeout=PATIENCE)
+
+    def test_its_workers_end(self, cluster, doomed) -> None:
+        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
+        pid = ll.get(actor.pid.remote())
+        cluster.remove_node(doomed)
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+DRIVER = """
+import sys, time, limelight as ll
+ll.init(sys.argv[1], namespace="guest")
+
+@ll.actor
+class Guest:
+    def pid(self):
+        import os
+        return os.getpid()
+
+@ll.task
+def stay():
+    time.sleep(600)
+
+kept = Guest.options(name="kept", lifetime="detached").remote()
+gone = [Guest.options(num_cpus=0.5).remote() for _ in range(2)]
+running = [stay.remote() for _ in range(2)]
+pids = ll.get([actor.pid.remote() for actor in gone])
+print(len(ll.nodes()), *pids, flush=True)
+if sys.argv[2] == "leave":
+    ll.shutdown()
+else:
+    time.sleep(600)
+"""
+
+
+class TestDriver:
+    @pytest.mark.parametrize("way", ["leave", "die"])
+    def test_a_guest_leaves_nothing_but_what_is_detached(self, cluster, way) -> None:
+        idle = ll.available_resources()
+        eventually(lambda: ll.available_resources().get("CPU") == 4)
+        address = cluster.address if way == "leave" else "auto"
+        guest = subprocess.Popen([sys.executable, "-c", DRIVER, address, way], stdout=subprocess.PIPE, text=True)
+        try:
+            _, *pids = guest.stdout.readline().split()
+            assert len(pids) == 2
+            if way == "die":
+                guest.kill()
+            guest.wait(PATIENCE)
+        finally:
+            guest.kill()
+            guest.wait()
+            guest.stdout.close()
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+        eventually(lambda: ll.available_resources().get("CPU") == 4)
+        assert idle
+        kept = ll.get_actor("kept", namespace="guest")
+        assert ll.get(kept.pid.remote())
+        ll.kill(kept)
+        eventually(lambda: ll.available_resources().get("CPU") == 4)
+
+    def test_the_environment_says_which_cluster(self, cluster) -> None:
+        script = "import limelight as ll; ll.init(); print(len([n for n in ll.nodes() if n['Alive']]))"
+        environment = {**os.environ, "LIMELIGHT_ADDRESS": cluster.address}
+        out = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert out.stdout.split() == ["2"]
+
+    def test_lines_printed_on_another_node_reach_the_driver(self, cluster) -> None:
+        script = (
+            "import sys, limelight as ll; ll.init(sys.argv[1])\n"
+            "@ll.task(resources={'east': 1})\n"
+            "def speak(): print('from the east')\n"
+            "ll.get(speak.remote()); ll.shutdown()"
+        )
+        out = subprocess.run(
+            [sys.executable, "-c", script, cluster.address], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert "from the east" in out.stdout + out.stderr
+
+
+def init_elsewhere(*arguments: str) -> str:
+    """What `init` says, in a process of its own."""
+    script = "import limelight as ll\ntry: ll.init({})\nexcept Exception as e: print(type(e).__name__, e)"
+    code = script.format(", ".join(arguments))
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return out.stdout
+
+
+class TestAddress:
+    def test_nobody_there(self, cluster) -> None:
+        said = init_elsewhere("'127.0.0.1:1'")
+        assert said.startswith("ConnectionError There is no cluster at '127.0.0.1:1'")
+        assert cluster.address in said
+
+    def test_the_nodes_are_as_they_are(self, cluster) -> None:
+        assert init_elsewhere(f"'{cluster.address}'", "num_cpus=3").startswith("ValueError num_cpus cannot be given")
+
+    def test_another_clusters_token(self, cluster) -> None:
+        said = init_elsewhere(f"'{cluster.address}'", f"token='{'00' * 32}'")
+        assert said.startswith("ConnectionError")
+        assert "token" in said
+
+
+class TestCluster:
+    def test_the_drivers_own_node_stays(self, cluster) -> None:
+        with pytest.raises(ValueError, match="connected to"):
+            cluster.remove_node(cluster.head_node)
+
+    def test_unknown_arguments_name_the_nearest(self, cluster) -> None:
+        with pytest.raises(TypeError, match="num_cpus"):
+            cluster.add_node(num_cpu=1)
+
+    def test_a_cluster_without_a_head_has_no_address(self) -> None:
+        assert Cluster().address is None
+        with pytest.raises(RuntimeError, match="initialize_head"):
+            Cluster(connect=True)
+
+    def test_nodes_end_without_their_head(self) -> None:
+        other = Cluster(initialize_head=True)
+        node = other.add_node()
+        other.remove_node(other.head_node)
+        eventually(lambda: not node.is_alive())
+        other.shutdown()
