@@ -18,6 +18,7 @@ from ..scheduling_strategy import (
 from ..serialization import serialize
 from ..task import FunctionDescriptor
 from .task_record import TaskTemplate
+from .code_size import check_code_size
 from .value_codec import to_inline
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Pickled:
 
     def __init__(self, target: Any, name: str) -> None:
         serialized = serialize(target, name)
+        check_code_size(target, name, serialized.size)
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
