@@ -507,9 +507,7 @@ class Hub:
     @staticmethod
     def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
         name = job.template.name
-        return ActorDiedError(
-            cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name
-        )
+        return ActorDiedError(cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name)
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:

@@ -17,8 +17,8 @@ from ..scheduling_strategy import (
 )
 from ..serialization import serialize
 from ..task import FunctionDescriptor
-from .task_record import TaskTemplate
 from .code_size import check_code_size
+from .task_record import TaskTemplate
 from .value_codec import to_inline
 
 if TYPE_CHECKING:

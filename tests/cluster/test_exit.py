@@ -198,7 +198,9 @@ def test_a_driver_killed_while_it_starts_its_session_leaves_nothing(drive, delay
 
 
 def test_ctrl_c_while_a_session_starts_leaves_nothing(drive):
-    driver = drive("import limelight as ll\nprint('starting', flush=True)\nll.init(num_cpus=2)\nimport time\ntime.sleep(60)")
+    driver = drive(
+        "import limelight as ll\nprint('starting', flush=True)\nll.init(num_cpus=2)\nimport time\ntime.sleep(60)"
+    )
     driver.wait_for("starting")
     time.sleep(0.2)  # as above
     driver.process.send_signal(signal.SIGINT)
