@@ -162,8 +162,8 @@ class NativeRuntime:
         return ready, others
 
     @staticmethod
-    def _split(waitables: Sequence[Any], num_returns: int, partial: bool = False) -> tuple[list[Any], list[Any]] | None:
-        """The first `num_returns` ready ones and all others; None where there are not so many."""
+    def _split(waitables: Sequence[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        """The first ready ones, at most `num_returns`, and all others."""
         ready: list[Any] = []
         others: list[Any] = []
         for position, waitable in enumerate(waitables):
