@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from . import option_rule
+from .runtime_env import RuntimeEnv
 from .scheduling_strategy import PlacementGroupSchedulingStrategy, SchedulingStrategy
 
 NumReturns = int | Literal["dynamic", "streaming"]
@@ -263,7 +264,7 @@ def _assemble(given: Mapping[str, Any], running: dict[str, float], placing: dict
     strategy = _strategy(given)
     label_selector = given.get("label_selector") or {}
     fallback = tuple(item["label_selector"] for item in given.get("fallback_strategy") or ())
-    runtime_env = dict(given.get("runtime_env") or {})
+    runtime_env = RuntimeEnv.of(given.get("runtime_env"))
     key = (
         tuple(sorted(running.items())),
         _strategy_key(strategy),

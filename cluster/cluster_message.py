@@ -10,6 +10,7 @@ from .scheduling import lease_message as m
 ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHeld | m.Reserved | m.NodeReport
 """What a lease machine says to the head."""
 
+
 class RegisterNode(Body, frozen=True):
     """To the head: a node is there. Answered, with an empty body, when its first report has come, too."""
 

@@ -28,6 +28,16 @@ def format_trace(exc: BaseException) -> str:
     return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
 
 
+def forget_framework_frames(exc: BaseException) -> None:
+    """Drop the traceback of an error that the framework raised about what a user did: its message says all."""
+    entry = exc.__traceback__
+    while entry is not None:
+        if not is_framework_file(entry.tb_frame.f_code.co_filename):
+            return
+        entry = entry.tb_next
+    exc.__traceback__ = None
+
+
 def is_framework_file(path: str) -> bool:
     """Whether a frame of that file is the framework's own, which people do not want to see."""
     return path.startswith(_FRAMEWORK)

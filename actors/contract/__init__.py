@@ -29,7 +29,9 @@ from .cluster import (
     RegisterDriver,
     WorkerConfig,
     WorkerReady,
+    WorkerUnfit,
 )
+from .environment import DefineEnvironment, DescribeEnvironment, EnvironmentDefinition, ReadPackage, StorePackage
 from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
 from .invocation import (
     CancelTask,
@@ -89,11 +91,14 @@ __all__ = [
     "CancelTask",
     "CreateGroup",
     "Creation",
+    "DefineEnvironment",
     "Demand",
     "Dependency",
     "DescribeDeath",
+    "DescribeEnvironment",
     "DriverRegistered",
     "EndActor",
+    "EnvironmentDefinition",
     "ExportedRef",
     "FindActor",
     "FindGroup",
@@ -117,6 +122,7 @@ __all__ = [
     "Outcome",
     "OutputLines",
     "QueryState",
+    "ReadPackage",
     "RecallTasks",
     "ReclaimLease",
     "ReclaimMemory",
@@ -128,6 +134,7 @@ __all__ = [
     "ReturnMemory",
     "SealedObject",
     "SetCreation",
+    "StorePackage",
     "Template",
     "Value",
     "WaitObject",
@@ -136,6 +143,7 @@ __all__ = [
     "WorkerConfig",
     "WorkerLeaving",
     "WorkerReady",
+    "WorkerUnfit",
     "decoder_of",
     "encode",
 ]

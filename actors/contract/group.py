@@ -20,7 +20,7 @@ class CreateGroup(Body, frozen=True):
 
 
 class AwaitGroup(Body, frozen=True):
-    """To the head. Answered when the placement group is reserved (with an empty body), or is gone (an encoded error)."""
+    """To the head. Answered when the group is reserved (with an empty body), or is gone (an encoded error)."""
 
     group_id: bytes
 

@@ -104,7 +104,7 @@ class NativeContext:
     @property
     def accelerator_ids(self) -> Mapping[str, Sequence[str]]:
         """The accelerators it may use."""
-        return self._hub.assignment.accelerator_ids or {"GPU": []}
+        return {"GPU": [], **self._hub.assignment.accelerator_ids}
 
     @property
     def runtime_env(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...exceptions.trace import forget_framework_frames
 from ..contract import Dependency, Invocation, Outcome, Template, Value, encode
 from ..object_ref import ObjectRef
 from ..serialization import deserialize, serialize_error
@@ -56,12 +57,14 @@ class Execution:
         """Run a plain function for a job, and answer. `find` gives the function; it may fail like the function itself."""
         token = running.set(job)
         imports: list[ObjectEntry] = []
+        ours = True
         start = time.perf_counter()
         try:
             function = find(job)
             args, kwargs = self.arguments(job.invocation, imports)
             start = time.perf_counter()
             job.interruptible = True
+            ours = False
             result = function(*args, **kwargs)
             seconds = time.perf_counter() - start
             del args, kwargs
@@ -69,6 +72,7 @@ class Execution:
                 self._hub.streaming.send(job, result)
                 seconds = time.perf_counter() - start
             job.interruptible = False
+            ours = True
             outcome = Outcome("ok", seconds, self.returns(job, result))
             del result
         except BaseException as error:
@@ -76,7 +80,7 @@ class Execution:
             if isinstance(error, SystemExit) and not job.invocation.actor_id:
                 raise  # a task that exits takes its worker along; its caller sees that like any other end
             args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
-            outcome = self.failure(job, error, time.perf_counter() - start)
+            outcome = self.failure(job, error, time.perf_counter() - start, ours)
         finally:
             running.reset(token)
         self.answer(job, outcome, imports)
@@ -85,22 +89,25 @@ class Execution:
         """Run a coroutine function (or async generator) for a job, and answer."""
         running.set(job)  # the asyncio task has a context of its own
         imports: list[ObjectEntry] = []
+        ours = True
         start = time.perf_counter()
         try:
             function = find(job)
             args, kwargs = self.arguments(job.invocation, imports)
             start = time.perf_counter()
+            ours = False
             result = function(*args, **kwargs)
             if job.template.num_returns < 0:
                 await self._hub.streaming.send_async(job, result)
             elif inspect.isawaitable(result):
                 result = await result
             del args, kwargs
+            ours = True
             outcome = Outcome("ok", time.perf_counter() - start, self.returns(job, result))
             del result
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
             args = kwargs = result = None  # noqa: F841
-            outcome = self.failure(job, error, time.perf_counter() - start)
+            outcome = self.failure(job, error, time.perf_counter() - start, ours)
         self.answer(job, outcome, imports)
 
     def arguments(self, invocation: Invocation, imports: list[ObjectEntry]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -157,14 +164,16 @@ class Execution:
     def _pack(self, job: Job, result: Any, index: int) -> Value:
         return self._hub.values.pack_result(result, job.invocation.task_id, index, job.channel.peer)
 
-    def failure(self, job: Job, error: BaseException, seconds: float) -> Outcome:
-        """The outcome of an invocation that raised."""
+    def failure(self, job: Job, error: BaseException, seconds: float, ours: bool = False) -> Outcome:
+        """The outcome of an invocation that raised; `ours`: not in the user's code, but before or after it."""
         if job.cancelled and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return Outcome("cancelled", seconds)
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
             reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actor_exits(job, reason)
+        if ours:
+            forget_framework_frames(error)
         data = serialize_error(error, **self._hub.whereabouts(job))
         return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
 

@@ -18,9 +18,9 @@ from ...exceptions import (
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
-from ...transport.error import TransportError
+from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
-from .. import runtime
+from .. import accelerator, runtime
 from ..contract import (
     EXECUTOR,
     HEAD,
@@ -51,7 +51,8 @@ from ..contract import (
 )
 from ..ids import IdSource
 from ..object_ref import ObjectRef
-from ..serialization import serialize_error
+from ..serialization import deserialize_error, serialize_error
+from . import job_setup
 from .actor_client import ActorClient
 from .entry import FAILED, INLINE, PENDING, ObjectEntry
 from .execution import Execution
@@ -191,7 +192,7 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
-        self.on_node_lost = _ignore  # it is this process that leaves
+        self.on_node_lost = _leave_quietly
         await self.links.close()
         await self.endpoint.close()
 
@@ -287,6 +288,7 @@ class Hub:
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
+            RayError: what the actor says.
         """
         try:
             return self.wire.run(self._ask(address, actor, body, timeout))
@@ -296,7 +298,10 @@ class Hub:
 
     async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
-        return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        try:
+            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        except RemoteCallError as error:
+            raise deserialize_error(error.body) from None
 
     # --- objects ---
 
@@ -475,6 +480,9 @@ class Hub:
         self.job_id = self.assignment.job_id
         self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
+        assigned = self.assignment
+        job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
+        accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
         channel.reply(call.call_id, b"")
 
     def _on_output(self, channel: Channel, call: Call) -> None:
@@ -499,9 +507,7 @@ class Hub:
     @staticmethod
     def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
         name = job.template.name
-        return ActorDiedError(
-            cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name
-        )
+        return ActorDiedError(cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name)
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:
@@ -513,8 +519,8 @@ class Hub:
         return _death_decoder.decode(reply.body)
 
 
-def _ignore(_error: TransportError) -> None:
-    """A process that leaves loses its node on purpose."""
+def _leave_quietly(_error: TransportError) -> None:
+    """It is this process that ends the channel, as it leaves."""
 
 
 def _name_nothing(_name: str) -> None:

@@ -17,6 +17,7 @@ from ..scheduling_strategy import (
 )
 from ..serialization import serialize
 from ..task import FunctionDescriptor
+from .code_size import check_code_size
 from .task_record import TaskTemplate
 from .value_codec import to_inline
 
@@ -34,6 +35,7 @@ class Pickled:
 
     def __init__(self, target: Any, name: str) -> None:
         serialized = serialize(target, name)
+        check_code_size(target, name, serialized.size)
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
@@ -157,7 +159,6 @@ class Templates:
             self._hub.environment_key(placement.runtime_env),
             self._hub.job_id,
         )
-
 
     def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:
         found = self._bundles.get(group_id)

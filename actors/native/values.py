@@ -6,7 +6,7 @@ from ...transport.address import ProcessAddress
 from .. import ids
 from ..contract import Dependency, ExportedRef, Location, Value
 from ..object_ref import ObjectRef
-from ..serialization import Serialized, deserialize_error, serialize
+from ..serialization import Serialized, deserialize_error, serialize, serialize_args
 from . import slot
 from .entry import FAILED, INLINE, STORED, ObjectEntry
 from .slot import NO_ARGS
@@ -39,8 +39,11 @@ class Values:
         return hub.table.new_ref(entry)
 
     def pack_result(self, value: Any, task_id: bytes, index: int, caller: ProcessAddress) -> Value:
-        """A result on its way to its owner, the caller. Large ones go to this node's store and only their place travels."""
-        serialized = serialize(value)
+        """A result on its way to its owner, the caller.
+
+        Large ones go to this node's store and only their place travels.
+        """
+        serialized = serialize(value, "the result")
         hub = self._hub
         contained: tuple[ExportedRef, ...] = ()
         if serialized.refs:
@@ -61,7 +64,7 @@ class Values:
         if not args and not kwargs:
             return TaskRecord(task_id, template, NO_ARGS, None, None)
         args, kwargs, refs = slot.split(args, kwargs, ObjectRef)
-        serialized = serialize((args, kwargs))
+        serialized = serialize_args(args, kwargs, template.wire.name)
         nested: list[Any] | None = serialized.refs or None
         if serialized.size <= INLINE_LIMIT:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)

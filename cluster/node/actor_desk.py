@@ -3,13 +3,26 @@
 import logging
 from typing import TYPE_CHECKING
 
-from ...actors.contract import EXECUTOR, HEAD, AssignWorker, Creation, EndActor, LeaseSpec, Outcome, decoder_of, encode
+import msgspec
+
+from ...actors.contract import (
+    EXECUTOR,
+    HEAD,
+    Creation,
+    EndActor,
+    LeaseSpec,
+    Outcome,
+    RegisterDriver,
+    decoder_of,
+    encode,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..cluster_message import ActorStarted, ReleaseLightWorker, RequestLightWorker, StartActor, TerminateActor
 from ..scheduling import lease_message as m
+from ..scheduling.strategy import HYBRID, InBundle
 from ..system_process import SystemProcess
 from .lease_terms import lease_spec
 from .worker_table import Worker
@@ -58,11 +71,14 @@ class NodeActorDesk:
         worker = self._manager.workers.find(order.worker_id)
         if worker is None or worker.channel is None:
             return  # its end has been, or will be, told to the head
-        devices = {kind: [str(index) for index in indexes] for kind, indexes in order.devices.items()}
-        assignment = AssignWorker(
-            order.job_id, order.namespace, order.held, devices, order.group_id, order.capture, order.incarnation
-        )
-        self._manager.assign(worker, assignment, lambda: self._construct(order, worker))
+        bundle = InBundle(order.group_id, capture=order.capture) if order.group_id else HYBRID
+
+        def described(driver: RegisterDriver | None) -> None:
+            about = self._manager.assignment(order.job_id, driver, order.held, order.devices, bundle)
+            about = msgspec.structs.replace(about, namespace=order.namespace, incarnation=order.incarnation)
+            self._manager.assign(worker, about, lambda: self._construct(order, worker))
+
+        self._manager.jobs.find(order.job_id, described)
 
     def _construct(self, order: StartActor, worker: Worker) -> None:
         channel, address = worker.channel, worker.address

@@ -23,6 +23,7 @@ from ..session_folder import SessionFolder, read_info, read_token
 from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
+from .environment_desk import EnvironmentDesk
 from .head_link import HeadLink
 from .inventory import take_inventory
 from .manager import NodeManager
@@ -145,6 +146,7 @@ class NodeProcess:
             session_folder=str(self._folder.path),
             labels=inventory.labels,
             environment="",
+            definition=b"",
             packages={},
         )
         self._workers = WorkerTable(
@@ -159,7 +161,10 @@ class NodeProcess:
         pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
         about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
-        manager = NodeManager(process, machine, self._workers, self._desk, link, about)
+        self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
+        manager = NodeManager(
+            process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
+        )
         link.attach(manager, self._expelled)
         return manager
 
@@ -185,6 +190,7 @@ class NodeProcess:
         workers = self._workers.all()
         await self._spawner.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
+        self._environments.close()
         await self._desk.close()
         await self._store.close()
         await self._process.close()

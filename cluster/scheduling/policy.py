@@ -20,7 +20,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Never(msgspec.Struct, frozen=True):
-    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its placement group is gone."""
+    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone."""
 
     text: str
     fatal: bool = False

@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 
-import limelight as ll
 import numpy as np
 import pytest
+
+import limelight as ll
 from limelight.cluster_utils import Cluster
 from limelight.exceptions import (
     ActorDiedError,
