@@ -23,6 +23,7 @@ from ..options import ActorOptions, MethodOptions
 from ..serialization import note_pickled, serialize
 from .actor_entry import NativeActorEntry
 from .entry import INLINE, ObjectEntry
+from .old_session import check_handle
 from .task_record import TaskRecord
 from .value_codec import from_inline, to_inline
 
@@ -117,7 +118,7 @@ class ActorCalls:
     ) -> NativeActorEntry:
         client = self._core.client(actor_id, options.name or descriptor.name)
         entry = NativeActorEntry(
-            actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls
+            actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls, self._core
         )
         self._entries[actor_id] = entry
         return entry
@@ -127,7 +128,7 @@ class ActorCalls:
         if entry is None:
             descriptor, retries, limit = from_inline(outline)
             client = self._core.client(actor_id, descriptor.name)
-            entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit)
+            entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit, self._core)
             self._entries[actor_id] = entry
         elif entry.hold is None:
             entry.hold = hold
@@ -145,6 +146,8 @@ class ActorCalls:
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """Call a method."""
         core = self._core
+        if actor.session is not core:
+            check_handle(actor, core)
         template = self._runtime.templates.of_method(actor.descriptor, method, options, actor.max_task_retries)
         client = actor.client
         if 0 <= actor.max_pending_calls <= client.pending_calls:
@@ -164,6 +167,7 @@ class ActorCalls:
 
     def kill(self, actor: NativeActorEntry, no_restart: bool) -> None:
         """Have the head end an actor."""
+        check_handle(actor, self._core)
         self._core.ask(self._core.head, HEAD, KillActor(actor.actor_id, no_restart))
 
     def find(self, name: str, namespace: str | None) -> NativeActorEntry:
@@ -189,6 +193,7 @@ class ActorCalls:
 
     def exported(self, actor: NativeActorEntry) -> tuple[Any, ...]:
         """An actor as it crosses a process boundary."""
+        check_handle(actor, self._core)
         if actor.hold is not None:
             note_pickled(actor.hold)
         outline = self._outlines.get(actor.descriptor.key)
