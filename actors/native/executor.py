@@ -60,8 +60,10 @@ class Executor:
             if job.channel is channel and not job.invocation.actor_id:
                 self.queued.pop(job.invocation.task_id, None)
         for job in list(self.started.values()):
-            if job.channel is channel and not job.invocation.actor_id:
-                self._interrupt(job, force=False)
+            if job.channel is channel:
+                self._hub.streaming.opened(job, _NOBODY_COUNTS)  # else it waits for ever for its items to be taken
+                if not job.invocation.actor_id:
+                    self._interrupt(job, force=False)
 
     def host_actor(self, actor_id: bytes, host: Host) -> None:
         """From now on, jobs for that actor go to that host."""
@@ -172,6 +174,7 @@ class Executor:
         host.interrupt(job)
 
 
+_NOBODY_COUNTS = 1 << 62
 _invocation_decoder = decoder_of(Invocation)
 _RETURNED = encode(Outcome("returned", 0.0))
 _CANCELLED = encode(Outcome("cancelled", 0.0))

@@ -178,6 +178,13 @@ class ObjectTable:
         if entry.count == 0:
             self.free_if_unused(entry)
 
+    def discard(self, object_id: bytes, value: Value) -> None:
+        """Let go of a value that came twice, because its task ran twice."""
+        for exported in value.contained:
+            self._adopt(exported)  # and drop it at once: its owner counts this process for it
+        if value.location is not None:
+            self._free_stored(object_id, value.location)
+
     def _adopt(self, exported: ExportedRef) -> ObjectRef[Any]:
         """A ref inside a result: whoever sent it has told the ref's owner that this process borrows it."""
         ref = self.imported(exported.object_id, exported.owner)

@@ -44,11 +44,15 @@ class Stream:
 
     def __call__(self, item: Item) -> None:
         """An item has arrived."""
+        object_id = ids.object_id(self._record.task_id, item.index + 1)
+        value: Value = decoder_of(Value).decode(item.body)
         if item.index < self._received:
+            self._hub.table.discard(object_id, value)
+            if item.index < self._received - len(self._refs):
+                self._credit()  # it was taken in an earlier run, whose worker was told so, and not this one
             return
         self._received = item.index + 1
-        entry = ObjectEntry(self._hub.table, ids.object_id(self._record.task_id, item.index + 1))
-        value: Value = decoder_of(Value).decode(item.body)
+        entry = ObjectEntry(self._hub.table, object_id)
         ref = self._hub.table.new_ref(entry)
         self._hub.table.complete(entry, value)
         self._add(ref)

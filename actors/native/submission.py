@@ -316,8 +316,8 @@ class Submission:
             for entry, value in zip(record.results, outcome.returns, strict=False):
                 if entry.state == PENDING:
                     table.complete(entry, value)
-                elif value.location is not None:  # made again for a lost sibling; this one was still there
-                    self._hub.store.free(entry.object_id, value.location)
+                else:  # made again for a lost sibling; this one was still there
+                    table.discard(entry.object_id, value)
                 if entry.state == STORED:
                     lineage = True
                 else:
