@@ -94,6 +94,8 @@ class ActorClient:
             self.name = change.name
         self.incarnation = change.incarnation
         self.state = change.state
+        if change.problem:
+            self._hub.warn(f"Actor {self.name} waits until the cluster has room: {change.problem}")
         if change.state == "alive" and change.address is not None:
             self._hub.links.connected(change.address, functools.partial(self._connected, change))
         elif change.state == "dead":

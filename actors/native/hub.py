@@ -176,6 +176,7 @@ class Hub:
 
     async def _stop(self) -> None:
         self.on_node_lost = _leave_quietly
+        self.node_loss.ended()
         await self.links.close()
         await self.endpoint.close()
 

@@ -30,6 +30,7 @@ from .context import NativeContext
 from .entry import FAILED, PENDING, ObjectEntry
 from .hub import Hub
 from .latch import Latch
+from .old_session import check_refs
 from .running import ActorExit, running
 from .stream import Stream
 from .task_record import TaskRecord, TaskTemplate
@@ -224,6 +225,7 @@ class NativeRuntime:
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""
+        check_refs((ref,), self.hub.table)
         exported = self.hub.table.exported(ref)
         note_pickled(ref)
         return exported.object_id, exported.owner

@@ -164,7 +164,8 @@ class Submission:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
         if not verdict.fatal:
-            self._hub.warn(verdict.reason)
+            names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
+            self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
         records = list(lease_class.queue)
         lease_class.queue.clear()

@@ -10,6 +10,7 @@ from ..object_ref import ObjectRef
 from ..serialization import Serialized, deserialize_error, serialize, serialize_args
 from . import slot
 from .entry import FAILED, INLINE, STORED, ObjectEntry
+from .old_session import check_refs
 from .running import Job
 from .slot import NO_ARGS
 from .task_record import TaskRecord, TaskTemplate
@@ -74,6 +75,8 @@ class Values:
         if not args and not kwargs:
             return TaskRecord(task_id, template, NO_ARGS, None, None)
         args, kwargs, refs = slot.split(args, kwargs, ObjectRef)
+        if refs is not None:
+            check_refs(refs, self._hub.table)
         serialized = serialize_args(args, kwargs, template.wire.name)
         nested: list[Any] | None = serialized.refs or None
         if serialized.size <= INLINE_LIMIT:
@@ -120,6 +123,7 @@ class Values:
                 if state == INLINE:
                     return from_inline(entry.data)
                 if state == STORED:
+                    check_refs((ref,), self._hub.table)
                     return self.read_stored(ref, entry.location)
                 raise deserialize_error(entry.data)
         finally:
