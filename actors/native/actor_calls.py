@@ -20,7 +20,7 @@ from ..contract import (
 )
 from ..object_ref import ObjectRef
 from ..options import ActorOptions, MethodOptions
-from ..serialization import note_pickled, serialize
+from ..serialization import serialize
 from .actor_entry import NativeActorEntry
 from .entry import INLINE, ObjectEntry
 from .task_record import TaskRecord
@@ -86,14 +86,17 @@ class ActorCalls:
         """On the wire thread: send the registration, and the creation when its arguments are ready."""
         spec, record, registered = registration
         core = self._core
-        core.keep_creation(spec.actor_id, record)
+        core.actors.keep_creation(spec.actor_id, record)
         if not registered:
             core.links.notify(core.head, HEAD, RegisterActor(spec, get_if_exists=False))
         if record.dependencies:
-            core.submission.resolve(record, self._creation_ready)
+            core.submission.resolve(record, self._creation_ready, self._creation_failed)
 
     def _creation_ready(self, record: TaskRecord) -> None:
-        self._core.creation_ready(record.actor_id, self._creation(record))
+        self._core.actors.creation_ready(record.actor_id, self._creation(record))
+
+    def _creation_failed(self, record: TaskRecord, error: bytes) -> None:
+        self._core.actors.creation_failed(record.actor_id, error)
 
     def _creation(self, record: TaskRecord) -> bytes:
         invocation = self._core.submission.invocation(record)
@@ -106,7 +109,7 @@ class ActorCalls:
         entry.data = to_inline(serialize(None))
         entry.state = INLINE
         core.table.track(entry)
-        entry.on_free = lambda: core.actor_unreferenced(actor_id)
+        entry.on_free = lambda: core.actors.unreferenced(actor_id)
         return core.table.new_ref(entry)
 
     def _outline(self, descriptor: ActorDescriptor, options: ActorOptions) -> bytes:
@@ -115,7 +118,7 @@ class ActorCalls:
     def _new_entry(
         self, actor_id: bytes, descriptor: ActorDescriptor, options: ActorOptions, hold: ObjectRef[Any] | None
     ) -> NativeActorEntry:
-        client = self._core.client(actor_id, options.name or descriptor.name)
+        client = self._core.actors.client(actor_id, options.name or descriptor.name)
         entry = NativeActorEntry(
             actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls
         )
@@ -126,7 +129,7 @@ class ActorCalls:
         entry = self._entries.get(actor_id)
         if entry is None:
             descriptor, retries, limit = from_inline(outline)
-            client = self._core.client(actor_id, descriptor.name)
+            client = self._core.actors.client(actor_id, descriptor.name)
             entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit)
             self._entries[actor_id] = entry
         elif entry.hold is None:
@@ -189,8 +192,6 @@ class ActorCalls:
 
     def exported(self, actor: NativeActorEntry) -> tuple[Any, ...]:
         """An actor as it crosses a process boundary."""
-        if actor.hold is not None:
-            note_pickled(actor.hold)
         outline = self._outlines.get(actor.descriptor.key)
         if outline is None:
             about = (actor.descriptor.outline(), actor.max_task_retries, actor.max_pending_calls)
