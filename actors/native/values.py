@@ -132,12 +132,16 @@ class Values:
 
     def read_stored(self, ref: ObjectRef[Any], location: Location | None) -> Any:
         """The value of an object in a store: without a copy from this node's, else pulled to it first."""
-        parts = self._hub.store.read(ref.binary(), location) if location is not None else None
+        store, entry = self._hub.store, ref._entry
+        parts = store.read(ref.binary(), location) if location is not None else None
+        if parts is None and entry.near is not None:
+            parts = store.read(ref.binary(), entry.near)
         while parts is None:
             location = self._hub.recovery.relocate(ref, location)
             if location is None:  # it is inline now, or an error: made again
                 return self._hub.waiting.get_one(ref)
-            parts = self._hub.store.read(ref.binary(), location)
+            entry.near = location
+            parts = store.read(ref.binary(), location)
         return from_parts(parts)
 
     @staticmethod
