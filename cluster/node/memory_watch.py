@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class MemoryWatch:
-    """On the node process's loop. What looking costs: less than a millisecond, and some for each worker when memory is short.
+    """On the node process's loop. A look takes less than a millisecond, and some for each worker when memory is short.
 
     Args:
         workers: those that may be stopped.

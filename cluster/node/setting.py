@@ -14,10 +14,12 @@ PREFIX = "LIMELIGHT_"
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
-    """Attributes:
-    memory_usage_threshold: share of the node's memory above which the memory monitor stops workers; 1: never.
-    memory_monitor_refresh_ms: how often it looks, in milliseconds; 0: never.
-    oom_grace_period_s: how long a request for memory of the object store may wait, in seconds.
+    """What can be set.
+
+    Attributes:
+        memory_usage_threshold: share of the node's memory above which the memory monitor stops workers; 1: never.
+        memory_monitor_refresh_ms: how often it looks, in milliseconds; 0: never.
+        oom_grace_period_s: how long a request for memory of the object store may wait, in seconds.
     """
 
     memory_usage_threshold: float = 0.95

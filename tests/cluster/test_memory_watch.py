@@ -1,4 +1,4 @@
-"""The memory monitor in a session: a worker is stopped before memory runs out, with the reason, and its work done again."""
+"""The memory monitor in a session: a worker is stopped in time, with the reason, and its work done again."""
 
 import time
 
