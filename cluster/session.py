@@ -77,6 +77,7 @@ def _config(settings: dict[str, Any]) -> NodeConfig:
         resources=dict(settings.get("resources") or {}),
         labels=dict(settings.get("labels") or {}),
         token=settings.get("token") or "",
+        system_config=dict(settings.get("_system_config") or {}),
     )
 
 

@@ -27,7 +27,7 @@ class NodeLoss:
         return bool(self._reason)
 
     def noticed(self, error: TransportError) -> None:
-        """The channel to the node has ended: unless this process closed it, all calls, now and later, fail. On the wire thread."""
+        """The channel to the node has ended: unless this process closed it, all calls fail. On the wire thread."""
         if self._reason or (isinstance(error, PeerClosedError) and error.by_us):
             return
         self._reason = self.obituary() or str(error)
@@ -50,7 +50,7 @@ class NodeLoss:
         """What callers get."""
         identity = self._hub.identity
         return LocalRayletDiedError(
-            f"The node process of session {identity.session} is gone, and with it all tasks, actors and stored objects: "
+            f"The node process of session {identity.session} is gone, with all tasks, actors and stored objects: "
             f"{self._reason.rstrip('.')}. Its log, until shutdown(): {identity.session_folder}/logs/node.log. "
             "Call shutdown() and init() to start again."
         )
