@@ -60,8 +60,10 @@ class Executor:
             if job.channel is channel and not job.invocation.actor_id:
                 self.queued.pop(job.invocation.task_id, None)
         for job in list(self.started.values()):
-            if job.channel is channel and not job.invocation.actor_id:
-                self._interrupt(job, force=False)
+            if job.channel is channel:
+                self._hub.streaming.consumer_lost(job)
+                if not job.invocation.actor_id:
+                    self._interrupt(job, force=False)
 
     def host_actor(self, actor_id: bytes, host: Host) -> None:
         """From now on, jobs for that actor go to that host."""
@@ -87,7 +89,7 @@ class Executor:
                 self.queued[task_id] = found
             return False
         if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
-            job.channel.reply(job.call_id, encode(self._hub.no_such_actor(job)))
+            job.channel.reply(job.call_id, encode(self._hub.actors.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True
@@ -121,7 +123,7 @@ class Executor:
         host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks
         if host is None:
             self.queued.pop(invocation.task_id, None)
-            channel.reply(call.call_id, encode(self._hub.no_such_actor(job)))
+            channel.reply(call.call_id, encode(self._hub.actors.no_such_actor(job)))
             return
         host.deliver(job)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, NamedTuple, TextIO
 
+from ...exceptions import RayError
 from ...exceptions.trace import describe_exception
 from .anatomy import parts
 from .contained import recording
@@ -68,7 +69,9 @@ def explain(value: Any, exc: Exception, name: str, roots: dict[str, Any] | None 
             f"({sys.getrecursionlimit()}). Flatten it (a linked list as a list), or raise the limit with "
             "sys.setrecursionlimit()."
         )
-    if not isinstance(exc, TypeError | pickle.PicklingError | AttributeError | ValueError | NotImplementedError):
+    if isinstance(exc, RayError) or not isinstance(
+        exc, TypeError | pickle.PicklingError | AttributeError | ValueError | NotImplementedError
+    ):
         exc.add_note(f"Raised while serializing {name}.")
         return exc
     starts = roots if roots is not None else {"value": value}

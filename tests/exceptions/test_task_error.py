@@ -5,6 +5,7 @@ import errno
 import gc
 import pickle
 import subprocess
+import traceback
 import weakref
 
 import cloudpickle

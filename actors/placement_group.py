@@ -1,16 +1,20 @@
 """Placement groups: bundles of resources that are reserved together, all or none.
 
-group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
-get(group.ready())
-work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+    group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    get(group.ready())
+    work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+
+Public as `limelight.util.placement_group`, which is, as in Ray, both this module and the function of that name.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, Self, cast
 
-from ...actors import runtime
-from ...actors.identifier import PlacementGroupID
-from ...actors.object_ref import ObjectRef
+from . import runtime
+from .identifier import PlacementGroupID
+from .object_ref import ObjectRef
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -198,3 +202,12 @@ def _amounts(index: int, bundle: Mapping[Any, Any]) -> dict[str, float]:
                 f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative."
             )
     return {kind: float(amount) for kind, amount in bundle.items()}
+
+
+class _PlacementGroupModule(ModuleType):
+    """The module, which can be called like its function."""
+
+    __call__ = staticmethod(placement_group)
+
+
+sys.modules[__name__].__class__ = _PlacementGroupModule
