@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -82,6 +82,7 @@ class Hub:
     It is the actor "core" of its process, and in workers also hosts the actor "executor".
 
     Attributes:
+        giving_way: around a wait on a thread that others could use meanwhile.
         captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
     """
 
@@ -115,6 +116,7 @@ class Hub:
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
+        self.giving_way: Callable[[], AbstractContextManager[None]] = nullcontext
         self._blocked = 0
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
@@ -262,7 +264,8 @@ class Hub:
         """Around a wait in a task: its CPU can be used by others meanwhile."""
         self.wire.post(self._block, 1)
         try:
-            yield
+            with self.giving_way():
+                yield
         finally:
             self.wire.post(self._block, -1)
 
@@ -441,9 +444,7 @@ class Hub:
 
     def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
         actor_id, reason = exit_
-        if not self.executor.has_actors():
-            self.process_exits(reason)
-            self.leave()
+        self.executor.actor_left(actor_id, reason)
         self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
     def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
