@@ -90,6 +90,10 @@ class Runtime(Protocol):
         """A future that gets the ref's value or error."""
         ...
 
+    def is_ready(self, ref: "ObjectRef[Any]") -> bool:
+        """Whether `get` of it would not wait for a task."""
+        ...
+
     def on_ready(self, ref: "ObjectRef[Any]", callback: Callable[[], None]) -> None:
         """Call back once, from any thread, when the ref is ready; at once where it is already."""
         ...

@@ -187,6 +187,21 @@ def is_initialized() -> bool:
     return runtime.current_or_none() is not None
 
 
+def _forget_in_child() -> None:
+    """After a fork, in the child: the session is the parent's, whose wire thread the child does not have.
+
+    Without this the child's end would be taken for the session's. The child may start a session of its own.
+    """
+    global _lock
+    _lock = threading.RLock()
+    atexit.unregister(shutdown)
+    runtime.install(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
 def auto_init() -> None:
     """What the first call without a session does: start one, as in Ray."""
     with _lock:

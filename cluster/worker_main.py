@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 def main(request: SpawnRequest) -> None:
     """Run a worker until it is told to end, or its node manager is gone."""
+    _forget_logging()
     config: WorkerConfig = decoder_of(WorkerConfig).decode(request.config)
     problem = _set_up(config)
     identity = Identity(
@@ -73,6 +74,12 @@ def _set_up(config: WorkerConfig) -> str:
     except (OSError, KeyError) as error:
         return f"The runtime environment could not be applied in a new worker: {type(error).__name__}: {error}"
     return ""
+
+
+def _forget_logging() -> None:
+    """How the node process logs is its own affair: users' code finds `logging` as a fresh interpreter has it."""
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
 
 
 def _announce(announcement: tuple[Hub, WorkerReady | WorkerUnfit]) -> None:

@@ -31,8 +31,7 @@ def dual_exception(error: "RayTaskError") -> "RayTaskError":
     except Exception:  # noqa: BLE001  # metaclasses, __init_subclass__ and C constructors may refuse in any way
         return _copy(origin)
     state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
-    if notes := getattr(cause, "__notes__", None):
-        state["__notes__"] = list(notes)
+    state.pop("__notes__", None)  # they stand in the remote traceback, and would be printed twice
     restore_state(made, (state, native_members(cause)))
     return cast("RayTaskError", made)
 

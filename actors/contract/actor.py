@@ -79,6 +79,7 @@ class ActorChanged(Body, frozen=True):
     """To a core: what became of an actor. `state`: "pending", "alive", "restarting" or "dead".
 
     `cause` is an encoded error when dead. `incarnation` counts its starts; a late message of an earlier one is ignored.
+    `problem` says why it cannot be placed for now.
     """
 
     actor_id: bytes
@@ -88,6 +89,7 @@ class ActorChanged(Body, frozen=True):
     node: ProcessAddress | None
     cause: bytes
     name: str = ""
+    problem: str = ""
 
 
 class KillActor(Body, frozen=True):

@@ -82,8 +82,10 @@ class Executor:
             if job.channel is channel and not job.invocation.actor_id:
                 self.queued.pop(job.invocation.task_id, None)
         for job in list(self.started.values()):
-            if job.channel is channel and not job.invocation.actor_id:
-                self._interrupt(job, force=False)
+            if job.channel is channel:
+                self._hub.streaming.consumer_lost(job)
+                if not job.invocation.actor_id:
+                    self._interrupt(job, force=False)
 
     def host_actor(self, actor_id: bytes, host: ActorHost) -> None:
         """From now on, jobs for that actor go to that host."""
@@ -120,7 +122,7 @@ class Executor:
             return False
         living = self._actors.get(job.invocation.actor_id)
         if job.template.kind == "method" and (living is None or actor not in {None, living}):  # ended while it waited
-            job.channel.reply(job.call_id, encode(self._hub.no_such_actor(job)))
+            job.channel.reply(job.call_id, encode(self._hub.actors.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True
@@ -154,7 +156,7 @@ class Executor:
         host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks
         if host is None:
             self.queued.pop(invocation.task_id, None)
-            channel.reply(call.call_id, encode(self._hub.no_such_actor(job)))
+            channel.reply(call.call_id, encode(self._hub.actors.no_such_actor(job)))
             return
         host.deliver(job)
 

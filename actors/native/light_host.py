@@ -24,7 +24,7 @@ class LightHost:
         self._dispatcher = Dispatcher(max(4, 2 * (os.cpu_count() or 1)), "limelight-light")
         self._actors: dict[bytes, LightActor | LightAsyncActor] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        hub.giving_way = self._dispatcher.blocking
+        hub.waiting.giving_way = self._dispatcher.blocking
 
     def create(self, job: Job) -> None:
         """Make an actor: its constructor is its first message."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...exceptions import LocalRayletDiedError
+from ...exceptions import LocalRayletDiedError, TaskCancelledError
 from ...transport.error import PeerClosedError, TransportError
 from ..serialization import serialize_error
 
@@ -33,7 +33,17 @@ class NodeLoss:
         self._reason = self.obituary() or str(error)
         data = serialize_error(self.error())
         self._hub.submission.node_lost(data)
-        for client in list(self._hub.actors.values()):
+        for client in list(self._hub.actors.clients.values()):
+            client.node_lost(data)
+
+    def ended(self) -> None:
+        """This process ends the session: what it has not got by now will not come. On the wire thread."""
+        self._reason = self._reason or "it was told to end"
+        data = serialize_error(
+            TaskCancelledError(error_message="shutdown() ended the session before this task was done.")
+        )
+        self._hub.submission.node_lost(data)
+        for client in list(self._hub.actors.clients.values()):
             client.node_lost(data)
 
     def error(self) -> LocalRayletDiedError:

@@ -1,7 +1,7 @@
 """The public API's way into the hub: implements `actors.runtime.Runtime` for a cluster."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import msgspec
@@ -30,11 +30,15 @@ from .context import NativeContext
 from .entry import FAILED, PENDING, ObjectEntry
 from .hub import Hub
 from .latch import Latch
+from .old_session import check_refs
 from .running import ActorExit, running
 from .stream import Stream
 from .task_record import TaskRecord, TaskTemplate
 from .templates import UNIT, Templates
 from .value_codec import to_inline
+
+_READERS = 2
+"""Threads that read the values of `ref.future()`; started at the first of those."""
 
 
 class NativeRuntime:
@@ -45,6 +49,8 @@ class NativeRuntime:
         self.templates = Templates(hub)
         self._actors = ActorCalls(self)
         self._close = close
+        # Unpickling is user code, and may wait for memory or another node: not for the wire thread.
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="limelight-future")
         self._closed = False
 
     # --- tasks ---
@@ -78,9 +84,7 @@ class NativeRuntime:
             refs = [ObjectRef(entry.object_id, None, entry) for entry in record.results]
         job = running.get()
         if job is not None:
-            if job.children is None:
-                job.children = []
-            job.children.extend(record.results)
+            job.submitted(record.results)
         return refs
 
     def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
@@ -88,6 +92,9 @@ class NativeRuntime:
         completed.producer = record
         stream = Stream(self.hub, record, completed, dynamic)
         record.generator = stream
+        job = running.get()
+        if job is not None:
+            job.submitted([completed])
         ref: ObjectRef[Any] = ObjectRef(completed.object_id, None, completed)
         if dynamic:
             return [ref]
@@ -107,15 +114,7 @@ class NativeRuntime:
                 "cancel(force=True) would end the actor's process, and with it the actor: use kill(actor) for that, or "
                 "cancel without force."
             )
-        self.hub.wire.post(self._cancel, (entry, force, recursive))
-
-    def _cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
-        entry, force, recursive = order
-        record: TaskRecord | None = entry.producer
-        if record is not None and record.actor_id and record.home is not None:
-            record.home.cancel(record, force, recursive)
-        else:
-            self.hub.submission.cancel(order)
+        self.hub.wire.post(self.hub.submission.cancel, (entry, force, recursive))
 
     # --- objects ---
 
@@ -130,7 +129,7 @@ class NativeRuntime:
         """See `Runtime.get`."""
         hub = self.hub
         listed = list(refs)
-        if not hub.wait_ready(listed, len(listed), timeout, fail_fast=True):
+        if not hub.waiting.wait_ready(listed, len(listed), timeout, fail_fast=True):
             missing = sum(1 for ref in listed if ref._entry.state == PENDING)
             failed = next((ref for ref in listed if ref._entry.state == FAILED), None)
             if failed is None:
@@ -150,16 +149,15 @@ class NativeRuntime:
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
         del fetch_local  # values are mapped where they are, or pulled when they are read
-        ready = self._split(waitables, num_returns)
-        if ready is None:
+        ready, others = self._split(waitables, num_returns)
+        if len(ready) < num_returns:
             self._wait_mixed(waitables, num_returns, timeout)
-            ready = self._split(waitables, num_returns, partial=True)
-        assert ready is not None
-        return ready
+            ready, others = self._split(waitables, num_returns)
+        return ready, others
 
     @staticmethod
-    def _split(waitables: Sequence[Any], num_returns: int, partial: bool = False) -> tuple[list[Any], list[Any]] | None:
-        """The first `num_returns` ready ones and all others; None where there are not so many."""
+    def _split(waitables: Sequence[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        """The first ready ones, at most `num_returns`, and all others."""
         ready: list[Any] = []
         others: list[Any] = []
         for position, waitable in enumerate(waitables):
@@ -171,18 +169,18 @@ class NativeRuntime:
                     return ready, others
             else:
                 others.append(waitable)
-        return (ready, others) if partial else None
+        return ready, others
 
     def _wait_mixed(self, waitables: Sequence[Any], num_returns: int, timeout: float | None) -> None:
         generators = [item for item in waitables if isinstance(item, ObjectRefGenerator)]
         if not generators:
-            self.hub.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
+            self.hub.waiting.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
             return
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
         latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.hub.blocked():
+        with self.hub.waiting.blocked():
             latch.wait(timeout)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
@@ -198,8 +196,12 @@ class NativeRuntime:
             else:
                 future.set_result(value)
 
-        self.on_ready(ref, resolve)
+        self.on_ready(ref, lambda: self._readers.submit(resolve))
         return future
+
+    def is_ready(self, ref: ObjectRef[Any]) -> bool:
+        """See `Runtime.is_ready`."""
+        return ref._entry.state != PENDING
 
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         """See `Runtime.on_ready`."""
@@ -207,14 +209,14 @@ class NativeRuntime:
         if not entry.when_ready(lambda _: callback()):
             callback()
         elif entry.owner is not None:
-            self.hub.wire.post(self.hub.table.fetch, entry)
+            self.hub.wire.post(self.hub.borrowing.fetch, entry)
 
     def next_item(self, generator: ObjectRefGenerator[Any], timeout: float | None) -> ObjectRef[Any] | None:
         """See `Runtime.next_item`."""
         stream: Stream = generator._entry
         if stream.ready() or running.get() is None:
             return stream.take(timeout)
-        with self.hub.blocked():
+        with self.hub.waiting.blocked():
             return stream.take(timeout)
 
     def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
@@ -223,6 +225,7 @@ class NativeRuntime:
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""
+        check_refs((ref,), self.hub.table)
         exported = self.hub.table.exported(ref)
         note_pickled(ref)
         return exported.object_id, exported.owner
@@ -324,4 +327,5 @@ class NativeRuntime:
         """See `Runtime.shutdown`."""
         if not self._closed:
             self._closed = True
+            self._readers.shutdown(wait=False, cancel_futures=True)
             self._close()

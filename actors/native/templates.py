@@ -17,6 +17,7 @@ from ..scheduling_strategy import (
 )
 from ..serialization import serialize
 from ..task import FunctionDescriptor
+from .code_size import check_code_size
 from .task_record import TaskTemplate
 from .value_codec import to_inline
 
@@ -30,10 +31,12 @@ UNIT = 10_000
 class Pickled:
     """What a runtime keeps with a descriptor: the code by value, and what that holds on to."""
 
-    __slots__ = ("code", "code_id", "refs", "templates")
+    __slots__ = ("code", "code_id", "refs", "session", "templates")
 
-    def __init__(self, target: Any, name: str) -> None:
+    def __init__(self, target: Any, name: str, session: object) -> None:
+        self.session = session  # of which the templates, and the refs in the code, are
         serialized = serialize(target, name)
+        check_code_size(target, name, serialized.size)
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
@@ -45,16 +48,17 @@ class Templates:
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
+        self._session = object()
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
-        self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
+        self._methods: dict[tuple[bytes, str, int, int], tuple[Any, TaskTemplate]] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
         """The template of a task. Found by the options' identity: they are made once per `.options()`."""
         pickled: Pickled | None = function.pickled
-        if pickled is None:
-            pickled = function.pickled = Pickled(function.function, f"the function {function.name}")
+        if pickled is None or pickled.session is not self._session:
+            pickled = function.pickled = Pickled(function.function, f"the function {function.name}", self._session)
         captured = self._hub.captured
         key = (id(options), captured) if captured else id(options)
         found = pickled.templates.get(key)
@@ -80,7 +84,7 @@ class Templates:
         self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
     ) -> TaskTemplate:
         """The template of a method call."""
-        key = (descriptor.key, name, id(options))
+        key = (descriptor.key, name, id(options), actor_retries)
         found = self._methods.get(key)
         if found is None or found[0] is not options:
             num_returns, kind = _returns(options.num_returns)
@@ -100,8 +104,8 @@ class Templates:
     def of_creation(self, descriptor: ActorDescriptor, options: ActorOptions) -> TaskTemplate:
         """The template that makes an actor."""
         pickled: Pickled | None = descriptor.pickled
-        if pickled is None:
-            pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}")
+        if pickled is None or pickled.session is not self._session:
+            pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}", self._session)
         extras: dict[str, Any] = {
             "async": descriptor.is_async,
             "max_concurrency": options.max_concurrency,

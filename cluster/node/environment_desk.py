@@ -130,9 +130,7 @@ class EnvironmentDesk:
     async def _fetch(self, uri: str, home: ProcessAddress | None) -> None:
         """Copy a package from the node that has it."""
         if home is None or home.process_id == self._process.address.process_id:
-            raise RuntimeEnvSetupError(
-                f"The package {uri} is not in the cluster (any more); submit again to store it."
-            )
+            raise RuntimeEnvSetupError(f"The package {uri} is not in the cluster (any more); submit again to store it.")
         self._folder.mkdir(parents=True, exist_ok=True)
         arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
         try:

@@ -63,9 +63,7 @@ def _offered(gpus: list[accelerator.Gpu], count: float | None) -> dict[str, floa
         return accelerator.resources(gpus)
     visible = accelerator.visible_devices()
     if visible is not None and count > len(visible):
-        raise ValueError(
-            f"num_gpus is {count:g}, but CUDA_VISIBLE_DEVICES names {len(visible)}: {','.join(visible)}."
-        )
+        raise ValueError(f"num_gpus is {count:g}, but CUDA_VISIBLE_DEVICES names {len(visible)}: {','.join(visible)}.")
     return {**accelerator.resources(gpus[: int(count)]), "GPU": count}
 
 

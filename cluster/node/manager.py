@@ -58,6 +58,9 @@ _FLUSH_S = 2.0
 _SHOW_S = 600.0
 """How long a driver may take to show lines: its user may have stopped the terminal."""
 
+_EXIT_REPORT_S = 1.0
+"""How much later than the loss of its channel the report of a worker's end may come."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -370,8 +373,8 @@ class NodeManager(SystemActor):
         if worker is not None and worker.leaving:
             return
         if worker is not None and not self.closing:
-            # Its process may still run, without the wire nobody can use it.
-            self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
+            # Mostly it has ended, and why will be known in a moment: the report must not be spoilt by a guess.
+            self._loop.call_later(_EXIT_REPORT_S, self._cut_off, worker, str(error))
             return
         self._forget_caller(process_id)
         if self.closing:
@@ -379,6 +382,11 @@ class NodeManager(SystemActor):
         for job_id in self.jobs.of_driver(process_id):
             self._head.driver_left(job_id, process_id)
         self._head.process_lost(process_id, str(error))
+
+    def _cut_off(self, worker: Worker, error: str) -> None:
+        """A worker was out of reach: if its process still runs, nobody can use it."""
+        if not worker.ended and not worker.leaving and not self.closing:
+            self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
 
     def _forget_caller(self, process_id: str) -> None:
         self._callers.pop(process_id, None)

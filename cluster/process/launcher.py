@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -83,7 +84,12 @@ class NodeProcess:
 
 
 def launch_node(
-    config: bytes, *, main: str = f"{_PACKAGE}.cluster.node_main", timeout: float = 30.0, detached: bool = False
+    config: bytes,
+    *,
+    main: str = f"{_PACKAGE}.cluster.node_main",
+    timeout: float = 30.0,
+    detached: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> NodeProcess:
     """Start a node process and wait until it is ready. Blocks; may be called from any thread.
 
@@ -92,6 +98,7 @@ def launch_node(
         main: module whose `main()` is the node's main function; it begins with `NodeBirth.receive()`.
         timeout: seconds until it must be ready.
         detached: it does not end with this process.
+        meanwhile: what this process can do while the node starts.
 
     Raises:
         NodeStartError: it reported an error, ended, or was not ready in time. No process is left.
@@ -104,6 +111,8 @@ def launch_node(
         finally:
             os.close(writer)
         try:
+            if meanwhile is not None:
+                meanwhile()
             return NodeProcess(process, _wait_until_ready(process, reports, output, timeout))
         except BaseException:
             process.kill()  # also on Ctrl-C; what it has started ends with it
