@@ -113,9 +113,7 @@ class ActorRoster:
     def _exited(self, exit_: tuple[bytes, str]) -> None:
         hub = self._hub
         actor_id, reason = exit_
-        if not hub.executor.has_actors():
-            hub.process_exits(reason)
-            hub.leave()
+        hub.executor.actor_left(actor_id, reason)
         hub.links.notify(hub.head, HEAD, ActorExited(actor_id, reason))
 
     @staticmethod

@@ -203,8 +203,10 @@ class Execution:
         """The outcome of an invocation that raised; `ours`: not in the user's code, but before or after it."""
         if job.cancelled and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return Outcome("cancelled", seconds)
-        template = job.template
-        if job.invocation.actor_id and isinstance(error, SystemExit):
+        template, actor_id = job.template, job.invocation.actor_id
+        if isinstance(error, asyncio.CancelledError) and actor_id and self._hub.executor.hosted(actor_id) is None:
+            return self._hub.actors.no_such_actor(job)  # it has ended, and this call with it
+        if actor_id and isinstance(error, SystemExit):
             reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actors.exits(job, reason)
         if ours:
