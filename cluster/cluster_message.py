@@ -22,7 +22,7 @@ class RegisterNode(Body, frozen=True):
 
 
 class DescribeJob(Body, frozen=True):
-    """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body where it has none."""
+    """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body: it has none."""
 
     job_id: bytes
 

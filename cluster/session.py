@@ -31,8 +31,8 @@ def start(**settings: Any) -> "NativeRuntime":
     address: str | None = settings.get("address")
     if address is not None and address.startswith("ray://"):
         raise NotImplementedError(
-            f"init(address={address!r}) is not implemented yet: this version starts sessions of its own and joins those "
-            "that run on this machine."
+            f"init(address={address!r}) is not implemented yet: this version starts sessions of its own and joins "
+            "those that run on this machine."
         )
     RuntimeEnv.of(settings.get("runtime_env"))  # refused before anything is started for it
     if address not in {None, "local"}:
@@ -63,8 +63,8 @@ def _join(address: str, settings: dict[str, Any]) -> "NativeRuntime":
     given = [name for name in _NODE_SETTINGS if settings.get(name) is not None]
     if given:
         raise ValueError(
-            f"{', '.join(given)} cannot be given with an address: the nodes of the cluster at {address!r} have what they "
-            "were started with."
+            f"{', '.join(given)} cannot be given with an address: the nodes of the cluster at {address!r} have what "
+            "they were started with."
         )
     from ..transport.error import TransportError
     from .driver import connect

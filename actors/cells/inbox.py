@@ -27,14 +27,17 @@ class LoopInbox:
         """Add a message; from any thread. Messages put after the loop has closed are dropped."""
         self._items.append(item)
         if not self._awake:
-            self._awake = True
             try:
+                self._awake = True
                 if self._thread == threading.get_ident():
                     self._loop.call_soon(self._run)
                 else:
                     self._loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: nobody will read this inbox again
                 self._items.clear()
+            except BaseException:  # Ctrl-C struck between the flag and the wake-up: nobody would ever wake the loop
+                self._loop.call_soon_threadsafe(self._run)
+                raise
 
     def get(self) -> Any:
         """Take the oldest message. Raises IndexError when there is none."""

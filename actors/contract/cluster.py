@@ -83,7 +83,10 @@ class DriverRegistered(Body, frozen=True):
 
 
 class FlushOutput(Body, frozen=True):
-    """To a node manager: answer when all that its workers have printed so far was shown; with `everywhere` all nodes' workers."""
+    """To a node manager: answer when all that its workers have printed so far was shown.
+
+    `everywhere`: and what the workers of all other nodes have.
+    """
 
     everywhere: bool = True
 

@@ -22,8 +22,8 @@ class ExportedRef(Body, frozen=True):
 class Value(Body, frozen=True):
     """A result, an argument or an object's content: inline bytes, or a location, or an error.
 
-    `kind` is "i" (inline: `data` is the pickle), "s" (stored: `location` says where) or "e" (error: `data` is a serialized error).
-    `contained` are the refs inside the value.
+    `kind` is "i" (inline: `data` is the pickle), "s" (stored: `location` says where), "e" (error: `data` is a serialized
+    error) or, of an argument, "r" (its owner has it). `contained` are the refs inside the value.
     """
 
     kind: str

@@ -50,7 +50,7 @@ class ReclaimMemory(Body, frozen=True):
 
 
 class ObjectFreed(Body, frozen=True):
-    """To the own node manager, from the owner: the copy that was written at `location`, on whatever node, is not needed."""
+    """To the own node manager, from the owner: the copy that was written at `location`, on any node, is not needed."""
 
     object_id: bytes
     location: Location

@@ -1,4 +1,4 @@
-"""The caller's side of one actor: its calls in order, through pending, alive, restarting and dead. On the wire thread."""
+"""The caller's side of one actor: its calls in order, while it is pending, alive, restarting, dead. On the wire thread."""
 
 import functools
 from collections import deque
@@ -8,11 +8,11 @@ from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, Ray
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
-from ..contract import EXECUTOR, ActorChanged, CancelTask, Outcome, decoder_of, encode
+from ..contract import ActorChanged, Outcome, decoder_of
 from ..serialization import deserialize_error, serialize_error
-from .entry import FAILED
-from .submission import WorkerLink
+from .lease_class import FULL_S
 from .task_record import TaskRecord
+from .worker_link import Push, WorkerLink
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -38,6 +38,7 @@ class ActorClient:
         self._queue: deque[TaskRecord] = deque()
         self._in_flight: dict[bytes, TaskRecord] = {}
         self._in_doubt: list[TaskRecord] = []
+        self._waiting_for: WorkerLink | None = None
 
     def submit(self, record: TaskRecord) -> None:
         """Take a new call."""
@@ -48,8 +49,9 @@ class ActorClient:
         self._queue.append(record)
         if record.dependencies:
             record.missing = 1  # holds back what follows, until `resolve` has looked
-            self._hub.submission.resolve(record, self._resolved)
-        self._flush()
+            self._hub.submission.resolve(record, self._resolved, self._unresolved)
+        else:
+            self._flush()
 
     def again(self, record: TaskRecord) -> None:
         """Take a call once more whose result was lost; it goes behind those that wait now."""
@@ -60,13 +62,26 @@ class ActorClient:
         record.missing = 0
         self._flush()
 
+    def _unresolved(self, record: TaskRecord, error: bytes) -> None:
+        if self._withdraw(record):
+            self._end(record)
+            self._hub.submission.finish(record, error)
+            self._flush()  # it held back those behind it
+
+    def _withdraw(self, record: TaskRecord) -> bool:
+        try:
+            self._queue.remove(record)
+        except ValueError:
+            return False
+        return True
+
     def cancel(self, record: TaskRecord, force: bool, recursive: bool) -> None:
-        """Cancel a call."""
+        """Cancel a call. One in doubt is not sent again."""
         record.cancelled = True
         if record.task_id in self._in_flight and self._link is not None:
-            self._link.channel.notify(EXECUTOR, "CancelTask", encode(CancelTask(record.task_id, force, recursive)))
-        elif record in self._queue:
-            self._queue.remove(record)
+            self._hub.submission.send_cancel(self._link, record, force, recursive)
+        elif self._withdraw(record):
+            record.missing = -1
             self._end(record)
             self._hub.submission.fail(record, self._hub.submission.cancelled_error(record))
             self._flush()
@@ -110,7 +125,7 @@ class ActorClient:
     def _connected(self, change: ActorChanged, channel: Channel | TransportError) -> None:
         if isinstance(channel, TransportError) or self.incarnation != change.incarnation or self.state != "alive":
             return  # it died meanwhile; the head will say so
-        if self._link is not None and self._link.channel is channel:
+        if channel.error is not None or (self._link is not None and self._link.channel is channel):
             return
         self._link = self._hub.worker_link(channel, change.node)
         self._doubt()
@@ -142,23 +157,35 @@ class ActorClient:
 
     def _flush(self) -> None:
         queue, link = self._queue, self._link
-        if link is None:
-            while queue and queue[0].missing < 0:
-                self._end(queue.popleft())
-            return
-        while queue and queue[0].missing <= 0:
-            record = queue.popleft()
-            if record.missing < 0:  # failed while it waited
+        while link is not None and queue and queue[0].missing <= 0:
+            record = queue[0]
+            if link.full:
+                self._flush_later(link)
+                return
+            replied = functools.partial(self._replied, record, link)
+            pushed = link.push(record, self._hub.submission.invocation(record), replied, record.generator)
+            if pushed is Push.LATER:
+                self._flush_later(link)
+                return
+            queue.popleft()
+            if pushed is Push.SENT:
+                self._in_flight[record.task_id] = record
+                record.lease = self
+            else:
                 self._end(record)
-                continue
-            self._in_flight[record.task_id] = record
-            record.lease = self
-            link.run(
-                record,
-                self._hub.submission.invocation(record),
-                functools.partial(self._replied, record, link),
-                record.generator,
-            )
+                self._hub.submission.fail(record, self._hub.submission.too_large_error(record))
+
+    def _flush_later(self, link: WorkerLink) -> None:
+        """The actor's process has much before it that it has not taken: look again in a moment."""
+        if self._waiting_for is not link:
+            self._waiting_for = link
+            self._hub.wire.loop.call_later(FULL_S, self._flush_again, link)
+
+    def _flush_again(self, link: WorkerLink) -> None:
+        if self._waiting_for is link:
+            self._waiting_for = None
+        if self._link is link:
+            self._flush()
 
     @property
     def link(self) -> WorkerLink | None:
@@ -171,17 +198,24 @@ class ActorClient:
                 self._link = None  # the head will say what became of it
                 self._doubt()
             return
+        submission = self._hub.submission
+        outcome: Outcome | None = None if reply.failed else decoder_of(Outcome).decode(reply.body)
         if self._in_flight.pop(record.task_id, None) is None:
+            if outcome is not None:
+                submission.discard(record, outcome, link.channel.peer)
             return
-        outcome: Outcome = decoder_of(Outcome).decode(reply.body)
-        limit = record.template.max_retries
-        if outcome.retryable and not record.cancelled and (limit < 0 or record.attempt < limit):
+        if outcome is None:
+            self._end(record)
+            submission.fail(record, submission.refused_error(record, link))
+        elif submission.is_to_be_repeated(record, outcome):
+            submission.take_borrows(outcome, link.channel.peer)
             record.attempt += 1
+            record.lease = None
             self._queue.appendleft(record)
             self._flush()
-            return
-        self._end(record)
-        self._hub.submission.conclude(record, outcome, link.channel.peer)
+        else:
+            self._end(record)
+            submission.conclude(record, outcome, link.channel.peer)
 
     def _end(self, record: TaskRecord) -> None:
         record.lease = None
@@ -189,13 +223,12 @@ class ActorClient:
 
     def _fail(self, record: TaskRecord) -> None:
         self._end(record)
-        if record.missing < 0:
-            return
+        record.missing = -1
         told = deserialize_error(self._cause) if self._cause else None
         cause = told.cause if isinstance(told, ActorDiedError) else told
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
-            self._hub.submission.finish(record, FAILED, serialize_error(error))
+            self._hub.submission.finish(record, serialize_error(error))
         else:  # it never lived, its placement group is gone, or this process's node is: an error of its own
-            self._hub.submission.finish(record, FAILED, self._cause)
+            self._hub.submission.finish(record, self._cause)

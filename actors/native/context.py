@@ -59,12 +59,12 @@ class NativeContext:
     @property
     def actor_name(self) -> str | None:
         """The actor's name; "" where it has none."""
-        return self._hub.actor_name(self._job.invocation.actor_id) if self._job and self.actor_id else None
+        return self._hub.actors.name(self._job.invocation.actor_id) if self._job and self.actor_id else None
 
     @property
     def actor(self) -> Any:
         """The actor's entry, for a handle to itself."""
-        return self._hub.own_actor(self.actor_id) if self.actor_id else None
+        return self._hub.actors.own(self.actor_id) if self.actor_id else None
 
     @property
     def namespace(self) -> str:

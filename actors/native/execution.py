@@ -20,6 +20,9 @@ from .value_codec import from_inline
 if TYPE_CHECKING:
     from .hub import Hub
 
+_REPLY_LIMIT = 4 * 1024 * 1024
+"""Results of up to so many bytes in all travel in one reply; further ones go to the store, however small."""
+
 
 def exit_reason(job: Job, error: SystemExit) -> str:
     """Why a process that runs a job ends, for the error of that job and of those that come later."""
@@ -54,7 +57,11 @@ class Execution:
         self.functions = Functions()
 
     def run(self, job: Job, find: Callable[[Job], Callable[..., Any]]) -> None:
-        """Run a plain function for a job, and answer. `find` gives the function; it may fail like the function itself."""
+        """Run a plain function for a job, and answer. `find` gives the function; it may fail like the function itself.
+
+        Raises:
+            SystemExit: a task's function did: it takes its worker along, and its caller sees that like any other end.
+        """
         token = running.set(job)
         imports: list[ObjectEntry] = []
         ours = True
@@ -63,22 +70,23 @@ class Execution:
             function = find(job)
             args, kwargs = self.arguments(job.invocation, imports)
             start = time.perf_counter()
-            job.interruptible = True
-            ours = False
-            result = function(*args, **kwargs)
-            seconds = time.perf_counter() - start
-            del args, kwargs
-            if job.template.num_returns < 0:
-                self._hub.streaming.send(job, result)
+            try:
+                job.interruptible = True
+                ours = False
+                result = function(*args, **kwargs)
                 seconds = time.perf_counter() - start
-            job.interruptible = False
-            ours = True
+                del args, kwargs
+                if job.template.num_returns < 0:
+                    self._hub.streaming.send(job, result)
+                    seconds = time.perf_counter() - start
+                ours = True
+            finally:
+                job.interruptible = False
             outcome = Outcome("ok", seconds, self.returns(job, result))
             del result
         except BaseException as error:
-            job.interruptible = False
             if isinstance(error, SystemExit) and not job.invocation.actor_id:
-                raise  # a task that exits takes its worker along; its caller sees that like any other end
+                raise
             args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
             outcome = self.failure(job, error, time.perf_counter() - start, ours)
         finally:
@@ -120,9 +128,22 @@ class Execution:
             else:
                 args, kwargs = from_inline(invocation.args)
             if invocation.dependencies:
-                values = [self._dependency(dependency) for dependency in invocation.dependencies]
-                args, kwargs = slot.join(args, kwargs, values)
+                args, kwargs = slot.join(args, kwargs, self._dependencies(invocation.dependencies))
         return args, kwargs
+
+    def _dependencies(self, dependencies: Sequence[Dependency]) -> list[Any]:
+        """The values of arguments by ref. Those that did not fit into the message are asked for all at once."""
+        table = self._hub.table
+        asked: dict[int, ObjectRef[Any]] = {}
+        for index, dependency in enumerate(dependencies):
+            if dependency.value.kind == "r" and dependency.ref is not None:
+                asked[index] = table.imported(dependency.ref.object_id, dependency.ref.owner)
+        if asked:
+            self._hub.waiting.wait_ready(list(asked.values()), len(asked), None, fail_fast=True)
+        return [
+            self._hub.values.read(asked[index]) if index in asked else self._dependency(dependency)
+            for index, dependency in enumerate(dependencies)
+        ]
 
     def _dependency(self, dependency: Dependency) -> Any:
         value = dependency.value
@@ -147,7 +168,7 @@ class Execution:
             if count == 1 and result:
                 result = result[0]
         if count == 1:
-            return (self._pack(job, result, 1),)
+            return self._pack(job, (result,))
         try:
             parts: Sequence[Any] = tuple(result)
         except TypeError:
@@ -159,10 +180,24 @@ class Execution:
             raise ValueError(
                 f"{job.template.name} was to return {count} values (num_returns={count}), but returned {len(parts)}."
             )
-        return tuple(self._pack(job, part, index) for index, part in enumerate(parts, 1))
+        return self._pack(job, parts)
 
-    def _pack(self, job: Job, result: Any, index: int) -> Value:
-        return self._hub.values.pack_result(result, job.invocation.task_id, index, job.channel.peer)
+    def _pack(self, job: Job, results: Sequence[Any]) -> tuple[Value, ...]:
+        values = self._hub.values
+        packed: list[Value] = []
+        room = _REPLY_LIMIT
+        try:
+            for index, result in enumerate(results, 1):
+                value, refs = values.pack_result(result, job, index, room)
+                room -= len(value.data)
+                packed.append(value)
+                job.lent += refs
+        except BaseException:  # a later one cannot be pickled: none of them leaves
+            for index, value in enumerate(packed, 1):
+                values.unpack_result(value, job, index)
+            job.lent = []
+            raise
+        return tuple(packed)
 
     def failure(self, job: Job, error: BaseException, seconds: float, ours: bool = False) -> Outcome:
         """The outcome of an invocation that raised; `ours`: not in the user's code, but before or after it."""
@@ -171,7 +206,7 @@ class Execution:
         template = job.template
         if job.invocation.actor_id and isinstance(error, SystemExit):
             reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
-            return self._hub.actor_exits(job, reason)
+            return self._hub.actors.exits(job, reason)
         if ours:
             forget_framework_frames(error)
         data = serialize_error(error, **self._hub.whereabouts(job))
@@ -192,7 +227,7 @@ class Execution:
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
         self._hub.finish_lines()
-        if imports:
-            self._hub.wire.post(self._hub.answer_holding, (job, outcome, imports))
+        if imports or job.lent:
+            self._hub.wire.post(self._hub.borrowing.answer, (job, outcome, imports, job.lent))
         else:
             job.channel.reply(job.call_id, encode(outcome))

@@ -61,7 +61,7 @@ class Executor:
                 self.queued.pop(job.invocation.task_id, None)
         for job in list(self.started.values()):
             if job.channel is channel:
-                self._hub.streaming.opened(job, _NOBODY_COUNTS)  # else it waits for ever for its items to be taken
+                self._hub.streaming.consumer_lost(job)
                 if not job.invocation.actor_id:
                     self._interrupt(job, force=False)
 
@@ -89,7 +89,7 @@ class Executor:
                 self.queued[task_id] = found
             return False
         if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
-            job.channel.reply(job.call_id, encode(self._hub.no_such_actor(job)))
+            job.channel.reply(job.call_id, encode(self._hub.actors.no_such_actor(job)))
             return False
         self.started[task_id] = job
         return True
@@ -123,7 +123,7 @@ class Executor:
         host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks
         if host is None:
             self.queued.pop(invocation.task_id, None)
-            channel.reply(call.call_id, encode(self._hub.no_such_actor(job)))
+            channel.reply(call.call_id, encode(self._hub.actors.no_such_actor(job)))
             return
         host.deliver(job)
 
@@ -174,7 +174,6 @@ class Executor:
         host.interrupt(job)
 
 
-_NOBODY_COUNTS = 1 << 62
 _invocation_decoder = decoder_of(Invocation)
 _RETURNED = encode(Outcome("returned", 0.0))
 _CANCELLED = encode(Outcome("cancelled", 0.0))

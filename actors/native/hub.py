@@ -2,17 +2,14 @@
 
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from ...exceptions import (
-    ActorDiedError,
     DeathCause,
     DeathKind,
-    ObjectFreedError,
     RaySystemError,
 )
 from ...transport.address import ProcessAddress
@@ -20,15 +17,11 @@ from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
 from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
-from .. import accelerator, runtime
+from .. import accelerator
 from ..contract import (
     EXECUTOR,
     HEAD,
     NODE,
-    ActorChanged,
-    ActorExited,
-    ActorUnreferenced,
-    AddBorrower,
     AssignWorker,
     AwaitGroup,
     DriverRegistered,
@@ -36,44 +29,34 @@ from ..contract import (
     LeaseInfeasible,
     LeaseRedirected,
     ObjectCopied,
-    Outcome,
     OutputLines,
     ReclaimLease,
-    ReleaseBorrow,
-    SetCreation,
-    Value,
-    WaitObject,
-    WatchActor,
-    WorkerBlocked,
     WorkerLeaving,
     decoder_of,
     encode,
 )
 from ..ids import IdSource
-from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
 from . import job_setup
-from .actor_client import ActorClient
-from .entry import FAILED, INLINE, PENDING, ObjectEntry
+from .actor_roster import ActorRoster
+from .borrowing import Borrowing
+from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, Host
 from .identity import Identity
-from .latch import Latch
 from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .recovery import Recovery, forget_lineage
-from .running import Job, running
+from .running import Job
 from .streaming import Streaming
-from .submission import Submission, WorkerLink
-from .task_record import TaskRecord
+from .submission import Submission
 from .values import Values
+from .waiting import Waiting
 from .wire import WireThread
+from .worker_link import WorkerLink
 
 logger = logging.getLogger(__name__)
-
-_BLOCKED_AFTER_S = 0.005
-"""A worker that waits longer than this gives its CPU back; shorter waits are not worth the messages."""
 
 
 class Hub:
@@ -85,26 +68,27 @@ class Hub:
         captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
     """
 
-    def __init__(self, identity: Identity, store: Any) -> None:
+    def __init__(self, identity: Identity, store: Any, wire: WireThread | None = None) -> None:
         self.identity = identity
         self.process_id = identity.process_id
         self.node = identity.node
         self.head = identity.head
-        self.wire = WireThread()
+        self.wire = wire or WireThread()
         self.ids = IdSource()
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.captured = b""
         self.store = store
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
+        self.borrowing = Borrowing(self)
         self.values = Values(self)
+        self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.submission = Submission(self)
-        self.actors: dict[bytes, ActorClient] = {}
+        self.actors = ActorRoster(self)
         self.environments: Any = None
         self.runtime_env: dict[str, Any] = {}
         self.namespace = identity.namespace
-        self._creations: dict[bytes, TaskRecord] = {}
         self.execution = Execution(self)
         self.streaming = Streaming(self)
         self.executor: Executor = None  # type: ignore[assignment] - workers get theirs in `serve`
@@ -115,12 +99,11 @@ class Hub:
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
-        self._blocked = 0
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
-            "WaitObject": self._on_wait_object,
-            "AddBorrower": self._on_add_borrower,
-            "ReleaseBorrow": self._on_release_borrow,
+            "WaitObject": self.borrowing.on_wait_object,
+            "AddBorrower": self.borrowing.on_add_borrower,
+            "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
             "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
                 decoder_of(LeaseRedirected).decode(call.body)
@@ -132,7 +115,7 @@ class Hub:
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
             "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
-            "ActorChanged": self._on_actor_changed,
+            "ActorChanged": self.actors.on_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
             "ReclaimMemory": lambda _channel, _call: self.store.give_back(),
@@ -166,7 +149,7 @@ class Hub:
         await self.endpoint.start()
         self.links = Links(self.endpoint)
         self.address = self.endpoint.address
-        self.table.attach(self.links, self.address)
+        self.table.attach(self.address)
         await self.endpoint.connect(self.node)
         return self.address
 
@@ -225,63 +208,13 @@ class Hub:
     def on_lost(self, channel: Channel, error: Any) -> None:
         """A process is gone."""
         process_id = channel.peer.process_id
-        self.table.borrower_lost(process_id)
+        self.borrowing.process_lost(process_id)
         self._worker_links.pop(process_id, None)
-        self.submission.process_lost(process_id)
+        self.submission.process_lost(channel)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
         if process_id == self.node.process_id:
             self.on_node_lost(error)
-
-    # --- waiting (user threads) ---
-
-    def wait_ready(self, refs: list[ObjectRef[Any]], needed: int, timeout: float | None, fail_fast: bool) -> bool:
-        """Block until `needed` of the refs are ready; False when `timeout` seconds have gone before."""
-        pending: list[ObjectEntry] = []
-        for ref in refs:
-            entry: ObjectEntry = ref._entry
-            if entry.state == PENDING:
-                pending.append(entry)
-        needed -= len(refs) - len(pending)
-        if needed <= 0:
-            return True
-        latch = Latch(needed, fail_fast)
-        latch.put_on(pending)
-        borrowed = [entry for entry in pending if entry.owner is not None]
-        if borrowed:
-            self.wire.post(self._fetch_all, borrowed)
-        if self.identity.is_driver or running.get() is None:
-            return latch.wait(timeout)
-        first = _BLOCKED_AFTER_S if timeout is None else min(timeout, _BLOCKED_AFTER_S)
-        if latch.wait(first):
-            return True
-        with self.blocked():
-            return latch.wait(None if timeout is None else timeout - first)
-
-    @contextmanager
-    def blocked(self) -> Iterator[None]:
-        """Around a wait in a task: its CPU can be used by others meanwhile."""
-        self.wire.post(self._block, 1)
-        try:
-            yield
-        finally:
-            self.wire.post(self._block, -1)
-
-    def _block(self, change: int) -> None:
-        before = self._blocked > 0
-        self._blocked += change
-        after = self._blocked > 0
-        if before != after:
-            self.links.notify(self.node, NODE, WorkerBlocked(after))
-
-    def _fetch_all(self, entries: list[ObjectEntry]) -> None:
-        for entry in entries:
-            self.table.fetch(entry)
-
-    def get_one(self, ref: ObjectRef[Any]) -> Any:
-        """Wait for one ref and read it."""
-        self.wait_ready([ref], 1, None, fail_fast=True)
-        return self.values.read(ref)
 
     def ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None) -> bytes:
         """Call a system actor and wait for its answer.
@@ -304,148 +237,12 @@ class Hub:
         except RemoteCallError as error:
             raise deserialize_error(error.body) from None
 
-    # --- objects ---
-
-    def lend_result(self, result: tuple[list[Any], ProcessAddress]) -> None:
-        """Refs leave in a result."""
-        self.table.lend_result(*result)
-
-    def _on_wait_object(self, channel: Channel, call: Call) -> None:
-        request: WaitObject = decoder_of(WaitObject).decode(call.body)
-        entry = self.table.find(request.object_id)
-        if entry is None:
-            error = ObjectFreedError(
-                request.object_id.hex(), reason="its owner has freed it, as nobody held it any more"
-            )
-            channel.reply(call.call_id, encode(Value("e", serialize_error(error))))
-            return
-        if request.avoid is not None:
-            self.recovery.recover(entry, request.avoid)
-
-        def ready(entry: ObjectEntry) -> None:
-            channel.reply(call.call_id, encode(entry.value()))
-
-        if not entry.when_ready(ready):
-            ready(entry)
-
-    def _on_add_borrower(self, channel: Channel, call: Call) -> None:
-        request: AddBorrower = decoder_of(AddBorrower).decode(call.body)
-        entry = self.table.find(request.object_id)
-        if entry is not None:
-            self.table.lend(entry, request.borrower, request.count)
-            if request.borrower.process_id != channel.peer.process_id:
-                self._watch(request.borrower)
-        channel.reply(call.call_id, b"")
-
-    def _watch(self, borrower: ProcessAddress) -> None:
-        """Hold a channel to a borrower that somebody else registered, so as to learn of its death."""
-
-        def connected(result: Channel | TransportError) -> None:
-            if isinstance(result, TransportError):
-                self.table.borrower_lost(borrower.process_id)
-
-        self.links.connected(borrower, connected)
-
-    def _on_release_borrow(self, channel: Channel, call: Call) -> None:
-        release: ReleaseBorrow = decoder_of(ReleaseBorrow).decode(call.body)
-        entry = self.table.find(release.object_id)
-        if entry is not None:
-            self.table.lend(entry, channel.peer, -release.count)
-
-    def answer_holding(self, answer: tuple[Job, Outcome, list[ObjectEntry]]) -> None:
-        """Send an outcome after the owners of refs that stay in this process have been told."""
-        job, outcome, imports = answer
-        caller = job.channel.peer.process_id
-        held = self.table.still_held(imports)
-        borrows = tuple(entry.object_id for entry in held if entry.owner and entry.owner.process_id == caller)
-        others = [entry for entry in held if entry.owner and entry.owner.process_id != caller]
-        waiting = len(others)
-        if borrows:
-            outcome = msgspec.structs.replace(outcome, borrows=borrows)
-
-        def registered() -> None:
-            nonlocal waiting
-            waiting -= 1
-            if waiting == 0:
-                job.channel.reply(job.call_id, encode(outcome))
-
-        for entry in others:
-            self.table.register(entry, self.address, None, registered)
-        if not others:
-            job.channel.reply(job.call_id, encode(outcome))
-
-    # --- actors ---
-
-    def client(self, actor_id: bytes, name: str) -> ActorClient:
-        """The client of an actor; made, and the head asked to keep it informed, when there is none yet. From any thread."""
-        client = self.actors.get(actor_id)
-        if client is None:
-            client = self.actors[actor_id] = ActorClient(self, actor_id, name)
-            self.wire.post(self._watch_actor, actor_id)
-        return client
-
-    def _watch_actor(self, actor_id: bytes) -> None:
-        if self.node_loss:
-            self.actors[actor_id].node_lost(serialize_error(self.node_loss.error()))
-            return
-        self.links.notify(self.head, HEAD, WatchActor(actor_id))
-
-    def _on_actor_changed(self, _: Channel, call: Call) -> None:
-        change: ActorChanged = decoder_of(ActorChanged).decode(call.body)
-        client = self.actors.get(change.actor_id)
-        if client is not None:
-            client.changed(change)
-
     def worker_link(self, channel: Channel, node: ProcessAddress | None) -> WorkerLink:
         """What this process has told an executing process so far."""
         link = self._worker_links.get(channel.peer.process_id)
         if link is None or link.channel is not channel:
             link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
         return link
-
-    def actor_name(self, actor_id: bytes) -> str:
-        """The name of an actor that this process hosts; "" where it has none."""
-        hosted = self.executor.hosted(actor_id)
-        return hosted.name if hosted is not None else ""
-
-    def own_actor(self, actor_id: bytes) -> Any:
-        """The entry of an actor that this process hosts, for a handle to itself."""
-        hosted = self.executor.hosted(actor_id)
-        return None if hosted is None else runtime.current().import_actor(actor_id, hosted.outline, None)
-
-    def keep_creation(self, actor_id: bytes, record: TaskRecord) -> None:
-        """Hold what an actor's constructor needs as long as the actor may be (re)started."""
-        self._creations[actor_id] = record
-
-    def forget_creation(self, actor_id: bytes) -> None:
-        """The actor is dead for good."""
-        self._creations.pop(actor_id, None)
-
-    def creation_ready(self, actor_id: bytes, creation: bytes) -> None:
-        """The arguments of an actor's constructor are there."""
-        self.links.notify(self.head, HEAD, SetCreation(actor_id, creation))
-
-    def actor_unreferenced(self, actor_id: bytes) -> None:
-        """No handle of an actor that this process created is left anywhere."""
-        client = self.actors.get(actor_id)
-        pending = client is not None and client.pending_calls > 0
-        self.links.notify(self.head, HEAD, ActorUnreferenced(actor_id, pending))
-
-    def actor_exits(self, job: Job, reason: str) -> Outcome:
-        """The actor that runs a job ends itself: tell the head, and end when the outcome is out."""
-        actor_id = job.invocation.actor_id
-        cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=self.identity.node_id.hex())
-        error = self._actor_error(job, cause)
-        self.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
-        self.wire.post(self._actor_exited, (actor_id, reason))
-        return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
-
-    def _actor_exited(self, exit_: tuple[bytes, str]) -> None:
-        actor_id, reason = exit_
-        if not self.executor.has_actors():
-            self.process_exits(reason)
-            self.leave()
-        self.links.notify(self.head, HEAD, ActorExited(actor_id, reason))
 
     def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
         """Have an entry become ready with a placement group."""
@@ -497,18 +294,9 @@ class Hub:
         finally:
             channel.reply(call.call_id, b"")
 
-    def no_such_actor(self, job: Job) -> Outcome:
-        """The outcome of a call to an actor that is not in this process (any more)."""
-        return Outcome("error", 0.0, (Value("e", serialize_error(self._actor_error(job, None))),))
-
     def process_exits(self, reason: str) -> None:
-        """The process ends by itself, so that its atexit handlers run: tell the node manager why. From any thread."""
+        """The process ends by itself, so that its atexit handlers run: tell the node manager why."""
         self.links.notify(self.node, NODE, WorkerLeaving(reason))
-
-    @staticmethod
-    def _actor_error(job: Job, cause: DeathCause | None) -> ActorDiedError:
-        name = job.template.name
-        return ActorDiedError(cause, actor_id=job.invocation.actor_id, actor_name=name.partition(".")[0], method=name)
 
     @staticmethod
     def death_cause(reply: Reply | TransportError) -> DeathCause | None:

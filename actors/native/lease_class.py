@@ -5,10 +5,12 @@ tests drive it with a simulated port.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..contract import LeaseSpec
 from .task_record import TaskRecord
+from .worker_link import Push
 
 SHORT_S = 0.001
 """Tasks that take less than this on average are queued at the workers; longer ones go out one by one."""
@@ -23,7 +25,12 @@ STUCK_S = 0.01
 IDLE_S = 0.25
 """An unused lease is kept this long, for the task that follows on the last one's result."""
 
+FULL_S = 0.005
+"""A worker whose channel is full is looked at again after this long."""
+
 _SMOOTHING = 0.2
+_TICK_S = 0.001
+_EXACT = 8
 
 
 class Lease:
@@ -49,20 +56,25 @@ class Lease:
 class LeasePort(Protocol):
     """What a `LeaseClass` can have done."""
 
-    def push(self, lease: Lease, task: TaskRecord) -> None:
-        """Send a task to a lease's worker."""
+    def push(self, lease: Lease, task: TaskRecord) -> Push:
+        """Send a task to a lease's worker, if that takes it now. One that is too large to be sent has ended then."""
+        ...
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask a worker to give back those of the tasks that it has not started."""
+        ...
 
     def demand(self, lease_class: "LeaseClass", wanted: int) -> None:
-        """Tell the node manager how many workers the class could use in all."""
+        """Tell the node managers how many workers the class could use in all."""
+        ...
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease."""
+        ...
 
     def wake_at(self, lease_class: "LeaseClass", when: float) -> None:
-        """Call `tick` at that time."""
+        """Call `tick` at about that time."""
+        ...
 
 
 class LeaseClass:
@@ -124,8 +136,10 @@ class LeaseClass:
             for task in tasks:
                 task.alone = True
         lease.in_flight.clear()
+        # The caller knows best whether the tasks run again; until it has said so they count as work.
+        self._declare(tasks)
         self._port.give_back(lease, worker_ok=False)
-        self.dispatch(now)
+        self.dispatch(now, tasks)
         return tasks
 
     def abandon(self) -> list[TaskRecord]:
@@ -144,8 +158,16 @@ class LeaseClass:
             return False
         return True
 
-    def tick(self, now: float) -> None:
-        """Look after leases that are stuck or idle."""
+    def tick(self, now: float, due: float) -> None:
+        """Look after leases that are stuck or idle.
+
+        Args:
+            now: the time (seconds).
+            due: the time that `LeasePort.wake_at` was given. An earlier one may have been asked for since: then this
+                one has no effect, so that there is never more than one that has.
+        """
+        if due != self._wake_at:
+            return
         self._wake_at = None
         for lease in list(self.leases.values()):
             if not lease.in_flight:
@@ -159,18 +181,17 @@ class LeaseClass:
 
     # --- decisions ---
 
-    def dispatch(self, now: float) -> None:
+    def dispatch(self, now: float, lost: Sequence[TaskRecord] = ()) -> None:
         """Send what can be sent, and bring demand and timer up to date."""
-        if self.queue:
-            self._fill(now)
+        full = self._fill(now) if self.queue else False
         unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
         for lease in unused:
             del self.leases[lease.lease_id]
         # Demand goes down before the leases go back, or they would be granted again at once.
-        self._declare()
+        self._declare(lost)
         for lease in unused:
             self._port.give_back(lease, worker_ok=True)
-        self._arm(now)
+        self._arm(now, full)
 
     def depth(self) -> int:
         """How many tasks a worker may have at once."""
@@ -178,27 +199,36 @@ class LeaseClass:
             return 1
         return min(MAX_DEPTH, max(2, int(QUEUED_S / max(self._average, 1e-7))))
 
-    def _fill(self, now: float) -> None:
+    def _fill(self, now: float) -> bool:
+        """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue = self.queue
         usable = [lease for lease in self.leases.values() if not lease.reclaimed]
         if not usable:
-            return
+            return False
         limit = self.depth()
         if limit > 1:
             # An even share each: the last lease must not find an empty queue because the first took it all.
             waiting = len(queue) + sum(len(lease.in_flight) for lease in usable)
             limit = min(limit, -(-waiting // len(usable)))
+        full = False
         for lease in usable:
             in_flight = lease.in_flight
             if not in_flight:
                 lease.progressed = now
+            elif now - lease.progressed >= STUCK_S or lease.recalling:
+                continue  # nothing is queued behind what is taking long, however short others are
             while queue and len(in_flight) < limit:
                 task = queue[0]
                 if in_flight and (task.alone or next(iter(in_flight.values())).alone):
                     break
+                pushed = self._port.push(lease, task)
+                if pushed is Push.LATER:
+                    full = True
+                    break
                 queue.popleft()
-                in_flight[task.task_id] = task
-                self._port.push(lease, task)
+                if pushed is Push.SENT:
+                    in_flight[task.task_id] = task
+        return full
 
     def _recall(self, lease: Lease) -> None:
         behind = list(lease.in_flight.values())[1:]
@@ -206,15 +236,15 @@ class LeaseClass:
             lease.recalling = True
             self._port.recall(lease, behind)
 
-    def _declare(self) -> None:
-        work = len(self.queue) + sum(len(lease.in_flight) for lease in self.leases.values())
+    def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
+        work = len(self.queue) + len(lost) + sum(len(lease.in_flight) for lease in self.leases.values())
         wanted = max(len(self.leases), _rounded(-(-work // self.depth())))
         if wanted != self.declared:
             self.declared = wanted
             self._port.demand(self, wanted)
 
-    def _arm(self, now: float) -> None:
-        when: float | None = None
+    def _arm(self, now: float, full: bool) -> None:
+        when: float | None = now + FULL_S if full else None
         for lease in self.leases.values():
             if len(lease.in_flight) > 1 and not lease.recalling:
                 due = lease.progressed + STUCK_S
@@ -223,14 +253,14 @@ class LeaseClass:
             else:
                 continue
             when = due if when is None else min(when, due)
-        if when is not None and (self._wake_at is None or when < self._wake_at - 0.001):
-            self._wake_at = max(when, now + 0.001)
+        if when is not None and (self._wake_at is None or when < self._wake_at - _TICK_S):
+            self._wake_at = max(when, now + _TICK_S)
             self._port.wake_at(self, self._wake_at)
 
 
 def _rounded(count: int) -> int:
-    """A count rounded up to two significant binary digits: a long queue that shrinks is not worth a message each time."""
-    if count <= 8:
+    """A count rounded up to two significant binary digits: a queue that shrinks is not worth a message each time."""
+    if count <= _EXACT:
         return count
     step = 1 << (count.bit_length() - 2)
     return -(-count // step) * step

@@ -1,6 +1,7 @@
 """Sending to other processes by address, dialling them first where need be."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,23 +9,25 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
+from ...transport.limits import DEFAULT_LIMITS
 from ...transport.protocol import Reply
 from ..contract import encode
 
 Answer = Callable[[Reply | TransportError], None]
+Connected = Callable[[Channel | TransportError], None]
 
 
 class Links:
-    """Messages to processes that may not be connected yet. On the wire thread.
+    """Messages to processes that may not be connected yet, or take their messages slowly. On the wire thread.
 
-    Messages to one process keep their order: while it is being dialled they queue, and are sent when the channel is
-    there. When it cannot be reached, questions are answered with the error and notifications are dropped, as with a
-    channel that is lost.
+    Messages to one process keep their order: while it is being dialled, or its channel is full, they queue, and are
+    sent when there is a channel with room. When it cannot be reached, questions are answered with the error and
+    notifications are dropped, as with a channel that is lost.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._dialling: dict[str, list[Callable[[Channel | TransportError], None]]] = {}
+        self._queues: dict[str, deque[Connected]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def notify(self, address: ProcessAddress, actor: str, body: Any) -> None:
@@ -55,18 +58,18 @@ class Links:
 
         self.connected(address, send)
 
-    def connected(self, address: ProcessAddress, then: Callable[[Channel | TransportError], None]) -> None:
+    def connected(self, address: ProcessAddress, then: Connected) -> None:
         """Call `then` with the channel to a process, or with the error that there is none; at once where it exists."""
         channel = self._ready_channel(address)
         if channel is not None:
             then(channel)
             return
-        waiting = self._dialling.get(address.process_id)
-        if waiting is not None:
-            waiting.append(then)
+        queue = self._queues.get(address.process_id)
+        if queue is not None:
+            queue.append(then)
             return
-        self._dialling[address.process_id] = [then]
-        self.spawn(self._dial(address))
+        self._queues[address.process_id] = deque([then])
+        self.spawn(self._serve(address))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task that ends at the latest with `close`."""
@@ -81,15 +84,31 @@ class Links:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ready_channel(self, address: ProcessAddress) -> Channel | None:
-        if address.process_id in self._dialling:
+        if address.process_id in self._queues:
             return None  # others queue for it: keep the order
-        return self._endpoint.channel(address.process_id)
+        channel = self._endpoint.channel(address.process_id)
+        if channel is not None and channel.queued_bytes >= DEFAULT_LIMITS.send_buffer:
+            return None
+        return channel
 
-    async def _dial(self, address: ProcessAddress) -> None:
+    async def _serve(self, address: ProcessAddress) -> None:
         result: Channel | TransportError
         try:
             result = await self._endpoint.connect(address)
         except TransportError as error:
             result = error
-        for then in self._dialling.pop(address.process_id):
+        queue = self._queues[address.process_id]
+        try:
+            while queue:
+                if isinstance(result, Channel):
+                    await result.drain()
+                self._serve_one(queue.popleft(), result)
+        finally:
+            del self._queues[address.process_id]
+
+    @staticmethod
+    def _serve_one(then: Connected, result: Channel | TransportError) -> None:
+        try:
             then(result)
+        except Exception as error:  # noqa: BLE001 - one failing callback must not harm those behind it
+            asyncio.get_running_loop().call_exception_handler({"message": f"{then} failed", "exception": error})

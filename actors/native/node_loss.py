@@ -33,7 +33,7 @@ class NodeLoss:
         self._reason = self.obituary() or str(error)
         data = serialize_error(self.error())
         self._hub.submission.node_lost(data)
-        for client in list(self._hub.actors.values()):
+        for client in list(self._hub.actors.clients.values()):
             client.node_lost(data)
 
     def ended(self) -> None:
@@ -43,7 +43,7 @@ class NodeLoss:
             TaskCancelledError(error_message="shutdown() ended the session before this task was done.")
         )
         self._hub.submission.node_lost(data)
-        for client in list(self._hub.actors.values()):
+        for client in list(self._hub.actors.clients.values()):
             client.node_lost(data)
 
     def error(self) -> LocalRayletDiedError:

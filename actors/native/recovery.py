@@ -27,7 +27,7 @@ class Recovery:
         if location is not None:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
             try:
-                with hub.blocked():
+                with hub.waiting.blocked():
                     answer = hub.ask(hub.node, NODE, body)
             except RemoteCallError as error:
                 raise deserialize_error(error.body) from None
@@ -41,7 +41,7 @@ class Recovery:
             self.recover(entry, location)
         elif entry.state == STORED and entry.location == location:
             entry.state = PENDING
-            self._hub.table.fetch(entry, avoid=location)
+            self._hub.borrowing.fetch(entry, avoid=location)
 
     def recover(self, entry: ObjectEntry, lost: Location | None) -> None:
         """Make an owned object again whose bytes are gone."""

@@ -12,7 +12,9 @@ class Job:
     """An invocation that has arrived: what to run, for whom, and where its outcome goes.
 
     Attributes:
-        children: tasks it has submitted, for recursive cancellation.
+        children: tasks it has submitted and that may be unfinished, for recursive cancellation.
+        prune_at: when `children` is this long, those that have ended are taken out.
+        lent: refs in its results; held until its outcome is out.
         cancelled: its caller has asked to cancel it.
         interruptible: user code runs, and may be interrupted.
         handle: the asyncio task or thread id that runs it, where it is not the main thread.
@@ -27,6 +29,8 @@ class Job:
         "handle",
         "interruptible",
         "invocation",
+        "lent",
+        "prune_at",
         "stream",
         "template",
     )
@@ -37,10 +41,22 @@ class Job:
         self.invocation = invocation
         self.template = template
         self.children: list[Any] | None = None
+        self.prune_at = 64
+        self.lent: list[Any] = []
         self.cancelled = False
         self.interruptible = False
         self.handle: Any = None
         self.stream: Any = None
+
+    def submitted(self, entries: list[Any]) -> None:
+        """It has submitted a task with these results."""
+        children = self.children
+        if children is None:
+            children = self.children = []
+        elif len(children) >= self.prune_at:  # ended ones must not keep their results alive as long as this job runs
+            children[:] = [entry for entry in children if not entry.state]
+            self.prune_at = max(64, 2 * len(children))
+        children.extend(entries)
 
 
 running: ContextVar[Job | None] = ContextVar("limelight_running", default=None)

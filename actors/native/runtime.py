@@ -84,9 +84,7 @@ class NativeRuntime:
             refs = [ObjectRef(entry.object_id, None, entry) for entry in record.results]
         job = running.get()
         if job is not None:
-            if job.children is None:
-                job.children = []
-            job.children.extend(record.results)
+            job.submitted(record.results)
         return refs
 
     def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
@@ -94,6 +92,9 @@ class NativeRuntime:
         completed.producer = record
         stream = Stream(self.hub, record, completed, dynamic)
         record.generator = stream
+        job = running.get()
+        if job is not None:
+            job.submitted([completed])
         ref: ObjectRef[Any] = ObjectRef(completed.object_id, None, completed)
         if dynamic:
             return [ref]
@@ -113,15 +114,7 @@ class NativeRuntime:
                 "cancel(force=True) would end the actor's process, and with it the actor: use kill(actor) for that, or "
                 "cancel without force."
             )
-        self.hub.wire.post(self._cancel, (entry, force, recursive))
-
-    def _cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
-        entry, force, recursive = order
-        record: TaskRecord | None = entry.producer
-        if record is not None and record.actor_id and record.home is not None:
-            record.home.cancel(record, force, recursive)
-        else:
-            self.hub.submission.cancel(order)
+        self.hub.wire.post(self.hub.submission.cancel, (entry, force, recursive))
 
     # --- objects ---
 
@@ -136,7 +129,7 @@ class NativeRuntime:
         """See `Runtime.get`."""
         hub = self.hub
         listed = list(refs)
-        if not hub.wait_ready(listed, len(listed), timeout, fail_fast=True):
+        if not hub.waiting.wait_ready(listed, len(listed), timeout, fail_fast=True):
             missing = sum(1 for ref in listed if ref._entry.state == PENDING)
             failed = next((ref for ref in listed if ref._entry.state == FAILED), None)
             if failed is None:
@@ -181,13 +174,13 @@ class NativeRuntime:
     def _wait_mixed(self, waitables: Sequence[Any], num_returns: int, timeout: float | None) -> None:
         generators = [item for item in waitables if isinstance(item, ObjectRefGenerator)]
         if not generators:
-            self.hub.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
+            self.hub.waiting.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
             return
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
         latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.hub.blocked():
+        with self.hub.waiting.blocked():
             latch.wait(timeout)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
@@ -216,14 +209,14 @@ class NativeRuntime:
         if not entry.when_ready(lambda _: callback()):
             callback()
         elif entry.owner is not None:
-            self.hub.wire.post(self.hub.table.fetch, entry)
+            self.hub.wire.post(self.hub.borrowing.fetch, entry)
 
     def next_item(self, generator: ObjectRefGenerator[Any], timeout: float | None) -> ObjectRef[Any] | None:
         """See `Runtime.next_item`."""
         stream: Stream = generator._entry
         if stream.ready() or running.get() is None:
             return stream.take(timeout)
-        with self.hub.blocked():
+        with self.hub.waiting.blocked():
             return stream.take(timeout)
 
     def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:

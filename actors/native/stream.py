@@ -13,7 +13,7 @@ from ..contract import Value, decoder_of
 from ..object_ref import ObjectRef
 from ..object_ref_generator import DynamicObjectRefGenerator
 from ..serialization import serialize
-from .entry import FAILED, INLINE, ObjectEntry
+from .entry import FAILED, ObjectEntry
 from .task_record import TaskRecord
 from .value_codec import to_inline
 
@@ -46,21 +46,22 @@ class Stream:
         """An item has arrived."""
         object_id = ids.object_id(self._record.task_id, item.index + 1)
         value: Value = decoder_of(Value).decode(item.body)
-        if item.index < self._received:
-            self._hub.table.discard(object_id, value)
+        if item.index < self._received or self._ended:
+            self._hub.borrowing.discard(object_id, value)
             if item.index < self._received - len(self._refs):
                 self._credit()  # it was taken in an earlier run, whose worker was told so, and not this one
             return
         self._received = item.index + 1
         entry = ObjectEntry(self._hub.table, object_id)
         ref = self._hub.table.new_ref(entry)
-        self._hub.table.complete(entry, value)
+        self._hub.borrowing.complete(entry, value)
         self._add(ref)
 
     def ended(self, error: bytes | None) -> None:
         """The task has ended; with an error, that becomes the last item."""
         if self._ended:
             return
+        self._completed.producer = None
         if self._dynamic:
             self._end_dynamic(error)
             return
@@ -68,23 +69,21 @@ class Stream:
             entry = ObjectEntry(self._hub.table, ids.object_id(self._record.task_id, self._received + 1))
             entry.complete(FAILED, error)
             self._add(self._hub.table.new_ref(entry), last=True)
-            self._completed.complete(FAILED, error)
         else:
             self._add(None, last=True)
-            self._completed.complete(INLINE, _NONE)
+        self._complete(error, _NONE)
 
     def _end_dynamic(self, error: bytes | None) -> None:
         self._ended = True
-        if error is not None:
-            self._completed.complete(FAILED, error)
-            return
-        serialized = serialize(DynamicObjectRefGenerator(list(self._refs)))
-        self._completed.contained = list(self._refs)
+        value = _NONE
+        if error is None:
+            value = to_inline(serialize(DynamicObjectRefGenerator(list(self._refs))))
+            self._completed.contained = list(self._refs)
         self._refs.clear()
-        self._completed.complete(INLINE, to_inline(serialized))
+        self._complete(error, value)
 
-    def restarted(self) -> None:
-        """The task runs again from the start."""
+    def _complete(self, error: bytes | None, value: bytes) -> None:
+        self._hub.borrowing.complete(self._completed, Value("i", value) if error is None else Value("e", error))
 
     def _add(self, ref: ObjectRef[Any] | None, last: bool = False) -> None:
         with self._changed:

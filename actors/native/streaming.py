@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterable, Iterable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..contract import encode
@@ -18,6 +19,7 @@ class Gate:
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._count = count
         self._changed = threading.Condition()
+        self._closed = False
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
 
@@ -26,28 +28,48 @@ class Gate:
         with self._changed:
             self._count += count
             self._changed.notify()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake)
+        self._wake_loop()
 
-    def pass_one(self) -> None:
-        """Take one, waiting for it."""
+    def close(self) -> None:
+        """There is no consumer any more. On the wire thread."""
         with self._changed:
-            while self._count <= 0:
+            self._closed = True
+            self._changed.notify()
+        self._wake_loop()
+
+    def pass_one(self) -> bool:
+        """Take one, waiting for it; False when there is no consumer any more."""
+        with self._changed:
+            while self._count <= 0 and not self._closed:
                 self._changed.wait()
             self._count -= 1
+            return not self._closed
 
-    async def pass_one_async(self) -> None:
-        """Take one, waiting for it on the loop."""
-        while not self._take():
+    async def pass_one_async(self) -> bool:
+        """Take one, waiting for it on the loop; False when there is no consumer any more."""
+        while (passed := self._take()) is None:
             self._waiter = asyncio.get_running_loop().create_future()
+            if self._take_is_due():  # it was opened before the waiter was there to be woken
+                continue
             await self._waiter
+        return passed
 
-    def _take(self) -> bool:
+    def _take_is_due(self) -> bool:
         with self._changed:
-            if self._count <= 0:
+            return self._count > 0 or self._closed
+
+    def _take(self) -> bool | None:
+        with self._changed:
+            if self._closed:
                 return False
+            if self._count <= 0:
+                return None
             self._count -= 1
             return True
+
+    def _wake_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -72,9 +94,13 @@ class Streaming:
             )
         gate = self._gate(job, None)
         for index, item in enumerate(items):
-            if gate is not None:
-                gate.pass_one()
-            self._send_one(job, index, item)
+            if gate is not None and not gate.pass_one():
+                _close(items)
+                return
+            value, refs = self._hub.values.pack_result(item, job, index + 1)
+            if refs:
+                self._lend(job, refs).result()
+            job.channel.item(job.call_id, index, encode(value))
 
     async def send_async(self, job: Job, items: Any) -> None:
         """Send all items of an async generator (or of an ordinary one)."""
@@ -84,15 +110,24 @@ class Streaming:
         gate = self._gate(job, asyncio.get_running_loop())
         index = 0
         async for item in items:
-            if gate is not None:
-                await gate.pass_one_async()
-            self._send_one(job, index, item)
+            if gate is not None and not await gate.pass_one_async():
+                await _close_async(items)
+                return
+            value, refs = self._hub.values.pack_result(item, job, index + 1)
+            if refs:
+                await asyncio.wrap_future(self._lend(job, refs))
+            job.channel.item(job.call_id, index, encode(value))
             index += 1
 
     def opened(self, job: Job, count: int) -> None:
         """The consumer has taken items. On the wire thread."""
         if job.stream is not None:
             job.stream.open(count)
+
+    def consumer_lost(self, job: Job) -> None:
+        """The consumer's process is gone: nobody will ever open the gate again. On the wire thread."""
+        if job.stream is not None:
+            job.stream.close()
 
     def _gate(self, job: Job, loop: asyncio.AbstractEventLoop | None) -> Gate | None:
         ahead = job.template.options.get("backpressure", 0)
@@ -101,6 +136,21 @@ class Streaming:
         job.stream = Gate(ahead, loop)
         return job.stream
 
-    def _send_one(self, job: Job, index: int, item: Any) -> None:
-        value = self._hub.values.pack_result(item, job.invocation.task_id, index + 1, job.channel.peer)
-        job.channel.item(job.call_id, index, encode(value))
+    def _lend(self, job: Job, refs: list[Any]) -> "Future[None]":
+        """Refs are in the next item: have their owners count the consumer."""
+        known: Future[None] = Future()
+        self._hub.wire.post(self._hub.borrowing.lend_item, (job.channel, refs, known))
+        return known
+
+
+def _close(items: Iterable[Any]) -> None:
+    """Have a generator's `finally` clauses run now."""
+    close = getattr(items, "close", None)
+    if close is not None:
+        close()
+
+
+async def _close_async(items: AsyncIterable[Any]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

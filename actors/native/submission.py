@@ -1,10 +1,12 @@
 """The caller's side of tasks: from a record to its outcome. On the wire thread."""
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import (
     DeathKind,
+    RaySystemError,
     RuntimeEnvSetupError,
     TaskCancelledError,
     TaskPlacementGroupRemoved,
@@ -15,11 +17,11 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
+from .. import ids
 from ..contract import (
     EXECUTOR,
     NODE,
     CancelTask,
-    Demand,
     DescribeDeath,
     Invocation,
     LeaseGranted,
@@ -31,53 +33,16 @@ from ..contract import (
     ReturnLease,
     Value,
     decoder_of,
-    encode,
 )
 from ..serialization import serialize_error
+from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
 from .task_record import TaskRecord
+from .worker_link import Push, WorkerLink
 
 if TYPE_CHECKING:
     from .hub import Hub
-
-
-class WorkerLink:
-    """A channel to a process that executes for this one, and what it has been told already."""
-
-    __slots__ = ("channel", "functions", "node", "templates")
-
-    def __init__(self, channel: Channel, node: Any) -> None:
-        self.channel = channel
-        self.node = node
-        self.templates: set[int] = set()
-        self.functions: set[bytes] = set()
-
-    def run(self, record: TaskRecord, invocation: Invocation, on_reply: Any, on_item: Any = None) -> None:
-        """Send an invocation, and before it what the process needs to understand it."""
-        wire = record.template.wire
-        if wire.template_id not in self.templates:
-            self.templates.add(wire.template_id)
-            if wire.function_id in self.functions:
-                wire = type(wire)(
-                    wire.template_id, wire.kind, wire.name, wire.function_id, b"", wire.num_returns, wire.options
-                )
-            self.functions.add(wire.function_id)
-            self.channel.notify(EXECUTOR, "Template", encode(wire))
-        record.call_id = self.channel.call(EXECUTOR, "Invocation", encode(invocation), on_reply, on_item)
-
-
-class _Share:
-    """What of a class's demand was sent to another node: workers wanted there now, and redirected there in all."""
-
-    __slots__ = ("declared", "lost", "node", "seen", "wanted")
-
-    def __init__(self, node: ProcessAddress) -> None:
-        self.node = node
-        self.lost = False  # the node is gone; what was sent there is known, and wanted elsewhere
-        self.wanted = 0
-        self.declared = 0
-        self.seen = 0
 
 
 class Submission:
@@ -87,8 +52,7 @@ class Submission:
         self._hub = hub
         self._classes: dict[int, LeaseClass] = {}
         self._dirty: dict[int, LeaseClass] = {}
-        self._elsewhere: dict[int, dict[str, _Share]] = {}
-        self._version = 0
+        self._demand = DemandSplit(hub)
 
     # --- from the user's threads, through the wire thread's inbox ---
 
@@ -101,59 +65,79 @@ class Submission:
         if self._hub.node_loss:
             self.fail(record, self._hub.node_loss.error())
         elif record.dependencies:
-            self.resolve(record, self._ready)
+            self.resolve(record, self._ready, self._unresolved)
         else:
             self._ready(record)
 
-    def resolve(self, record: TaskRecord, then: Any) -> None:
-        """Call `then(record)` when its dependencies are ready; fail it with their error when one has failed."""
-
-        def one_ready(entry: ObjectEntry) -> None:
-            record.missing -= 1
-            if entry.state == FAILED and record.missing >= 0:
-                record.missing = -1
-                self.finish(record, FAILED, entry.data)
-            elif record.missing == 0:
-                then(record)
-
+    def resolve(
+        self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
+    ) -> None:
+        """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
         pending: list[ObjectEntry] = []
         for ref in record.dependencies or ():
             entry: ObjectEntry = ref._entry
             if entry.state == FAILED:
-                self.finish(record, FAILED, entry.data)
+                record.missing = -1
+                failed(record, entry.data)
                 return
             if entry.state == PENDING:
                 pending.append(entry)
         record.missing = len(pending)
         if not pending:
             then(record)
+            return
+
+        def one_ready(entry: ObjectEntry) -> None:
+            if record.missing < 0:
+                return  # another has failed, or the task was cancelled
+            record.missing -= 1
+            if entry.state == FAILED:
+                record.missing = -1
+                failed(record, entry.data)
+            elif record.missing == 0:
+                then(record)
+
         for entry in pending:
             if not entry.when_ready(one_ready):
                 one_ready(entry)
             elif entry.owner is not None:
-                self._hub.table.fetch(entry)
+                self._hub.borrowing.fetch(entry)
+
+    def _unresolved(self, record: TaskRecord, error: bytes) -> None:
+        self.finish(record, error)
 
     def cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
-        """Cancel the task that makes an object."""
+        """Cancel the task, or the call of an actor's method, that makes an object."""
         entry, force, recursive = order
         record: TaskRecord | None = entry.producer
         if record is None or entry.state != PENDING:
             return
-        record.cancelled = True
-        if record.lease is None:
-            if isinstance(record.home, LeaseClass):
-                record.home.withdraw(record)
-            record.missing = -1
-            self.fail(record, self.cancelled_error(record))
+        if isinstance(record.home, LeaseClass) or record.home is None:
+            self._cancel_task(record, force, recursive)
         else:
-            link: WorkerLink = record.lease.link
-            link.channel.notify(EXECUTOR, "CancelTask", encode(CancelTask(record.task_id, force, recursive)))
+            record.home.cancel(record, force, recursive)
+
+    def _cancel_task(self, record: TaskRecord, force: bool, recursive: bool) -> None:
+        record.cancelled = True
+        if record.lease is not None:
+            self.send_cancel(record.lease.link, record, force, recursive)
+            return
+        lease_class = record.home
+        record.missing = -1
+        if isinstance(lease_class, LeaseClass):
+            lease_class.withdraw(record)
+            self._mark(lease_class)
+        self.fail(record, self.cancelled_error(record))
+
+    def send_cancel(self, link: WorkerLink, record: TaskRecord, force: bool, recursive: bool) -> None:
+        """Tell the process that has a task to cancel it."""
+        self._hub.links.notify(link.channel.peer, EXECUTOR, CancelTask(record.task_id, force, recursive))
 
     def node_lost(self, error: bytes) -> None:
         """There will be no workers any more: fail all that is not done."""
         for lease_class in self._classes.values():
             for record in lease_class.abandon():
-                self.finish(record, FAILED, error)
+                self.finish(record, error)
 
     # --- from the node manager ---
 
@@ -164,33 +148,17 @@ class Submission:
         def connected(channel: Channel | TransportError) -> None:
             if isinstance(channel, TransportError):
                 self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
-                return
-            link = self._hub.worker_link(channel, grant.node)
-            lease_class.granted(Lease(grant.lease_id, link, self._hub.now()), self._hub.now())
+            elif channel.error is not None:  # it ended while others queued for it
+                self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
+            else:
+                link = self._hub.worker_link(channel, grant.node)
+                lease_class.granted(Lease(grant.lease_id, link, self._hub.now()), self._hub.now())
 
         self._hub.links.connected(grant.worker, connected)
 
     def lease_redirected(self, redirect: LeaseRedirected) -> None:
         """Some of a class's demand is better placed with another node."""
-        shares = self._elsewhere.setdefault(redirect.class_key, {})
-        share = shares.get(redirect.node.process_id)
-        if share is None:
-            share = shares[redirect.node.process_id] = _Share(redirect.node)
-        if not share.lost:
-            share.wanted += max(0, redirect.total - share.seen)
-        share.seen = max(share.seen, redirect.total)
-        lease_class = self._classes[redirect.class_key]
-        self.demand(lease_class, lease_class.declared)
-
-    def process_lost(self, process_id: str) -> None:
-        """A process is gone. If it was a node's, what was to run there runs elsewhere."""
-        for key, shares in self._elsewhere.items():
-            share = shares.get(process_id)
-            if share is not None and not share.lost:
-                share.lost = True
-                share.wanted = share.declared = 0
-                lease_class = self._classes[key]
-                self.demand(lease_class, lease_class.declared)
+        self._demand.redirected(self._classes[redirect.class_key], redirect)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
@@ -199,8 +167,9 @@ class Submission:
             names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
-        for record in list(lease_class.queue):
-            lease_class.withdraw(record)
+        records = list(lease_class.queue)
+        lease_class.queue.clear()
+        for record in records:
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))
@@ -217,11 +186,18 @@ class Submission:
 
     # --- LeasePort ---
 
-    def push(self, lease: Lease, task: TaskRecord) -> None:
+    def push(self, lease: Lease, task: TaskRecord) -> Push:
         """Send a task to a worker."""
-        task.lease = lease
         link: Any = lease.link
-        link.run(task, self.invocation(task), functools.partial(self._replied, lease, task), task.generator)
+        if link.full:
+            return Push.LATER
+        replied = functools.partial(self._replied, lease, task)
+        pushed = link.push(task, self.invocation(task), replied, task.generator)
+        if pushed is Push.SENT:
+            task.lease = lease
+        elif pushed is Push.TOO_LARGE:
+            self.fail(task, self.too_large_error(task))
+        return pushed
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask for tasks back. Newest first, so that putting each at the front of the queue restores their order."""
@@ -230,37 +206,24 @@ class Submission:
         def recalled(_: Reply | TransportError) -> None:
             lease.recalling = False
 
-        body = encode(RecallTasks([task.task_id for task in reversed(tasks)]))
-        link.channel.call(EXECUTOR, "RecallTasks", body, recalled)
+        body = RecallTasks([task.task_id for task in reversed(tasks)])
+        self._hub.links.ask(link.channel.peer, EXECUTOR, body, recalled)
 
     def demand(self, lease_class: LeaseClass, wanted: int) -> None:
-        """Declare demand: to other nodes what this one has sent there, the rest to this one."""
-        shares = self._elsewhere.get(lease_class.key, {}).values()
-        left = wanted
-        for share in shares:
-            share.wanted = min(share.wanted, left)
-            left -= share.wanted
-            if share.wanted != share.declared:
-                share.declared = share.wanted
-                self._demand_of(share.node, lease_class, share.wanted, placed=True)
-        self._demand_of(self._hub.node, lease_class, left, seen_redirects=sum(share.seen for share in shares))
+        """Declare demand."""
+        self._demand.declare(lease_class, wanted)
 
-    def _demand_of(
-        self, node: Any, lease_class: LeaseClass, wanted: int, placed: bool = False, seen_redirects: int = 0
-    ) -> None:
-        self._version += 1
-        body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen_redirects)
-        if not placed:
-            self._hub.links.notify(node, NODE, body)
-            return
+    def process_lost(self, channel: Channel) -> None:
+        """A process is gone: its leases, where it was a worker; what was to be had there, where it was a node manager.
 
-        def connected(channel: Channel | TransportError) -> None:
-            if isinstance(channel, TransportError):
-                self.process_lost(node.process_id)
-            else:
-                channel.notify(NODE, "Demand", encode(body))
-
-        self._hub.links.connected(node, connected)
+        What was in flight has been failed by its channel; this is for leases that were idle.
+        """
+        for lease_class in self._classes.values():
+            for lease in list(lease_class.leases.values()):
+                link: Any = lease.link
+                if link.channel is channel and not lease.in_flight:
+                    lease_class.lost(lease.lease_id, self._hub.now())
+        self._demand.node_lost(channel.peer.process_id)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
         """Return a lease to the node that granted it."""
@@ -269,15 +232,15 @@ class Submission:
 
     def wake_at(self, lease_class: LeaseClass, when: float) -> None:
         """Tick a class later."""
-        self._hub.wire.loop.call_at(when, lambda: lease_class.tick(self._hub.now()))
+        self._hub.wire.loop.call_at(when, lambda: lease_class.tick(self._hub.now(), when))
 
     # --- outcomes ---
 
     def invocation(self, record: TaskRecord) -> Invocation:
         """A record as it travels. Its dependencies are ready."""
         values = self._hub.values
-        dependencies = tuple(values.dependency(ref) for ref in record.dependencies) if record.dependencies else ()
-        stored = values.dependency(record.stored_args) if record.stored_args is not None else None
+        dependencies = values.dependencies(record.dependencies)
+        stored = values.dependencies([record.stored_args])[0] if record.stored_args is not None else None
         return Invocation(
             record.template.wire.template_id,
             record.task_id,
@@ -290,46 +253,77 @@ class Submission:
 
     def _replied(self, lease: Lease, record: TaskRecord, reply: Reply | TransportError) -> None:
         lease_class: LeaseClass = record.home
-        record.lease = None
         if isinstance(reply, TransportError):
             self._lease_lost(lease_class, lease)
             return
-        outcome: Outcome = _outcome_decoder.decode(reply.body)
-        if outcome.status == "returned":
-            lease_class.returned(lease, record)
+        record.lease = None
+        link: Any = lease.link
+        if reply.failed:  # the worker's runtime could not even look at it
+            lease_class.answered(lease, record, 0.0, self._hub.now())
+            self.fail(record, self.refused_error(record, link))
         else:
-            lease_class.answered(lease, record, outcome.seconds, self._hub.now())
-            self.conclude(record, outcome, lease.link.channel.peer)  # type: ignore[attr-defined]
+            outcome: Outcome = _outcome_decoder.decode(reply.body)
+            if outcome.status == "returned":
+                self._returned(lease_class, lease, record)
+            else:
+                lease_class.answered(lease, record, outcome.seconds, self._hub.now())
+                self.conclude(record, outcome, link.channel.peer)
         self._mark(lease_class)
 
-    def conclude(self, record: TaskRecord, outcome: Outcome, worker: Any) -> None:
+    def _returned(self, lease_class: LeaseClass, lease: Lease, record: TaskRecord) -> None:
+        lease_class.returned(lease, record)
+        if record.cancelled:  # the order to cancel it found it on its way back
+            lease_class.withdraw(record)
+            self.fail(record, self.cancelled_error(record))
+
+    def conclude(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
         """Make a task's results ready, or run it again."""
-        table = self._hub.table
-        for object_id in outcome.borrows:
-            entry = table.find(object_id)
-            if entry is not None:
-                table.lend(entry, worker, 1)
+        self.take_borrows(outcome, worker)
         if outcome.status == "ok":
-            lineage = False
-            if record.generator is not None:
-                record.generator.ended(None)
-            for entry, value in zip(record.results, outcome.returns, strict=False):
-                if entry.state == PENDING:
-                    table.complete(entry, value)
-                else:  # made again for a lost sibling; this one was still there
-                    table.discard(entry.object_id, value)
-                if entry.state == STORED:
-                    lineage = True
-                else:
-                    entry.producer = None
-            self._release(record, keep=lineage and record.template.max_retries != 0)
+            self._succeed(record, outcome)
         elif outcome.status == "cancelled":
             self.fail(record, self.cancelled_error(record))
-        elif outcome.retryable and self._may_retry(record) and not record.cancelled:
+        elif self.is_to_be_repeated(record, outcome):
             record.attempt += 1
             self._again(record)
         else:
-            self.finish(record, FAILED, outcome.returns[0].data)
+            self.finish(record, outcome.returns[0].data)
+
+    def is_to_be_repeated(self, record: TaskRecord, outcome: Outcome) -> bool:
+        """Whether a task has failed in a way for which it may run again."""
+        return outcome.retryable and not record.cancelled and self._may_retry(record)
+
+    def take_borrows(self, outcome: Outcome, worker: ProcessAddress) -> None:
+        """Count what a worker keeps of a task's arguments; before they are let go."""
+        for object_id in outcome.borrows:
+            entry = self._hub.table.find(object_id)
+            if entry is not None:
+                self._hub.borrowing.lend(entry, worker, 1)
+
+    def _succeed(self, record: TaskRecord, outcome: Outcome) -> None:
+        borrowing = self._hub.borrowing
+        if record.generator is not None:
+            record.generator.ended(None)
+        lineage = False
+        results = record.results
+        for index, value in enumerate(outcome.returns):
+            entry = results[index] if index < len(results) else None
+            if entry is None or entry.state != PENDING:  # too late, or made again for a lost sibling
+                borrowing.discard(ids.object_id(record.task_id, index + 1), value)
+            else:
+                borrowing.complete(entry, value)
+        for entry in results:
+            if entry.state == STORED:
+                lineage = True
+            else:
+                entry.producer = None
+        self._release(record, keep=lineage and record.template.max_retries != 0)
+
+    def discard(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
+        """An outcome has come for a task that has ended already (its actor was killed): take back what is in it."""
+        self.take_borrows(outcome, worker)
+        for index, value in enumerate(outcome.returns, 1):
+            self._hub.borrowing.discard(ids.object_id(record.task_id, index), value)
 
     def _lease_lost(self, lease_class: LeaseClass, lease: Lease) -> None:
         link: Any = lease.link
@@ -345,6 +339,7 @@ class Submission:
                 self._again(record)
             else:
                 self._fail_with_cause(record, link)
+        self._mark(lease_class)
 
     def _fail_with_cause(self, record: TaskRecord, link: WorkerLink) -> None:
         """Ask the worker's node manager how it ended, and fail the task with that."""
@@ -367,8 +362,7 @@ class Submission:
         return limit < 0 or record.attempt < limit
 
     def _again(self, record: TaskRecord) -> None:
-        if record.generator is not None:
-            record.generator.restarted()
+        record.home = None
         self.accept(record)
 
     def again(self, record: TaskRecord) -> bool:
@@ -377,22 +371,22 @@ class Submission:
             return False
         record.attempt += 1
         if record.actor_id:
-            self._hub.client(record.actor_id, "").again(record)
+            self._hub.actors.client(record.actor_id, "").again(record)
         else:
-            self.accept(record)
+            self._again(record)
         return True
 
     def fail(self, record: TaskRecord, error: BaseException) -> None:
         """End a task with an error of the runtime's own."""
-        self.finish(record, FAILED, serialize_error(error))
+        self.finish(record, serialize_error(error))
 
-    def finish(self, record: TaskRecord, state: int, data: bytes) -> None:
+    def finish(self, record: TaskRecord, error: bytes) -> None:
         """End a task with an error for each of its results."""
         if record.generator is not None:
-            record.generator.ended(data)
+            record.generator.ended(error)
         for entry in record.results:
             if entry.state == PENDING:
-                self._hub.table.complete(entry, Value("e" if state == FAILED else "i", data))
+                self._hub.borrowing.complete(entry, Value("e", error))
             entry.producer = None
         self._release(record, keep=False)
 
@@ -400,9 +394,23 @@ class Submission:
         """The error of a cancelled task."""
         return TaskCancelledError(record.task_id.hex())
 
+    def too_large_error(self, record: TaskRecord) -> ValueError:
+        """The error of a task that no message can hold."""
+        return ValueError(
+            f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
+            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or put() them and pass the refs."
+        )
+
+    def refused_error(self, record: TaskRecord, link: WorkerLink) -> RaySystemError:
+        """The error of a task that a worker's runtime could not take."""
+        return RaySystemError(
+            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see that "
+            "worker's log. This is a defect of Limelight, please report it."
+        )
+
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
-        record.lease = record.held_actor = None
+        record.lease = record.generator = record.held_actor = None
         if not keep:
             record.dependencies = record.nested = record.stored_args = None
             record.results = []

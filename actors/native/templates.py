@@ -52,7 +52,7 @@ class Templates:
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
-        self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
+        self._methods: dict[tuple[bytes, str, int, int], tuple[Any, TaskTemplate]] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
         """The template of a task. Found by the options' identity: they are made once per `.options()`."""
@@ -84,7 +84,7 @@ class Templates:
         self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
     ) -> TaskTemplate:
         """The template of a method call."""
-        key = (descriptor.key, name, id(options))
+        key = (descriptor.key, name, id(options), actor_retries)
         found = self._methods.get(key)
         if found is None or found[0] is not options:
             num_returns, kind = _returns(options.num_returns)

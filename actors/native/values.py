@@ -1,5 +1,6 @@
 """Values on their way into and out of objects: inline or in the store."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...transport.address import ProcessAddress
@@ -10,12 +11,16 @@ from ..serialization import Serialized, deserialize_error, serialize, serialize_
 from . import slot
 from .entry import FAILED, INLINE, STORED, ObjectEntry
 from .old_session import check_refs
+from .running import Job
 from .slot import NO_ARGS
 from .task_record import TaskRecord, TaskTemplate
 from .value_codec import INLINE_LIMIT, from_inline, from_parts, to_inline
 
 if TYPE_CHECKING:
     from .hub import Hub
+
+_ARGUMENTS_LIMIT = 1024 * 1024
+"""Arguments by ref of up to so many bytes in all travel with a call; the executing process asks for the rest."""
 
 
 class Values:
@@ -39,21 +44,26 @@ class Values:
             hub.table.track(entry)
         return hub.table.new_ref(entry)
 
-    def pack_result(self, value: Any, task_id: bytes, index: int, caller: ProcessAddress) -> Value:
-        """A result on its way to its owner, the caller.
+    def pack_result(self, value: Any, job: Job, index: int, room: int = INLINE_LIMIT) -> tuple[Value, list[Any]]:
+        """A result on its way to its owner, the caller, and the refs in it, which are to be lent before it leaves.
 
-        Large ones go to this node's store and only their place travels.
+        Of more than `room` (or `INLINE_LIMIT`) bytes it goes to this node's store, and only its place travels.
         """
         serialized = serialize(value, "the result")
-        hub = self._hub
         contained: tuple[ExportedRef, ...] = ()
         if serialized.refs:
-            contained = tuple(hub.table.exported(ref) for ref in serialized.refs)
-            hub.wire.post(hub.lend_result, (serialized.refs, caller))
-        if serialized.size <= INLINE_LIMIT:
-            return Value("i", to_inline(serialized), None, contained)
-        location = self._store(serialized, ids.object_id(task_id, index), caller)
-        return Value("s", b"", location, contained)
+            contained = tuple(self._hub.table.exported(ref) for ref in serialized.refs)
+        if serialized.size <= INLINE_LIMIT and serialized.size <= room:
+            return Value("i", to_inline(serialized), None, contained), serialized.refs
+        object_id = ids.object_id(job.invocation.task_id, index)
+        location = self._store(serialized, object_id, job.channel.peer)
+        return Value("s", b"", location, contained), serialized.refs
+
+    def unpack_result(self, value: Value, job: Job, index: int) -> None:
+        """A result does not leave after all: free what it took in the store."""
+        if value.location is not None:
+            object_id = ids.object_id(job.invocation.task_id, index)
+            self._hub.wire.post(lambda location: self._hub.store.free(object_id, location), value.location)
 
     def _store(self, serialized: Serialized, object_id: bytes, owner: ProcessAddress) -> Location:
         return self._hub.store.write(object_id, owner, [serialized.data, *serialized.buffers])
@@ -80,12 +90,22 @@ class Values:
         record.stored_args = self._hub.table.new_ref(entry)
         return record
 
-    def dependency(self, ref: ObjectRef[Any]) -> Dependency:
-        """A ready argument as it travels."""
-        entry: ObjectEntry = ref._entry
-        if entry.state == STORED:
-            return Dependency(Value("s", b"", entry.location), self._hub.table.exported(ref))
-        return Dependency(Value("i", entry.data))
+    def dependencies(self, refs: Iterable[ObjectRef[Any]] | None) -> tuple[Dependency, ...]:
+        """Ready arguments as they travel: small ones as values, as long as all of them fit into a message."""
+        if not refs:
+            return ()
+        room = _ARGUMENTS_LIMIT
+        dependencies: list[Dependency] = []
+        for ref in refs:
+            entry: ObjectEntry = ref._entry
+            if entry.state == STORED:
+                dependencies.append(Dependency(Value("s", b"", entry.location), self._hub.table.exported(ref)))
+            elif len(entry.data) <= room:
+                room -= len(entry.data)
+                dependencies.append(Dependency(Value("i", entry.data)))
+            else:
+                dependencies.append(Dependency(Value("r"), self._hub.table.exported(ref)))
+        return tuple(dependencies)
 
     def read(self, ref: ObjectRef[Any]) -> Any:
         """The value of a ready ref.
@@ -98,26 +118,30 @@ class Values:
         if state == INLINE and not entry.contained and entry.owner is None:
             return from_inline(entry.data)  # no refs inside: nothing to register
         imports: list[ObjectEntry] = []
-        with self._hub.table.importing(imports):
-            if state == INLINE:
-                value = from_inline(entry.data)
-            elif state == STORED:
-                check_refs((ref,), self._hub.table)
-                value = self.read_stored(ref, entry.location)
-            else:
+        try:
+            with self._hub.table.importing(imports):
+                if state == INLINE:
+                    return from_inline(entry.data)
+                if state == STORED:
+                    check_refs((ref,), self._hub.table)
+                    return self.read_stored(ref, entry.location)
                 raise deserialize_error(entry.data)
-        if imports:
-            self._hub.wire.post(self._hub.table.register_imports, (imports, ref))
-        return value
+        finally:
+            if imports:
+                self._hub.wire.post(self._hub.borrowing.register_imports, (imports, ref))
 
     def read_stored(self, ref: ObjectRef[Any], location: Location | None) -> Any:
         """The value of an object in a store: without a copy from this node's, else pulled to it first."""
-        parts = self._hub.store.read(ref.binary(), location) if location is not None else None
+        store, entry = self._hub.store, ref._entry
+        parts = store.read(ref.binary(), location) if location is not None else None
+        if parts is None and entry.near is not None:
+            parts = store.read(ref.binary(), entry.near)
         while parts is None:
             location = self._hub.recovery.relocate(ref, location)
             if location is None:  # it is inline now, or an error: made again
-                return self._hub.get_one(ref)
-            parts = self._hub.store.read(ref.binary(), location)
+                return self._hub.waiting.get_one(ref)
+            entry.near = location
+            parts = store.read(ref.binary(), location)
         return from_parts(parts)
 
     @staticmethod

@@ -113,7 +113,7 @@ class NodeProcess:
         return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
 
     def _announce(self) -> None:
-        """Have others on this machine find the session. Only the head's folder says what address it is to be found by."""
+        """Have others on this machine find the session. Only the head's folder says by what address it is found."""
         address = ""
         if self._head is not None:
             address = self._process.address.tcp or self._process.address.unix
