@@ -147,7 +147,7 @@ def init(
             _set_up_logging(logging_level, logging_format)
         made = _start(settings)
         runtime.install(made)
-        atexit.register(shutdown)
+        atexit.register(_end_with_interpreter)
         return _describe(made)
 
 
@@ -189,11 +189,18 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         made = runtime.current_or_none()
         if made is None:
             return
-        atexit.unregister(shutdown)
+        atexit.unregister(_end_with_interpreter)
+        if runtime.interpreter_ends:
+            runtime.install(None)  # daemon threads still run, and must not come upon a session that is half gone
         try:
             made.shutdown()
         finally:
             runtime.install(None)
+
+
+def _end_with_interpreter() -> None:
+    runtime.interpreter_ends = True
+    shutdown()
 
 
 def is_initialized() -> bool:
@@ -208,7 +215,7 @@ def _forget_in_child() -> None:
     """
     global _lock
     _lock = threading.RLock()
-    atexit.unregister(shutdown)
+    atexit.unregister(_end_with_interpreter)
     runtime.install(None)
 
 
