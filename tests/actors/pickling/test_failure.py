@@ -100,7 +100,7 @@ class TestWhatCannotTravel:
         assert not hasattr(error, "lock")
         assert error.args[0] == "busy"
         assert "lock" in error.args[1]
-        assert error.cause.__notes__ == ["Left out, because they cannot be pickled: args[1], lock."]
+        assert error.__notes__ == ["Left out, because they cannot be pickled: args[1], lock."]
 
     def test_a_class_that_cannot_be_pickled(self):
         cls = type("LocalError", (Exception,), {"__module__": "__main__", "lock": threading.Lock()})
