@@ -266,7 +266,7 @@ class Mortal:
 
 
 def leave():
-    print("last words", file=sys.stderr)
+    sys.stderr.write("last words\n")
     os._exit(3)
 
 
@@ -366,7 +366,7 @@ class TestMisuse:
             ll.get(wrong)
 
     def test_names(self):
-        with pytest.raises(ValueError, match="nobody.*no living actor"):
+        with pytest.raises(ValueError, match=r"nobody.*no living actor"):
             ll.get_actor("nobody")
         actor = Mortal.options(name="taken").remote()
         with pytest.raises(ValueError, match=r"taken.*get_if_exists"):
