@@ -31,10 +31,10 @@ def dual_exception(error: "RayTaskError") -> "RayTaskError":
     except Exception:  # noqa: BLE001  # metaclasses, __init_subclass__ and C constructors may refuse in any way
         return _copy(origin)
     state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
-    notes = state.pop("__notes__", ())
-    # Those of the user's stand in the remote traceback already, and would be printed twice.
-    if fresh := [note for note in notes if note not in origin.traceback_str]:
-        state["__notes__"] = fresh
+    # Those in the remote traceback would be printed twice.
+    notes = [note for note in state.pop("__notes__", ()) if str(note) not in origin.traceback_str]
+    if notes:
+        state["__notes__"] = notes
     restore_state(made, (state, native_members(cause)))
     return cast("RayTaskError", made)
 
