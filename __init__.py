@@ -45,6 +45,16 @@ if TYPE_CHECKING:
     from . import exceptions
     from .actors import runtime_env
     from .actors.api import actor
+    from .actors.api import list_named_actors as list_named_actors
+    from .actors.pickling.diagnosis import inspect_serializability as inspect_serializability
+    from .actors.pickling.reducer import deregister_serializer as deregister_serializer
+    from .actors.pickling.reducer import register_serializer as register_serializer
+    from .actors.placement_group import PlacementGroup as PlacementGroup
+    from .actors.placement_group import get_current_placement_group as get_current_placement_group
+    from .actors.placement_group import get_placement_group as get_placement_group
+    from .actors.placement_group import placement_group as placement_group
+    from .actors.placement_group import placement_group_table as placement_group_table
+    from .actors.placement_group import remove_placement_group as remove_placement_group
     from .libs import util
 
 __version__ = VERSION
@@ -100,9 +110,23 @@ _ALIASES = {
     "limelight.train": "limelight.libs.train",
     "limelight.tune": "limelight.libs.tune",
     "limelight.util": "limelight.libs.util",
+    "limelight.util.placement_group": "limelight.actors.placement_group",
     "limelight.util.scheduling_strategies": "limelight.actors.scheduling_strategy",
 }
 """Ray's public modules, and where Limelight keeps them."""
+
+_FOR_UTIL = {
+    "PlacementGroup": "placement_group",
+    "deregister_serializer": "pickling.reducer",
+    "get_current_placement_group": "placement_group",
+    "get_placement_group": "placement_group",
+    "inspect_serializability": "pickling.diagnosis",
+    "list_named_actors": "api",
+    "placement_group_table": "placement_group",
+    "register_serializer": "pickling.reducer",
+    "remove_placement_group": "placement_group",
+}
+"""Names that `limelight.util` has, as in Ray, and that a library gets from here; and where in `actors` they are."""
 
 _LAZY = {*(name.removeprefix(f"{__name__}.") for name in _ALIASES), "exceptions"}
 
@@ -133,6 +157,10 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != full_name:  # it is there, and what it needs is not
                 raise
+    if name == "placement_group":
+        return importlib.import_module(f"{__name__}.actors.placement_group")
+    if name in _FOR_UTIL:
+        return getattr(importlib.import_module(f"{__name__}.actors.{_FOR_UTIL[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LEAVE_ALONE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """Set to "1", workers see what their node sees: for programs that choose devices themselves. Ray's name."""
+HIDE_ON_ZERO = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
+"""Set to "1", workers that were given no GPU see none. Ray's name."""
 
 _logger = logging.getLogger(__name__)
 _MIG_ENABLED = 1
@@ -103,11 +105,18 @@ def assigned_devices(node_devices: Sequence[str], instances: Sequence[int]) -> l
     return [node_devices[instance] if instance < len(node_devices) else str(instance) for instance in instances]
 
 
-def restrict(environ: MutableMapping[str, str], node_devices: Sequence[str], instances: Sequence[int]) -> None:
-    """Let a worker see only its GPUs; none at all when it was given none. Before the worker starts CUDA."""
-    if environ.get(LEAVE_ALONE, "") not in {"", "0"}:
+def restrict(environ: MutableMapping[str, str], devices: Sequence[str]) -> None:
+    """Let this process see only the GPUs it was given. Before it starts CUDA.
+
+    A process that was given none sees what its node sees, as in Ray, unless HIDE_ON_ZERO is set.
+    """
+    if _is_set(environ, LEAVE_ALONE) or not (devices or _is_set(environ, HIDE_ON_ZERO)):
         return
-    environ[VISIBLE] = ",".join(assigned_devices(node_devices, instances))
+    environ[VISIBLE] = ",".join(devices)
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() not in {"", "0", "false"}
 
 
 def _installed() -> list[Gpu]:

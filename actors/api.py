@@ -277,6 +277,16 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     return ActorHandle(runtime.current().get_actor(name, namespace))
 
 
+def list_named_actors(all_namespaces: bool = False) -> list[str] | list[dict[str, str]]:
+    """Names of the living actors that have one.
+
+    Args:
+        all_namespaces: not only those of the job's namespace; then each is {"namespace": ..., "name": ...}.
+    """
+    named = runtime.current().list_named_actors(all_namespaces)
+    return named if all_namespaces else [actor["name"] for actor in named]
+
+
 def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, dead ones too: NodeID, Alive, NodeManagerAddress, Resources, Labels and more."""
     return runtime.current().state("nodes")

@@ -85,16 +85,17 @@ class ObjectRef(Generic[T_co]):
 
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T_co] = loop.create_future()
-        source = self.future()
-        if source.done():
-            _copy(source, waiter)
+        current = runtime.current()
+        if current.is_ready(self):
+            _resolve(self, waiter)
             return waiter
 
-        def on_done(done: "Future[T_co]") -> None:
+        def on_ready() -> None:
+            # The value is unpickled on the loop that awaits it, as it is user code, and never on the runtime's thread.
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_copy, done, waiter)
+                loop.call_soon_threadsafe(_resolve, self, waiter)
 
-        source.add_done_callback(on_done)
+        current.on_ready(self, on_ready)
         return waiter
 
     def __await__(self) -> Generator[Any, None, T_co]:
@@ -118,16 +119,17 @@ def restore_ref(*exported: Any) -> ObjectRef[Any]:
     return runtime.current().import_ref(*exported)
 
 
-def _copy(source: "Future[Any]", target: "asyncio.Future[Any]") -> None:
-    """Give `target` the outcome of `source`, which is done."""
-    if target.done():
+def _resolve(ref: ObjectRef[Any], waiter: "asyncio.Future[Any]") -> None:
+    """Give the waiter the value, or the error, of a ref that is ready."""
+    if waiter.done():
         return
-    error = source.exception()
-    if error is None:
-        target.set_result(source.result())
-        return
-    if isinstance(error, StopIteration):  # asyncio refuses it: it would end the coroutine that awaits
+    try:
+        value = runtime.current().get([ref], None)[0]
+    except StopIteration as error:  # asyncio refuses it: it would end the coroutine that awaits
         wrapped = RuntimeError(f"The task raised StopIteration, which a coroutine cannot raise on: {error}")
         wrapped.__cause__ = error
-        error = wrapped
-    target.set_exception(error)
+        waiter.set_exception(wrapped)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the waiter's
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(value)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from . import option_rule
+from .runtime_env import RuntimeEnv
 from .scheduling_strategy import PlacementGroupSchedulingStrategy, SchedulingStrategy
 
 NumReturns = int | Literal["dynamic", "streaming"]
@@ -168,6 +169,13 @@ def actor_options(given: Mapping[str, Any], *, is_async: bool) -> ActorOptions:
     placement = _actor_placement(given)
     if given.get("isolation") == "shared" and isinstance(placement.strategy, PlacementGroupSchedulingStrategy):
         raise ValueError('A placement group needs isolation="process": light actors hold no resources of their own.')
+    if given.get("isolation") == "shared" and not is_async:
+        threads = given.get("concurrency_groups") or _default(given.get("max_concurrency"), 1) > 1
+        if threads:
+            raise ValueError(
+                'max_concurrency and concurrency_groups need isolation="process" or async methods: a light actor with '
+                "plain methods runs one call at a time."
+            )
     return ActorOptions(
         placement=placement,
         name=name,
@@ -263,7 +271,7 @@ def _assemble(given: Mapping[str, Any], running: dict[str, float], placing: dict
     strategy = _strategy(given)
     label_selector = given.get("label_selector") or {}
     fallback = tuple(item["label_selector"] for item in given.get("fallback_strategy") or ())
-    runtime_env = dict(given.get("runtime_env") or {})
+    runtime_env = RuntimeEnv.of(given.get("runtime_env"))
     key = (
         tuple(sorted(running.items())),
         _strategy_key(strategy),

@@ -35,6 +35,7 @@ __all__ = [
 
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _FEW = 32
+_PICKLING_MODULES = frozenset({__name__.partition(".")[0], "cloudpickle", "pickle", "copyreg", "_pickle"})
 """Containers of more items are cheaper to give to the pickler than to look through."""
 _LARGE_BYTES = 64 * 1024
 
@@ -77,11 +78,11 @@ def serialize(value: Any, name: str = "the value") -> Serialized:
     return Serialized(data, [], [], len(data))
 
 
-def serialize_args(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "the arguments") -> Serialized:
-    """Serialize the arguments of a call; `deserialize` gives back `(args, kwargs)`.
+def serialize_args(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "the call") -> Serialized:
+    """Serialize the arguments of a call to the task or method `name`; `deserialize` gives back `(args, kwargs)`.
 
     Raises:
-        TypeError: as `serialize`; `name` should name the task or the method.
+        TypeError: as `serialize`.
     """
     if len(args) + len(kwargs) <= _FEW and _are_atoms(args) and _are_atoms(kwargs.values()):
         data = pickle.dumps((args, kwargs), 5)
@@ -89,7 +90,7 @@ def serialize_args(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "t
     roots = {f"args[{index}]": arg for index, arg in enumerate(args)} | kwargs
     args = tuple([_without_copy(arg) for arg in args])
     kwargs = {key: _without_copy(arg) for key, arg in kwargs.items()}
-    return _serialize((args, kwargs), name, roots)
+    return _serialize((args, kwargs), f"the arguments of {name}", roots)
 
 
 def deserialize(data: Any, buffers: Sequence[Any] = (), refs: list[Any] | None = None) -> Any:
@@ -143,13 +144,23 @@ def _serialize(value: Any, name: str, roots: dict[str, Any] | None = None) -> Se
         error = explain(value, exc, name, roots)
         if error is exc:
             raise
-        raise error from exc
+        # The error says all; where users' code raised, they want to see where.
+        raise error from (exc if _is_of_users_code(exc) else None)
     finally:
         notes.pickled = outer
     size = len(data)
     for buffer in buffers:
         size += buffer.nbytes
     return Serialized(data, buffers, refs, size)
+
+
+def _is_of_users_code(exc: Exception) -> bool:
+    """Whether it was raised in other code than that which pickles."""
+    frame = exc.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module: str = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] not in _PICKLING_MODULES
 
 
 def _are_atoms(items: Any) -> bool:

@@ -10,6 +10,7 @@ from .scheduling import lease_message as m
 ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHeld | m.Reserved | m.NodeReport
 """What a lease machine says to the head."""
 
+
 class RegisterNode(Body, frozen=True):
     """To the head: a node is there. Answered, with an empty body, when its first report has come, too."""
 
@@ -21,7 +22,7 @@ class RegisterNode(Body, frozen=True):
 
 
 class DescribeJob(Body, frozen=True):
-    """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body where it has none."""
+    """To the head: who is the driver of that job? Answered with its `RegisterDriver`, or an empty body: it has none."""
 
     job_id: bytes
 

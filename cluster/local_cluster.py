@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from ..actors import option_rule, runtime
 from ..actors import session as driver_session
 from .node.node_config import NodeConfig, NodeReady
 from .process.launcher import NodeProcess, launch_node
-from .session_folder import remove_stale, sessions_folder
+from .session_folder import remove_dead
 
 _STORE_BYTES = 150 << 20
 _ARGUMENTS = ("num_cpus", "num_gpus", "memory", "resources", "labels", "object_store_memory")
@@ -49,6 +50,7 @@ class ClusterNode:
         if self._process.is_alive():
             os.kill(self.pid, signal.SIGKILL)
         self._process.wait()
+        remove_dead(Path(self.ready.folder))
 
     def __repr__(self) -> str:
         return f"<node {self.node_id[:8]} (pid {self.pid})>"
@@ -134,7 +136,7 @@ class Cluster:
             labels=dict(node_args.get("labels") or {}),
             tcp="127.0.0.1:0",
             head=head.ready.address if head is not None else None,
-            session=os.path.basename(head.ready.folder) if head is not None else "",
+            session=Path(head.ready.folder).name if head is not None else "",
             token=self._token,
         )
         node = ClusterNode(launch_node(msgspec.msgpack.encode(config)))
@@ -164,7 +166,6 @@ class Cluster:
             node.end()
         else:
             node.kill()
-            remove_stale(sessions_folder())
 
     def list_all_nodes(self) -> list[ClusterNode]:
         """The nodes, the head's first."""
@@ -185,8 +186,8 @@ class Cluster:
         while (alive := {row["NodeID"] for row in made.state("nodes") if row["Alive"]}) != expected:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"After {timeout:g} s the cluster has {len(alive)} nodes, not the {len(expected)} that were added and "
-                    f"not removed. Missing: {sorted(expected - alive)}; unexpected: {sorted(alive - expected)}."
+                    f"After {timeout:g} s the cluster has {len(alive)} nodes, not the {len(expected)} that were added "
+                    f"and not removed. Missing: {sorted(expected - alive)}; unexpected: {sorted(alive - expected)}."
                 )
             time.sleep(_LOOK_S)
 

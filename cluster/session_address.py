@@ -24,13 +24,11 @@ def find_session(address: str, token: str = "") -> NodeReady:
         raise ConnectionError(_nobody(address))
     path, info = found
     if info.node is None:
-        raise ConnectionError(
-            f"The session {path.name} is still starting, or was made by another version ({info.version})."
-        )
+        raise ConnectionError(f"The session {path.name} is still starting, or of another version ({info.version}).")
     if info.node.host_id != host_id():
         raise ConnectionError(
-            f"The session {path.name} runs in another container, whose memory this process cannot reach. Run the driver "
-            "in the same container."
+            f"The session {path.name} runs in another container, whose memory this process cannot reach. Run the "
+            "driver in the same container."
         )
     try:
         secret = token or read_token(path)

@@ -169,9 +169,7 @@ class SessionFolder:
         """Remove the folder with all that is in it, and let go of the lock. Idempotent."""
         if self._lock < 0:
             return
-        with suppress(OSError):
-            if (self.path.parent / "current").readlink() == Path(self.name):
-                (self.path.parent / "current").unlink()
+        _forget_current(self.path)
         # ignore_errors: a worker that is about to die may still make a file; the next start then removes the rest.
         shutil.rmtree(self.path, ignore_errors=True)
         lock, self._lock = self._lock, -1
@@ -265,8 +263,16 @@ def remove_dead(path: Path) -> None:
 def _remove_if_stale(path: Path) -> None:
     descriptor = _take_lock(path)
     if descriptor is not None:
+        _forget_current(path)
         shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
+
+
+def _forget_current(path: Path) -> None:
+    """Have address="auto" mean that session no more."""
+    with suppress(OSError):
+        if (path.parent / "current").readlink() == Path(path.name):
+            (path.parent / "current").unlink()
 
 
 def _session_folders(base: Path) -> Iterator[Path]:

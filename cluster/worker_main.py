@@ -4,15 +4,17 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
-from ..actors import runtime
-from ..actors.contract import NODE, WorkerConfig, WorkerReady, decoder_of
+from ..actors import runtime, runtime_env
+from ..actors.contract import NODE, EnvironmentDefinition, WorkerConfig, WorkerReady, WorkerUnfit, decoder_of
 from ..actors.native import standard_stream
 from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.main_host import MainHost
+from ..actors.native.running import Terminated
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from ..transport.error import PeerClosedError, TransportError
@@ -24,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 def main(request: SpawnRequest) -> None:
     """Run a worker until it is told to end, or its node manager is gone."""
+    _forget_logging()
     config: WorkerConfig = decoder_of(WorkerConfig).decode(request.config)
+    problem = _set_up(config)
     identity = Identity(
         process_id=config.process_id,
         host_id=config.host_id,
@@ -39,7 +43,8 @@ def main(request: SpawnRequest) -> None:
     )
     store = StoreClient()
     hub = Hub(identity, store)
-    hub.environments = Environments(hub)
+    hub.environments = Environments(hub, config.environment, config.definition)
+    hub.runtime_env = dict(hub.environments.own)
     store.attach(hub, config.arena)
     host = MainHost(hub)
     hub.serve(host)
@@ -49,7 +54,7 @@ def main(request: SpawnRequest) -> None:
     runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)
     address = hub.start()
-    hub.wire.post(_announce, (hub, WorkerReady(config.process_id, address)))
+    hub.wire.post(_announce, (hub, WorkerUnfit(problem) if problem else WorkerReady(config.process_id, address)))
     try:
         host.run()
     finally:
@@ -59,9 +64,28 @@ def main(request: SpawnRequest) -> None:
     sys.exit(host.exit_code)
 
 
-def _announce(announcement: tuple[Hub, WorkerReady]) -> None:
-    hub, ready = announcement
-    hub.links.notify(hub.node, NODE, ready)
+def _set_up(config: WorkerConfig) -> str:
+    """Make this process what its runtime environment says; returns why that cannot be, or ""."""
+    if not config.definition:
+        return ""
+    definition: EnvironmentDefinition = decoder_of(EnvironmentDefinition).decode(config.definition)
+    env = runtime_env.RuntimeEnv.deserialize(definition.env)
+    try:
+        runtime_env.apply(env, {uri: Path(folder) for uri, folder in config.packages.items()})
+    except (OSError, KeyError) as error:
+        return f"The runtime environment could not be applied in a new worker: {type(error).__name__}: {error}"
+    return ""
+
+
+def _forget_logging() -> None:
+    """How the node process logs is its own affair: users' code finds `logging` as a fresh interpreter has it."""
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+
+
+def _announce(announcement: tuple[Hub, WorkerReady | WorkerUnfit]) -> None:
+    hub, state = announcement
+    hub.links.notify(hub.node, NODE, state)
 
 
 def _leave(error: TransportError) -> None:
@@ -73,7 +97,7 @@ def _leave(error: TransportError) -> None:
 
 
 def _terminate(_signum: int, _frame: Any) -> None:
-    raise SystemExit(0)
+    raise Terminated(0)
 
 
 def _nothing() -> None:

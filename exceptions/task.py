@@ -78,10 +78,10 @@ class RayTaskError(RayError):
     def __str__(self) -> str:
         place = describe_place(self.node_id, self.ip, self.pid)
         actor = f" of {self.actor_repr}" if self.actor_repr else ""
-        return (
-            f"{self.function_name}(){actor} failed in {place}: {describe_exception(self.cause).splitlines()[0]}\n"
-            f"{self.traceback_str.rstrip()}"
-        )
+        summary = describe_exception(self.cause).splitlines()[0]
+        trace = self.traceback_str.rstrip()
+        trace = trace.removeprefix(summary) if trace.startswith(summary) else f"\n{trace}"  # without a frame
+        return f"{self.function_name}(){actor} failed in {place}: {summary}{trace}"
 
     def __repr__(self) -> str:
         return f"RayTaskError({self.function_name!r}, cause={self.cause!r}, pid={self.pid})"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).absolute().parent.parent  # as code objects have it: not resolved
 _FRAMEWORK = tuple(f"{_ROOT / folder}{os.sep}" for folder in ("actors", "cluster", "exceptions", "transport"))
+_USED_BY_FRAMEWORK = (os.path.join("concurrent", "futures", "_base.py"),)  # noqa: PTH118 - a string to compare with
 MAX_TEXT = 64 * 1024
 """A longer traceback loses its middle: its start says where the failure came from, its end what it was."""
 
@@ -26,6 +27,17 @@ def format_trace(exc: BaseException) -> str:
         return text
     half = MAX_TEXT // 2
     return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
+
+
+def forget_framework_frames(exc: BaseException) -> None:
+    """Drop the traceback of an error that the framework raised about what a user did: its message says all."""
+    entry = exc.__traceback__
+    while entry is not None:
+        path = entry.tb_frame.f_code.co_filename
+        if not is_framework_file(path) and not path.endswith(_USED_BY_FRAMEWORK):
+            return
+        entry = entry.tb_next
+    exc.__traceback__ = None
 
 
 def is_framework_file(path: str) -> bool:

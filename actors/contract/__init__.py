@@ -1,7 +1,8 @@
 """The typed calls that processes make to each other's system actors, and the envelopes around user calls.
 
 A process has up to three system actors: "core" (the runtime of a driver or worker), "node" (the node manager) and
-"head"; workers also have "executor". A method's name is its struct's name; the struct is the call's body. Answers are structs too.
+"head"; workers also have "executor". A method's name is its struct's name; the struct is the call's body.
+Answers are structs too.
 """
 
 from .actor import (
@@ -11,6 +12,7 @@ from .actor import (
     ActorSpec,
     ActorUnreferenced,
     Creation,
+    DropActor,
     EndActor,
     FindActor,
     KillActor,
@@ -29,7 +31,9 @@ from .cluster import (
     RegisterDriver,
     WorkerConfig,
     WorkerReady,
+    WorkerUnfit,
 )
+from .environment import DefineEnvironment, DescribeEnvironment, EnvironmentDefinition, ReadPackage, StorePackage
 from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
 from .invocation import (
     CancelTask,
@@ -89,11 +93,15 @@ __all__ = [
     "CancelTask",
     "CreateGroup",
     "Creation",
+    "DefineEnvironment",
     "Demand",
     "Dependency",
     "DescribeDeath",
+    "DescribeEnvironment",
     "DriverRegistered",
+    "DropActor",
     "EndActor",
+    "EnvironmentDefinition",
     "ExportedRef",
     "FindActor",
     "FindGroup",
@@ -117,6 +125,7 @@ __all__ = [
     "Outcome",
     "OutputLines",
     "QueryState",
+    "ReadPackage",
     "RecallTasks",
     "ReclaimLease",
     "ReclaimMemory",
@@ -128,6 +137,7 @@ __all__ = [
     "ReturnMemory",
     "SealedObject",
     "SetCreation",
+    "StorePackage",
     "Template",
     "Value",
     "WaitObject",
@@ -136,6 +146,7 @@ __all__ = [
     "WorkerConfig",
     "WorkerLeaving",
     "WorkerReady",
+    "WorkerUnfit",
     "decoder_of",
     "encode",
 ]

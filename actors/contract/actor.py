@@ -43,7 +43,11 @@ class Creation(Body, frozen=True):
 
 
 class RegisterActor(Body, frozen=True):
-    """To the head: make this actor. Answered with an `ActorFound`: this one, or with `get_if_exists` the one that has the name, or nothing (the name is taken)."""
+    """To the head: make this actor.
+
+    Answered with an `ActorFound`: this one, or with `get_if_exists` the one that has the name, or nothing (the name is
+    taken).
+    """
 
     spec: ActorSpec
     get_if_exists: bool
@@ -79,6 +83,7 @@ class ActorChanged(Body, frozen=True):
     """To a core: what became of an actor. `state`: "pending", "alive", "restarting" or "dead".
 
     `cause` is an encoded error when dead. `incarnation` counts its starts; a late message of an earlier one is ignored.
+    `problem` says why it cannot be placed for now.
     """
 
     actor_id: bytes
@@ -88,6 +93,7 @@ class ActorChanged(Body, frozen=True):
     node: ProcessAddress | None
     cause: bytes
     name: str = ""
+    problem: str = ""
 
 
 class KillActor(Body, frozen=True):
@@ -98,7 +104,7 @@ class KillActor(Body, frozen=True):
 
 
 class ActorUnreferenced(Body, frozen=True):
-    """To the head, from its owner: no handle is left. The actor ends after the calls it has, also those still to be sent."""
+    """To the head, from its owner: no handle is left. The actor ends after its calls, also those still to be sent."""
 
     actor_id: bytes
     calls_pending: bool
@@ -106,6 +112,12 @@ class ActorUnreferenced(Body, frozen=True):
 
 class EndActor(Body, frozen=True):
     """To the executor that hosts an actor: end it after the calls it has."""
+
+    actor_id: bytes
+
+
+class DropActor(Body, frozen=True):
+    """To the executor that hosts a light actor: it was killed. What runs on a thread runs on, nothing more starts."""
 
     actor_id: bytes
 

@@ -5,7 +5,11 @@ from .body import Body
 
 
 class WorkerConfig(Body, frozen=True):
-    """What a worker process is started with. `environment` is a runtime environment's key, `packages` where its packages are unpacked."""
+    """What a worker process is started with.
+
+    `environment` is a runtime environment's key, `definition` what it stands for (an encoded `EnvironmentDefinition`),
+    and `packages` where its packages are unpacked.
+    """
 
     process_id: str
     host_id: str
@@ -19,7 +23,14 @@ class WorkerConfig(Body, frozen=True):
     session_folder: str
     labels: dict[str, str]
     environment: str
+    definition: bytes
     packages: dict[str, str]
+
+
+class WorkerUnfit(Body, frozen=True):
+    """To the node manager, from a worker that ends: its environment could not be set up in it."""
+
+    reason: str
 
 
 class WorkerReady(Body, frozen=True):
@@ -30,7 +41,10 @@ class WorkerReady(Body, frozen=True):
 
 
 class AssignWorker(Body, frozen=True):
-    """To a worker's core: what it is leased for, before the first invocation that comes with the lease."""
+    """To a worker's core: what it is leased for, before the first invocation that comes with the lease.
+
+    `accelerator_ids` name devices as the programs of the node know them. `folder` and `search_path` are the driver's.
+    """
 
     job_id: bytes
     namespace: str
@@ -39,15 +53,22 @@ class AssignWorker(Body, frozen=True):
     placement_group: bytes
     capture: bool
     incarnation: int
+    folder: str = ""
+    search_path: list[str] = []  # noqa: RUF012 - msgspec copies it
 
 
 class RegisterDriver(Body, frozen=True):
-    """To the node manager, from a driver. Answered with `DriverRegistered`."""
+    """To the node manager, from a driver. Answered with `DriverRegistered`.
+
+    `folder` is its working directory, `search_path` where it imports modules from.
+    """
 
     address: ProcessAddress
     job_id: bytes
     namespace: str
     log_to_driver: bool
+    folder: str = ""
+    search_path: list[str] = []  # noqa: RUF012 - msgspec copies it
 
 
 class DriverRegistered(Body, frozen=True):
@@ -62,7 +83,10 @@ class DriverRegistered(Body, frozen=True):
 
 
 class FlushOutput(Body, frozen=True):
-    """To a node manager: answer when all that its workers have printed so far was shown; with `everywhere` all nodes' workers."""
+    """To a node manager: answer when all that its workers have printed so far was shown.
+
+    `everywhere`: and what the workers of all other nodes have.
+    """
 
     everywhere: bool = True
 

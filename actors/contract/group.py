@@ -20,7 +20,7 @@ class CreateGroup(Body, frozen=True):
 
 
 class AwaitGroup(Body, frozen=True):
-    """To the head. Answered when the placement group is reserved (with an empty body), or is gone (an encoded error)."""
+    """To the head. Answered when the group is reserved (with an empty body), or is gone (an encoded error)."""
 
     group_id: bytes
 
@@ -42,4 +42,4 @@ class GroupFound(Body, frozen=True):
     """A placement group; the id is empty where there is none."""
 
     group_id: bytes = b""
-    bundles: list[dict[str, int]] = []
+    bundles: list[dict[str, int]] = []  # noqa: RUF012 - msgspec copies it

@@ -14,10 +14,11 @@ class LeaseSpec(Body, frozen=True):
     labels: dict[str, str]
     environment: str  # key of the runtime environment
     job_id: bytes
+    retriable: bool = True  # its tasks run again should their worker be stopped
 
 
 class Demand(Body, frozen=True):
-    """To a node manager: the caller could use `wanted` workers of this class, all in all. Absolute, so that it may be repeated."""
+    """To a node manager: the caller could use `wanted` workers of this class, all in all: it may be repeated."""
 
     class_key: int
     wanted: int

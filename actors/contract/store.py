@@ -6,7 +6,7 @@ from .object import Location
 
 
 class GrantMemory(Body, frozen=True):
-    """To a node manager: a range of the arena to write objects to, of at least `size` bytes. Answered with `Granted`."""
+    """To a node manager: grant a range of the arena, of at least `size` bytes. Answered with `Granted`."""
 
     size: int
 
@@ -50,7 +50,7 @@ class ReclaimMemory(Body, frozen=True):
 
 
 class ObjectFreed(Body, frozen=True):
-    """To the own node manager, from the owner: the copy that was written at `location`, on whatever node, is not needed."""
+    """To the own node manager, from the owner: the copy that was written at `location`, on any node, is not needed."""
 
     object_id: bytes
     location: Location

@@ -50,7 +50,7 @@ class Arguments:
     """Arguments as they would travel; `load` makes fresh copies of them, with values in the place of refs."""
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
-        self._packed = serialize_args(args, kwargs, f"the arguments of {name}")
+        self._packed = serialize_args(args, kwargs, name)
         self._buffers = [bytes(buffer) for buffer in self._packed.buffers]
         self.dependencies = [arg._entry for arg in (*args, *kwargs.values()) if isinstance(arg, ObjectRef)]
 

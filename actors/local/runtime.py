@@ -191,6 +191,10 @@ class LocalRuntime:
         self._watcher.watch(lambda: item.done)
         return future
 
+    def is_ready(self, ref: ObjectRef[Any]) -> bool:
+        """Whether the object is done."""
+        return ref._entry.done
+
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         """Call back when the object is done; a thread runs coroutines until then."""
         item: LocalObject = ref._entry

@@ -23,6 +23,7 @@ from ..options import ActorOptions, MethodOptions
 from ..serialization import serialize
 from .actor_entry import NativeActorEntry
 from .entry import INLINE, ObjectEntry
+from .old_session import check_handle
 from .task_record import TaskRecord
 from .value_codec import from_inline, to_inline
 
@@ -36,7 +37,7 @@ class ActorCalls:
 
     def __init__(self, runtime: "NativeRuntime") -> None:
         self._runtime = runtime
-        self._core = runtime.hub
+        self._hub = runtime.hub
         self._entries: weakref.WeakValueDictionary[bytes, NativeActorEntry] = weakref.WeakValueDictionary()
         self._outlines: dict[bytes, bytes] = {}
 
@@ -44,12 +45,13 @@ class ActorCalls:
         self, descriptor: ActorDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
     ) -> NativeActorEntry:
         """Register an actor with the head; its constructor's arguments follow as soon as they are ready."""
-        core, templates, placement = self._core, self._runtime.templates, options.placement
+        core, templates, placement = self._hub, self._runtime.templates, options.placement
         light = options.isolation == "shared"
         template = templates.of_creation(descriptor, options)
         record = core.values.record(core.ids.task_id(), template, args, kwargs)
         actor_id = record.actor_id = ids.actor_id()
         detached = options.lifetime == "detached"
+        restarts = options.max_restarts != 0
         spec = ActorSpec(
             actor_id=actor_id,
             class_name=descriptor.name,
@@ -58,8 +60,12 @@ class ActorCalls:
             detached=detached,
             max_restarts=options.max_restarts,
             owner=core.address,
-            placing=templates.lease_spec(placement, placement.placing, descriptor.name, capture=not light),
-            running=templates.lease_spec(placement, placement.running, descriptor.name, capture=not light),
+            placing=templates.lease_spec(
+                placement, placement.placing, descriptor.name, capture=not light, retriable=restarts
+            ),
+            running=templates.lease_spec(
+                placement, placement.running, descriptor.name, capture=not light, retriable=restarts
+            ),
             light=light,
             descriptor=self._outline(descriptor, options),
             has_creation=not record.dependencies,
@@ -77,7 +83,7 @@ class ActorCalls:
     def _existing(self, found: ActorFound, options: ActorOptions) -> NativeActorEntry:
         if not found.actor_id or not options.get_if_exists:
             raise ActorAlreadyExistsError(
-                f"There is an actor named {options.name!r} in namespace {options.namespace or self._core.namespace!r} "
+                f"There is an actor named {options.name!r} in namespace {options.namespace or self._hub.namespace!r} "
                 "already. Choose another name, pass get_if_exists=True to share it, or get it with get_actor()."
             )
         return self._of_outline(found.actor_id, found.descriptor, hold=None)
@@ -85,7 +91,7 @@ class ActorCalls:
     def _register(self, registration: tuple[ActorSpec, TaskRecord, bool]) -> None:
         """On the wire thread: send the registration, and the creation when its arguments are ready."""
         spec, record, registered = registration
-        core = self._core
+        core = self._hub
         core.actors.keep_creation(spec.actor_id, record)
         if not registered:
             core.links.notify(core.head, HEAD, RegisterActor(spec, get_if_exists=False))
@@ -93,18 +99,18 @@ class ActorCalls:
             core.submission.resolve(record, self._creation_ready, self._creation_failed)
 
     def _creation_ready(self, record: TaskRecord) -> None:
-        self._core.actors.creation_ready(record.actor_id, self._creation(record))
+        self._hub.actors.creation_ready(record.actor_id, self._creation(record))
 
     def _creation_failed(self, record: TaskRecord, error: bytes) -> None:
-        self._core.actors.creation_failed(record.actor_id, error)
+        self._hub.actors.creation_failed(record.actor_id, error)
 
     def _creation(self, record: TaskRecord) -> bytes:
-        invocation = self._core.submission.invocation(record)
+        invocation = self._hub.submission.invocation(record)
         return encode(Creation(encode(record.template.wire), encode(invocation)))
 
     def _hold(self, actor_id: bytes) -> ObjectRef[Any]:
         """The object that stands for the actor: when it is freed, no handle is left anywhere."""
-        core = self._core
+        core = self._hub
         entry = ObjectEntry(core.table, ids.object_id(core.ids.task_id(), 1))
         entry.data = to_inline(serialize(None))
         entry.state = INLINE
@@ -118,9 +124,9 @@ class ActorCalls:
     def _new_entry(
         self, actor_id: bytes, descriptor: ActorDescriptor, options: ActorOptions, hold: ObjectRef[Any] | None
     ) -> NativeActorEntry:
-        client = self._core.actors.client(actor_id, options.name or descriptor.name)
+        client = self._hub.actors.client(actor_id, options.name or descriptor.name)
         entry = NativeActorEntry(
-            actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls
+            actor_id, descriptor, client, hold, options.max_task_retries, options.max_pending_calls, self._hub
         )
         self._entries[actor_id] = entry
         return entry
@@ -129,8 +135,8 @@ class ActorCalls:
         entry = self._entries.get(actor_id)
         if entry is None:
             descriptor, retries, limit = from_inline(outline)
-            client = self._core.actors.client(actor_id, descriptor.name)
-            entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit)
+            client = self._hub.actors.client(actor_id, descriptor.name)
+            entry = NativeActorEntry(actor_id, descriptor, client, hold, retries, limit, self._hub)
             self._entries[actor_id] = entry
         elif entry.hold is None:
             entry.hold = hold
@@ -147,7 +153,9 @@ class ActorCalls:
         options: MethodOptions,
     ) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
         """Call a method."""
-        core = self._core
+        core = self._hub
+        if actor.session is not core:
+            check_handle(actor, core)
         template = self._runtime.templates.of_method(actor.descriptor, method, options, actor.max_task_retries)
         client = actor.client
         if 0 <= actor.max_pending_calls <= client.pending_calls:
@@ -167,11 +175,12 @@ class ActorCalls:
 
     def kill(self, actor: NativeActorEntry, no_restart: bool) -> None:
         """Have the head end an actor."""
-        self._core.ask(self._core.head, HEAD, KillActor(actor.actor_id, no_restart))
+        check_handle(actor, self._hub)
+        self._hub.ask(self._hub.head, HEAD, KillActor(actor.actor_id, no_restart))
 
     def find(self, name: str, namespace: str | None) -> NativeActorEntry:
         """The actor of a name."""
-        core = self._core
+        core = self._hub
         where = core.namespace if namespace is None else namespace
         found: ActorFound = decoder_of(ActorFound).decode(core.ask(core.head, HEAD, FindActor(name, where)))
         if not found.actor_id:
@@ -183,7 +192,7 @@ class ActorCalls:
 
     def named(self, all_namespaces: bool) -> list[dict[str, str]]:
         """All names."""
-        core = self._core
+        core = self._hub
         answer = core.ask(core.head, HEAD, ListNamedActors(None if all_namespaces else core.namespace))
         return [
             {"name": name, "namespace": namespace}
@@ -192,6 +201,7 @@ class ActorCalls:
 
     def exported(self, actor: NativeActorEntry) -> tuple[Any, ...]:
         """An actor as it crosses a process boundary."""
+        check_handle(actor, self._hub)
         outline = self._outlines.get(actor.descriptor.key)
         if outline is None:
             about = (actor.descriptor.outline(), actor.max_task_retries, actor.max_pending_calls)

@@ -1,4 +1,4 @@
-"""The caller's side of one actor: its calls in order, while it is pending, alive, restarting, dead. On the wire thread."""
+"""The caller's side of one actor: its calls in order, whatever becomes of it. On the wire thread."""
 
 import functools
 from collections import deque
@@ -94,6 +94,8 @@ class ActorClient:
             self.name = change.name
         self.incarnation = change.incarnation
         self.state = change.state
+        if change.problem:
+            self._hub.warn(f"Actor {self.name} waits until the cluster has room: {change.problem}")
         if change.state == "alive" and change.address is not None:
             self._hub.links.connected(change.address, functools.partial(self._connected, change))
         elif change.state == "dead":
@@ -147,11 +149,14 @@ class ActorClient:
                 self._queue.appendleft(record)
             else:
                 self._end(record)
-                message = (
-                    f"Actor {self.name} died while {record.template.wire.name} was with it, and is being restarted. The call "
-                    "may or may not have run. Set max_task_retries to have such calls sent again, if they may run twice."
-                )
-                self._hub.submission.fail(record, ActorUnavailableError(message, self.actor_id))
+                self._hub.submission.fail(record, self._unavailable_error(record))
+
+    def _unavailable_error(self, record: TaskRecord) -> ActorUnavailableError:
+        message = (
+            f"Actor {self.name} died while {record.template.wire.name} was with it, and is being restarted. The call "
+            "may or may not have run. Set max_task_retries to have such calls sent again, if they may run twice."
+        )
+        return ActorUnavailableError(message, self.actor_id)
 
     def _flush(self) -> None:
         queue, link = self._queue, self._link

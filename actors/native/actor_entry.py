@@ -17,9 +17,19 @@ class NativeActorEntry:
             handles. None for handles that do not keep it alive (got by name, or of a detached actor).
         max_task_retries: default of its methods.
         max_pending_calls: limit of unfinished calls of this process; -1: none.
+        session: the hub of the session that the handles belong to.
     """
 
-    __slots__ = ("__weakref__", "actor_id", "client", "descriptor", "hold", "max_pending_calls", "max_task_retries")
+    __slots__ = (
+        "__weakref__",
+        "actor_id",
+        "client",
+        "descriptor",
+        "hold",
+        "max_pending_calls",
+        "max_task_retries",
+        "session",
+    )
 
     def __init__(
         self,
@@ -29,6 +39,7 @@ class NativeActorEntry:
         hold: Any,
         max_task_retries: int,
         max_pending_calls: int,
+        session: Any,
     ) -> None:
         self.actor_id = actor_id
         self.descriptor = descriptor
@@ -36,3 +47,4 @@ class NativeActorEntry:
         self.hold = hold
         self.max_task_retries = max_task_retries
         self.max_pending_calls = max_pending_calls
+        self.session = session

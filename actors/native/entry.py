@@ -29,6 +29,7 @@ class ObjectEntry:
         tracked: whether the table must be told when the last local ref goes: the object was exported, imported, or
             occupies the store. Most refs die untracked, and cost nothing then.
         copies: further locations, on other nodes; each may have been dropped there meanwhile (owner's side).
+        near: where this node's copy was last, of an object whose `location` is on another node.
         freed: the object was freed before this ref to it came home; it is in no table, and nobody is counted.
         registered: how many times the owner counts this process as a borrower.
         borrowers: who else holds the object, by process id (owner's side).
@@ -47,6 +48,7 @@ class ObjectEntry:
         "fetching",
         "freed",
         "location",
+        "near",
         "object_id",
         "on_free",
         "owner",
@@ -66,6 +68,7 @@ class ObjectEntry:
         self.data = b""
         self.location: Location | None = None
         self.copies: list[Location] | None = None
+        self.near: Location | None = None
         self.contained: list[Any] | None = None
         self.count = 1
         self.tracked = False

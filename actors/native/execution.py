@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ...exceptions.trace import forget_framework_frames
 from ..contract import Dependency, Invocation, Outcome, Template, Value, encode
 from ..object_ref import ObjectRef
-from ..serialization import deserialize, serialize_error
+from ..serialization import serialize_error
 from . import slot
 from .entry import ObjectEntry
 from .forked import end_child
-from .running import ActorExit, Job, running
+from .running import ActorExit, Job, Terminated, running
 from .slot import NO_ARGS
 from .value_codec import from_inline
 
@@ -30,6 +31,8 @@ def exit_reason(job: Job, error: SystemExit) -> str:
     """Why a process that runs a job ends, for the error of that job and of those that come later."""
     name = job.template.name
     who = {"create": "its constructor", "method": f"its method {name}"}.get(job.template.kind, f"its task {name}")
+    if isinstance(error, Terminated):
+        return f"it was sent SIGTERM while {who.removeprefix('its ')} ran"
     return f"{who} called sys.exit({'' if error.code is None else repr(error.code)})"
 
 
@@ -48,7 +51,7 @@ class Functions:
         """
         found = self._loaded.get(template.function_id)
         if found is None:
-            found = self._loaded[template.function_id] = deserialize(template.function, ())
+            found = self._loaded[template.function_id] = from_inline(template.function)
         return found
 
     def is_used_up(self, template: Template) -> bool:
@@ -72,6 +75,7 @@ class Execution:
         """
         token = running.set(job)
         imports: list[ObjectEntry] = []
+        ours = True
         start = time.perf_counter()
         try:
             function = find(job)
@@ -79,6 +83,7 @@ class Execution:
             start = time.perf_counter()
             try:
                 job.interruptible = True
+                ours = False
                 result = function(*args, **kwargs)
                 seconds = time.perf_counter() - start
                 del args, kwargs
@@ -87,6 +92,7 @@ class Execution:
                 if job.template.num_returns < 0:
                     self._hub.streaming.send(job, result)
                     seconds = time.perf_counter() - start
+                ours = True
             finally:
                 job.interruptible = False
             outcome = Outcome("ok", seconds, self.returns(job, result))
@@ -97,7 +103,7 @@ class Execution:
             if isinstance(error, SystemExit) and not job.invocation.actor_id:
                 raise
             args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
-            outcome = self.failure(job, error, time.perf_counter() - start)
+            outcome = self.failure(job, error, time.perf_counter() - start, ours)
         finally:
             running.reset(token)
         self.answer(job, outcome, imports)
@@ -106,22 +112,25 @@ class Execution:
         """Run a coroutine function (or async generator) for a job, and answer."""
         running.set(job)  # the asyncio task has a context of its own
         imports: list[ObjectEntry] = []
+        ours = True
         start = time.perf_counter()
         try:
             function = find(job)
             args, kwargs = self.arguments(job.invocation, imports)
             start = time.perf_counter()
+            ours = False
             result = function(*args, **kwargs)
             if job.template.num_returns < 0:
                 await self._hub.streaming.send_async(job, result)
             elif inspect.isawaitable(result):
                 result = await result
             del args, kwargs
+            ours = True
             outcome = Outcome("ok", time.perf_counter() - start, self.returns(job, result))
             del result
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
-            args = kwargs = result = None  # noqa: F841
-            outcome = self.failure(job, error, time.perf_counter() - start)
+            args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
+            outcome = self.failure(job, error, time.perf_counter() - start, ours)
         self.answer(job, outcome, imports)
 
     def arguments(self, invocation: Invocation, imports: list[ObjectEntry]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -205,14 +214,18 @@ class Execution:
             raise
         return tuple(packed)
 
-    def failure(self, job: Job, error: BaseException, seconds: float) -> Outcome:
-        """The outcome of an invocation that raised."""
+    def failure(self, job: Job, error: BaseException, seconds: float, ours: bool = False) -> Outcome:
+        """The outcome of an invocation that raised; `ours`: not in the user's code, but before or after it."""
         if job.cancelled and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return Outcome("cancelled", seconds)
-        template = job.template
-        if job.invocation.actor_id and isinstance(error, SystemExit):
+        template, actor_id = job.template, job.invocation.actor_id
+        if isinstance(error, asyncio.CancelledError) and actor_id and self._hub.executor.hosted(actor_id) is None:
+            return self._hub.actors.no_such_actor(job)  # it has ended, and this call with it
+        if actor_id and isinstance(error, SystemExit):
             reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actors.exits(job, reason)
+        if ours:
+            forget_framework_frames(error)
         data = serialize_error(error, **self._hub.whereabouts(job))
         return Outcome("error", seconds, (Value("e", data),), retryable=self._is_retryable(template, error))
 
@@ -220,7 +233,7 @@ class Execution:
         retry = template.options.get("retry_exceptions")
         if not retry or not isinstance(error, Exception):
             return False
-        return retry is True or isinstance(error, tuple(deserialize(retry, ())))
+        return retry is True or isinstance(error, tuple(from_inline(retry)))
 
     def refuse(self, job: Job, error: Exception) -> None:
         """Answer a job that cannot be run."""

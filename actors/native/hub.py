@@ -15,8 +15,9 @@ from ...exceptions import (
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
-from ...transport.error import TransportError
+from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call, Cancel, Credit, Reply
+from .. import accelerator
 from ..contract import (
     EXECUTOR,
     HEAD,
@@ -35,12 +36,13 @@ from ..contract import (
     encode,
 )
 from ..ids import IdSource
-from ..serialization import serialize_error
+from ..serialization import deserialize_error, serialize_error
+from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
-from .executor import Executor, Host
+from .executor import Executor, TaskHost
 from .forked import guard
 from .identity import Identity
 from .links import Links
@@ -166,7 +168,7 @@ class Hub:
             node_labels=registered.labels,
         )
 
-    def serve(self, tasks: Host) -> None:
+    def serve(self, tasks: TaskHost) -> None:
         """Take invocations, and give tasks to `tasks`."""
         self.executor = Executor(self, tasks)
 
@@ -176,7 +178,8 @@ class Hub:
         self.wire.stop()
 
     async def _stop(self) -> None:
-        self.on_node_lost = _nothing_lost  # it is this process that leaves
+        self.on_node_lost = _leave_quietly
+        self.node_loss.ended()
         await self.links.close()
         await self.endpoint.close()
 
@@ -222,6 +225,7 @@ class Hub:
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
+            RayError: what the actor says.
         """
         try:
             return self.wire.run(self._ask(address, actor, body, timeout))
@@ -229,9 +233,12 @@ class Hub:
             self.node_loss.check()
             raise
 
-    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
+    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:  # noqa: ASYNC109
         channel = await self.endpoint.connect(address)
-        return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        try:
+            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+        except RemoteCallError as error:
+            raise deserialize_error(error.body) from None
 
     def worker_link(self, channel: Channel, node: ProcessAddress | None) -> WorkerLink:
         """What this process has told an executing process so far."""
@@ -274,6 +281,9 @@ class Hub:
         self.job_id = self.assignment.job_id
         self.captured = self.assignment.placement_group if self.assignment.capture else b""
         self.namespace = self.assignment.namespace
+        assigned = self.assignment
+        job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
+        accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
         channel.reply(call.call_id, b"")
 
     def _on_output(self, channel: Channel, call: Call) -> None:
@@ -301,12 +311,12 @@ class Hub:
         return _death_decoder.decode(reply.body)
 
 
+def _leave_quietly(_error: TransportError) -> None:
+    """It is this process that ends the channel, as it leaves."""
+
+
 def _name_nothing(_name: str) -> None:
     """A driver's process keeps the title it has."""
-
-
-def _nothing_lost(_error: TransportError) -> None:
-    """The node is left, not lost."""
 
 
 def _nothing() -> None:

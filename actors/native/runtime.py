@@ -1,7 +1,7 @@
 """The public API's way into the hub: implements `actors.runtime.Runtime` for a cluster."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import msgspec
@@ -30,11 +30,15 @@ from .context import NativeContext
 from .entry import FAILED, PENDING, ObjectEntry
 from .hub import Hub
 from .latch import Latch
+from .old_session import check_refs
 from .running import ActorExit, running
 from .stream import Stream
 from .task_record import TaskRecord, TaskTemplate
 from .templates import UNIT, Templates
 from .value_codec import to_inline
+
+_READERS = 2
+"""Threads that read the values of `ref.future()`; started at the first of those."""
 
 
 class NativeRuntime:
@@ -45,6 +49,8 @@ class NativeRuntime:
         self.templates = Templates(hub)
         self._actors = ActorCalls(self)
         self._close = close
+        # Unpickling is user code, and may wait for memory or another node: not for the wire thread.
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="limelight-future")
         self._closed = False
 
     # --- tasks ---
@@ -143,16 +149,15 @@ class NativeRuntime:
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
         del fetch_local  # values are mapped where they are, or pulled when they are read
-        ready = self._split(waitables, num_returns)
-        if ready is None:
+        ready, others = self._split(waitables, num_returns)
+        if len(ready) < num_returns:
             self._wait_mixed(waitables, num_returns, timeout)
-            ready = self._split(waitables, num_returns, partial=True)
-        assert ready is not None
-        return ready
+            ready, others = self._split(waitables, num_returns)
+        return ready, others
 
     @staticmethod
-    def _split(waitables: Sequence[Any], num_returns: int, partial: bool = False) -> tuple[list[Any], list[Any]] | None:
-        """The first `num_returns` ready ones and all others; None where there are not so many."""
+    def _split(waitables: Sequence[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        """The first ready ones, at most `num_returns`, and all others."""
         ready: list[Any] = []
         others: list[Any] = []
         for position, waitable in enumerate(waitables):
@@ -164,7 +169,7 @@ class NativeRuntime:
                     return ready, others
             else:
                 others.append(waitable)
-        return (ready, others) if partial else None
+        return ready, others
 
     def _wait_mixed(self, waitables: Sequence[Any], num_returns: int, timeout: float | None) -> None:
         generators = [item for item in waitables if isinstance(item, ObjectRefGenerator)]
@@ -191,8 +196,15 @@ class NativeRuntime:
             else:
                 future.set_result(value)
 
-        self.on_ready(ref, resolve)
+        def ready() -> None:
+            self._readers.submit(resolve)
+
+        self.on_ready(ref, ready)
         return future
+
+    def is_ready(self, ref: ObjectRef[Any]) -> bool:
+        """See `Runtime.is_ready`."""
+        return ref._entry.state != PENDING
 
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         """See `Runtime.on_ready`."""
@@ -216,6 +228,7 @@ class NativeRuntime:
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""
+        check_refs((ref,), self.hub.table)
         exported = self.hub.table.exported(ref)
         note_pickled(ref)
         return exported.object_id, exported.owner
@@ -317,4 +330,5 @@ class NativeRuntime:
         """See `Runtime.shutdown`."""
         if not self._closed:
             self._closed = True
+            self._readers.shutdown(wait=False, cancel_futures=True)
             self._close()

@@ -48,7 +48,8 @@ class Stream:
         value: Value = decoder_of(Value).decode(item.body)
         if item.index < self._received or self._ended:
             self._hub.borrowing.discard(object_id, value)
-            self._credit()  # the generator has started anew and counts what it sends
+            if item.index < self._received - len(self._refs):
+                self._credit()  # it was taken in an earlier run, whose worker was told so, and not this one
             return
         self._received = item.index + 1
         entry = ObjectEntry(self._hub.table, object_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import (
     DeathKind,
+    OutOfMemoryError,
     RaySystemError,
     RuntimeEnvSetupError,
     TaskCancelledError,
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 
+Resolved = Callable[[TaskRecord], None]
+Unresolved = Callable[[TaskRecord, bytes], None]
+
+
 class Submission:
     """Resolves arguments, keeps the scheduling classes, and turns outcomes into ready objects or further attempts."""
 
@@ -69,24 +74,22 @@ class Submission:
         else:
             self._ready(record)
 
-    def resolve(
-        self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
-    ) -> None:
+    def resolve(self, record: TaskRecord, then: Resolved, failed: Unresolved) -> None:
         """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
-        pending: list[ObjectEntry] = []
-        for ref in record.dependencies or ():
-            entry: ObjectEntry = ref._entry
+        entries: list[ObjectEntry] = [ref._entry for ref in record.dependencies or ()]
+        for entry in entries:
             if entry.state == FAILED:
                 record.missing = -1
                 failed(record, entry.data)
                 return
-            if entry.state == PENDING:
-                pending.append(entry)
+        pending = [entry for entry in entries if entry.state == PENDING]
         record.missing = len(pending)
-        if not pending:
+        if pending:
+            self._await(record, pending, then, failed)
+        else:
             then(record)
-            return
 
+    def _await(self, record: TaskRecord, pending: list[ObjectEntry], then: Resolved, failed: Unresolved) -> None:
         def one_ready(entry: ObjectEntry) -> None:
             if record.missing < 0:
                 return  # another has failed, or the task was cancelled
@@ -146,9 +149,7 @@ class Submission:
         lease_class = self._classes[grant.class_key]
 
         def connected(channel: Channel | TransportError) -> None:
-            if isinstance(channel, TransportError):
-                self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
-            elif channel.error is not None:  # it ended while others queued for it
+            if isinstance(channel, TransportError) or channel.error is not None:
                 self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
             else:
                 link = self._hub.worker_link(channel, grant.node)
@@ -164,7 +165,8 @@ class Submission:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
         if not verdict.fatal:
-            self._hub.warn(verdict.reason)
+            names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
+            self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
         records = list(lease_class.queue)
         lease_class.queue.clear()
@@ -353,6 +355,8 @@ class Submission:
             name = record.template.wire.name
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
+            elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
+                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}"))
             else:
                 self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
@@ -399,14 +403,14 @@ class Submission:
         """The error of a task that no message can hold."""
         return ValueError(
             f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
-            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or put() them and pass the refs."
+            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or put() them and pass refs."
         )
 
     def refused_error(self, record: TaskRecord, link: WorkerLink) -> RaySystemError:
         """The error of a task that a worker's runtime could not take."""
         return RaySystemError(
-            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see that "
-            "worker's log. This is a defect of Limelight, please report it."
+            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
+            "the node's log. This is a defect of Limelight, please report it."
         )
 
     def _release(self, record: TaskRecord, keep: bool) -> None:

@@ -17,6 +17,7 @@ from ..scheduling_strategy import (
 )
 from ..serialization import serialize
 from ..task import FunctionDescriptor
+from .code_size import check_code_size
 from .task_record import TaskTemplate
 from .value_codec import to_inline
 
@@ -30,10 +31,12 @@ UNIT = 10_000
 class Pickled:
     """What a runtime keeps with a descriptor: the code by value, and what that holds on to."""
 
-    __slots__ = ("code", "code_id", "refs", "templates")
+    __slots__ = ("code", "code_id", "refs", "session", "templates")
 
-    def __init__(self, target: Any, name: str) -> None:
+    def __init__(self, target: Any, name: str, session: object) -> None:
+        self.session = session  # of which the templates, and the refs in the code, are
         serialized = serialize(target, name)
+        check_code_size(target, name, serialized.size)
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
@@ -45,16 +48,17 @@ class Templates:
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
+        self._session = object()
         self._ids = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
-        self._methods: dict[tuple[bytes, str, int], tuple[Any, TaskTemplate]] = {}
+        self._methods: dict[tuple[bytes, str, int, int], tuple[Any, TaskTemplate]] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
         """The template of a task. Found by the options' identity: they are made once per `.options()`."""
         pickled: Pickled | None = function.pickled
-        if pickled is None:
-            pickled = function.pickled = Pickled(function.function, f"the function {function.name}")
+        if pickled is None or pickled.session is not self._session:
+            pickled = function.pickled = Pickled(function.function, f"the function {function.name}", self._session)
         captured = self._hub.captured
         key = (id(options), captured) if captured else id(options)
         found = pickled.templates.get(key)
@@ -71,7 +75,7 @@ class Templates:
         wire = Template(
             next(self._ids), "task", options.name or function.name, pickled.code_id, pickled.code, num_returns, extras
         )
-        key = self.class_of(options.placement, options.name or function.name)
+        key = self.class_of(options.placement, options.name or function.name, options.max_retries != 0)
         return TaskTemplate(
             wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
         )
@@ -80,7 +84,7 @@ class Templates:
         self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
     ) -> TaskTemplate:
         """The template of a method call."""
-        key = (descriptor.key, name, id(options))
+        key = (descriptor.key, name, id(options), actor_retries)
         found = self._methods.get(key)
         if found is None or found[0] is not options:
             num_returns, kind = _returns(options.num_returns)
@@ -100,8 +104,8 @@ class Templates:
     def of_creation(self, descriptor: ActorDescriptor, options: ActorOptions) -> TaskTemplate:
         """The template that makes an actor."""
         pickled: Pickled | None = descriptor.pickled
-        if pickled is None:
-            pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}")
+        if pickled is None or pickled.session is not self._session:
+            pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}", self._session)
         extras: dict[str, Any] = {
             "async": descriptor.is_async,
             "max_concurrency": options.max_concurrency,
@@ -116,18 +120,18 @@ class Templates:
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
 
-    def class_of(self, placement: Placement, name: str) -> int:
+    def class_of(self, placement: Placement, name: str, retriable: bool) -> int:
         """The scheduling class of a placement; errors as `lease_spec`."""
-        known = (placement.key, self._hub.captured)
+        known = (placement.key, self._hub.captured, retriable)
         key = self._classes.get(known)
         if key is None:
-            spec = self.lease_spec(placement, placement.running, name)
+            spec = self.lease_spec(placement, placement.running, name, retriable=retriable)
             key = self._classes[known] = len(self._classes) + 1
             self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
         return key
 
     def lease_spec(
-        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True
+        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True, retriable: bool
     ) -> LeaseSpec:
         """What the scheduler gets to know of a placement.
 
@@ -136,6 +140,7 @@ class Templates:
             resources: `placement.running` or `.placing`.
             name: of the task or actor, for errors.
             capture: go where the placement group that the calling code runs in captures what it starts.
+            retriable: it runs again should its worker end.
 
         Raises:
             ValueError: the placement group that is asked for has no such bundle, or none that could hold this.
@@ -156,6 +161,7 @@ class Templates:
             placement.label_selector,
             self._hub.environment_key(placement.runtime_env),
             self._hub.job_id,
+            retriable,
         )
 
     def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:

@@ -7,9 +7,10 @@ from ...transport.address import ProcessAddress
 from .. import ids
 from ..contract import Dependency, ExportedRef, Location, Value
 from ..object_ref import ObjectRef
-from ..serialization import Serialized, deserialize_error, serialize
+from ..serialization import Serialized, deserialize_error, serialize, serialize_args
 from . import slot
 from .entry import FAILED, INLINE, STORED, ObjectEntry
+from .old_session import check_refs
 from .running import Job
 from .slot import NO_ARGS
 from .task_record import TaskRecord, TaskTemplate
@@ -48,7 +49,7 @@ class Values:
 
         Of more than `room` (or `INLINE_LIMIT`) bytes it goes to this node's store, and only its place travels.
         """
-        serialized = serialize(value)
+        serialized = serialize(value, "the result")
         contained: tuple[ExportedRef, ...] = ()
         if serialized.refs:
             contained = tuple(self._hub.table.exported(ref) for ref in serialized.refs)
@@ -74,7 +75,9 @@ class Values:
         if not args and not kwargs:
             return TaskRecord(task_id, template, NO_ARGS, None, None)
         args, kwargs, refs = slot.split(args, kwargs, ObjectRef)
-        serialized = serialize((args, kwargs))
+        if refs is not None:
+            check_refs(refs, self._hub.table)
+        serialized = serialize_args(args, kwargs, template.wire.name)
         nested: list[Any] | None = serialized.refs or None
         if serialized.size <= INLINE_LIMIT:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
@@ -120,6 +123,7 @@ class Values:
                 if state == INLINE:
                     return from_inline(entry.data)
                 if state == STORED:
+                    check_refs((ref,), self._hub.table)
                     return self.read_stored(ref, entry.location)
                 raise deserialize_error(entry.data)
         finally:
@@ -128,12 +132,16 @@ class Values:
 
     def read_stored(self, ref: ObjectRef[Any], location: Location | None) -> Any:
         """The value of an object in a store: without a copy from this node's, else pulled to it first."""
-        parts = self._hub.store.read(ref.binary(), location) if location is not None else None
+        store, entry = self._hub.store, ref._entry
+        parts = store.read(ref.binary(), location) if location is not None else None
+        if parts is None and entry.near is not None:
+            parts = store.read(ref.binary(), entry.near)
         while parts is None:
             location = self._hub.recovery.relocate(ref, location)
             if location is None:  # it is inline now, or an error: made again
                 return self._hub.waiting.get_one(ref)
-            parts = self._hub.store.read(ref.binary(), location)
+            entry.near = location
+            parts = store.read(ref.binary(), location)
         return from_parts(parts)
 
     @staticmethod

@@ -3,9 +3,10 @@
 import pickle
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, NamedTuple, TextIO
 
+from ...exceptions import RayError
 from ...exceptions.trace import describe_exception
 from .anatomy import parts
 from .contained import recording
@@ -68,7 +69,9 @@ def explain(value: Any, exc: Exception, name: str, roots: dict[str, Any] | None 
             f"({sys.getrecursionlimit()}). Flatten it (a linked list as a list), or raise the limit with "
             "sys.setrecursionlimit()."
         )
-    if not isinstance(exc, TypeError | pickle.PicklingError | AttributeError | ValueError | NotImplementedError):
+    if isinstance(exc, RayError) or not isinstance(
+        exc, TypeError | pickle.PicklingError | AttributeError | ValueError | NotImplementedError
+    ):
         exc.add_note(f"Raised while serializing {name}.")
         return exc
     starts = roots if roots is not None else {"value": value}
@@ -80,8 +83,7 @@ def explain(value: Any, exc: Exception, name: str, roots: dict[str, Any] | None 
         f"Could not serialize {name}: {found.path}{origin} cannot be pickled.\n"
         f"    {found.path}: {_type_name(found.obj)}\n"
         f"    {found.reason}\n"
-        "Create it where it is used, inside the task or actor; or leave it out of the pickle with __getstate__; or "
-        "say how it is pickled with limelight.util.register_serializer()."
+        f"{_advice(found.obj)}"
     )
 
 
@@ -166,6 +168,18 @@ class _Search:
         except Exception as exc:  # noqa: BLE001  # user code runs in there
             return describe_exception(exc)
         return None
+
+
+def _advice(obj: Any) -> str:
+    if isinstance(obj, Generator | AsyncGenerator | Coroutine):
+        return (
+            "It lives where it was made: pass what it gives (list(...)), make it inside the task or actor, or have a "
+            'task give its results one by one (num_returns="streaming").'
+        )
+    return (
+        "Create it where it is used, inside the task or actor; or leave it out of the pickle with __getstate__; or "
+        "say how it is pickled with limelight.util.register_serializer()."
+    )
 
 
 def _is_too_deep(exc: Exception) -> bool:

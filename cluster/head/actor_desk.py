@@ -302,6 +302,7 @@ class ActorDesk:
             node.address if node else None,
             cause,
             view.name or view.class_name,
+            view.problem,
         )
         channel.notify(CORE, "ActorChanged", encode(change))
 

@@ -147,4 +147,6 @@ class GroupDesk:
 
 
 def _removed(group_id: bytes, cause: str) -> bytes:
-    return serialize_error(TaskPlacementGroupRemoved(f"Placement group {group_id.hex()} cannot be waited for: {cause}."))
+    return serialize_error(
+        TaskPlacementGroupRemoved(f"Placement group {group_id.hex()} cannot be waited for: {cause}.")
+    )

@@ -21,6 +21,7 @@ from ..scheduling.group_table import GroupToNode
 from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
@@ -56,6 +57,7 @@ class Head(SystemActor):
         self.jobs = JobDesk(self)
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
+        self.environments = EnvironmentDesk(self)
 
     def close(self) -> None:
         """Decide nothing more."""

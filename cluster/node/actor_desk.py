@@ -3,13 +3,27 @@
 import logging
 from typing import TYPE_CHECKING
 
-from ...actors.contract import EXECUTOR, HEAD, AssignWorker, Creation, EndActor, LeaseSpec, Outcome, decoder_of, encode
+import msgspec
+
+from ...actors.contract import (
+    EXECUTOR,
+    HEAD,
+    Creation,
+    DropActor,
+    EndActor,
+    LeaseSpec,
+    Outcome,
+    RegisterDriver,
+    decoder_of,
+    encode,
+)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..cluster_message import ActorStarted, ReleaseLightWorker, RequestLightWorker, StartActor, TerminateActor
 from ..scheduling import lease_message as m
+from ..scheduling.strategy import HYBRID, InBundle
 from ..system_process import SystemProcess
 from .lease_terms import lease_spec
 from .worker_table import Worker
@@ -58,11 +72,14 @@ class NodeActorDesk:
         worker = self._manager.workers.find(order.worker_id)
         if worker is None or worker.channel is None:
             return  # its end has been, or will be, told to the head
-        devices = {kind: [str(index) for index in indexes] for kind, indexes in order.devices.items()}
-        assignment = AssignWorker(
-            order.job_id, order.namespace, order.held, devices, order.group_id, order.capture, order.incarnation
-        )
-        self._manager.assign(worker, assignment, lambda: self._construct(order, worker))
+        bundle = InBundle(order.group_id, capture=order.capture) if order.group_id else HYBRID
+
+        def described(driver: RegisterDriver | None) -> None:
+            about = self._manager.assignment(order.job_id, driver, order.held, order.devices, bundle)
+            about = msgspec.structs.replace(about, namespace=order.namespace, incarnation=order.incarnation)
+            self._manager.assign(worker, about, lambda: self._construct(order, worker))
+
+        self._manager.jobs.find(order.job_id, described)
 
     def _construct(self, order: StartActor, worker: Worker) -> None:
         channel, address = worker.channel, worker.address
@@ -109,7 +126,7 @@ class NodeActorDesk:
         name = f"light-host:{self._next_host}"
         hosts.requested.add(name)
         self._host_requests[name] = hosts
-        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id))
+        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
 
     def _place(self, hosts: _Hosts, request_id: str) -> None:
@@ -158,4 +175,4 @@ class NodeActorDesk:
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
-            worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(actor_id)))
+            worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))

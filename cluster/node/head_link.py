@@ -1,10 +1,9 @@
 """A node manager's way to the head: it registers, reports, and brings the head's orders to the lease machine."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -40,7 +39,7 @@ class HeadLink:
         self._end: Callable[[str], None] | None = None
 
     def attach(self, manager: "NodeManager", end: Callable[[str], None]) -> None:
-        """Say who follows the head's orders, and what to do (with the reason) when the cluster goes on without this node."""
+        """Say who follows the head's orders, and what to do, given the reason, when the cluster goes on without the node."""
         self._manager = manager
         self._end = end
         manager.methods |= {
@@ -111,13 +110,6 @@ class HeadLink:
     def driver_left(self, job_id: bytes, process_id: str) -> None:
         """Tell the head that a driver of this node is gone."""
         self._process.notify(self._head, HEAD, DriverLeft(job_id, process_id))
-
-    async def prepare_environment(self, key: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Variables for a new worker of that environment, and where its packages are unpacked."""
-        if not key:
-            return {}, {}
-        environment: dict[str, Any] = json.loads(key)
-        return dict(environment.get("env_vars") or {}), {}
 
     def _on_order(self, _: Channel, call: Call) -> None:
         order: NodeOrder = _order_decoder.decode(call.body)

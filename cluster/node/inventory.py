@@ -7,6 +7,8 @@ from typing import NamedTuple
 import psutil
 
 from ...actors import accelerator
+from ...actors.init_rule import LEAST_STORE
+from ...exceptions.death import format_bytes
 from ..scheduling.labels import check_labels
 from ..scheduling.resources import ResourceSet
 from .node_config import NodeConfig
@@ -14,7 +16,6 @@ from .node_config import NodeConfig
 _STORE_SHARE = 0.3
 """Of the machine's memory, for objects: Ray's default."""
 _MOST_STORE = 200 << 30
-_LEAST_STORE = 1 << 20
 
 
 class Inventory(NamedTuple):
@@ -43,18 +44,40 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
     store = config.object_store_memory
     if store is None:
         store = min(int(total * _STORE_SHARE), _MOST_STORE)
-    if store < _LEAST_STORE:
-        raise ValueError(f"object_store_memory is {store} bytes; an object store needs at least {_LEAST_STORE}.")
-    gpus = accelerator.detect() if config.num_gpus is None else []
+    if store < LEAST_STORE:
+        raise ValueError(f"object_store_memory is {store} bytes; an object store needs at least {LEAST_STORE}.")
+    if store > total:
+        raise ValueError(
+            f"object_store_memory is {format_bytes(store)}, more than the {format_bytes(total)} of memory that this "
+            "machine (or container) has. Objects that do not fit into the store are spilled to disk."
+        )
+    gpus = [] if config.num_gpus == 0 else accelerator.detect()
     amounts: dict[str, float] = {
         "CPU": available_cpus() if config.num_cpus is None else config.num_cpus,
         "memory": config.memory if config.memory is not None else max(0, total - store),
         "object_store_memory": store,
         f"node:{host}": 1.0,
-        **(accelerator.resources(gpus) if config.num_gpus is None else {"GPU": config.num_gpus}),
+        **_offered(gpus, config.num_gpus),
         **config.resources,
     }
-    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, [gpu.device for gpu in gpus])
+    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, _names(gpus, config.num_gpus))
+
+
+def _offered(gpus: list[accelerator.Gpu], count: float | None) -> dict[str, float]:
+    """The GPUs that were found, or as many as the config says: of those found, and made-up ones (for tests) beside."""
+    if count is None:
+        return accelerator.resources(gpus)
+    visible = accelerator.visible_devices()
+    if visible is not None and count > len(visible):
+        raise ValueError(f"num_gpus is {count:g}, but CUDA_VISIBLE_DEVICES names {len(visible)}: {','.join(visible)}.")
+    return {**accelerator.resources(gpus[: int(count)]), "GPU": count}
+
+
+def _names(gpus: list[accelerator.Gpu], count: float | None) -> list[str]:
+    visible = accelerator.visible_devices()
+    if count is not None and visible is not None:
+        return visible  # what the user says is taken for true
+    return [gpu.device for gpu in gpus]
 
 
 def available_cpus() -> float:

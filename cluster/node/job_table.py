@@ -11,7 +11,7 @@ from ..system_process import SystemProcess
 
 
 class JobTable:
-    """Jobs by id: those of drivers that joined here, and others as the head describes them. On the node process's loop."""
+    """Jobs by id: those of drivers that joined here, others as the head describes them. On the node process's loop."""
 
     def __init__(self, process: SystemProcess, head: ProcessAddress) -> None:
         self._process = process

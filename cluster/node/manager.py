@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ...actors.accelerator import assigned_devices
 from ...actors.contract import (
     CORE,
     NODE,
@@ -26,6 +28,7 @@ from ...actors.contract import (
     WorkerBlocked,
     WorkerLeaving,
     WorkerReady,
+    WorkerUnfit,
     decoder_of,
     encode,
 )
@@ -41,6 +44,7 @@ from ..scheduling import lease_message as m
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
+from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
 from .store_desk import StoreDesk
@@ -54,6 +58,9 @@ _FLUSH_S = 2.0
 _SHOW_S = 600.0
 """How long a driver may take to show lines: its user may have stopped the terminal."""
 
+_EXIT_REPORT_S = 1.0
+"""How much later than the loss of its channel the report of a worker's end may come."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,8 +72,10 @@ class NodeManager(SystemActor):
         machine: decides who gets which worker.
         workers: the worker processes.
         store: answers requests about objects.
+        environments: has what the workers' environments need at hand.
         head: the way to the head.
         about: what drivers are told of the node.
+        devices: names of the node's GPUs.
     """
 
     name = "node"
@@ -77,23 +86,28 @@ class NodeManager(SystemActor):
         machine: "LeaseMachine",
         workers: WorkerTable,
         store: StoreDesk,
+        environments: EnvironmentDesk,
         head: "HeadLink",
         about: DriverRegistered,
+        devices: Sequence[str],
     ) -> None:
         super().__init__(asyncio.get_running_loop())
         self._process = process
         self._machine = machine
         self.workers = workers
         self._store = store
+        self._environments = environments
         self._head = head
         self._about = about
         self._callers: dict[str, Channel] = {}
         self.jobs = JobTable(process, about.head)
+        self._devices = devices
         self._alarm = Alarm(self._loop, machine.wake_at, lambda: self.feed(m.Tick()))
         self.closing = False
         self.methods = {
             "RegisterDriver": self._on_register_driver,
             "WorkerReady": self._on_worker_ready,
+            "WorkerUnfit": self._on_worker_unfit,
             "Demand": self._on_demand,
             "ReturnLease": self._on_return_lease,
             "WorkerBlocked": self._on_worker_blocked,
@@ -101,6 +115,7 @@ class NodeManager(SystemActor):
             "WorkerLeaving": self._on_worker_leaving,
             "FlushOutput": self._on_flush_output,
             **store.methods,
+            **environments.methods,
         }
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
@@ -135,7 +150,8 @@ class NodeManager(SystemActor):
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
                 self._tell(
-                    command.caller, LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind)
+                    command.caller,
+                    LeaseInfeasible(_class_key(command.class_key), command.text, command.fatal, command.kind),
                 )
             case m.EnvironmentFailed():
                 self._tell(
@@ -189,7 +205,7 @@ class NodeManager(SystemActor):
             return
         worker.lease_id, worker.sequence = grant.lease_id, 0
         spec = lease.demand.spec
-        devices = {kind: [str(index) for index in indexes] for kind, indexes in grant.devices.items()}
+        devices = self.device_names(grant.devices)
         told = LeaseGranted(
             _class_key(grant.class_key),
             self._name(grant.lease_id),
@@ -199,27 +215,39 @@ class NodeManager(SystemActor):
         )
 
         def described(driver: RegisterDriver | None) -> None:
-            namespace = driver.namespace if driver is not None else ""
-            assignment = self._assignment(spec.job_id, namespace, spec.resources.units(), grant.devices, spec.strategy)
+            units = spec.resources.units()
+            assignment = self.assignment(spec.job_id, driver, units, grant.devices, spec.strategy)
             self.assign(worker, assignment, lambda: self._tell(grant.caller, told))
 
         self.jobs.find(spec.job_id, described)
 
-    @staticmethod
-    def _assignment(
-        job_id: bytes, namespace: str, resources: dict[str, int], devices: dict[str, list[int]], strategy: Strategy
+    def assignment(
+        self,
+        job_id: bytes,
+        driver: RegisterDriver | None,
+        resources: dict[str, int],
+        devices: dict[str, list[int]],
+        strategy: Strategy,
     ) -> AssignWorker:
         """What a worker is told of a lease."""
         bundle = strategy if isinstance(strategy, InBundle) else None
         return AssignWorker(
             job_id,
-            namespace,
+            driver.namespace if driver else "",
             resources,
-            {kind: [str(index) for index in indexes] for kind, indexes in devices.items()},
+            self.device_names(devices),
             bundle.group_id if bundle else b"",
             capture=bundle is not None and bundle.capture,
             incarnation=0,
+            folder=driver.folder if driver else "",
+            search_path=driver.search_path if driver else [],
         )
+
+    def device_names(self, devices: dict[str, list[int]]) -> dict[str, list[str]]:
+        """Devices as programs on this node name them."""
+        return {
+            kind: assigned_devices(self._devices if kind == "GPU" else [], indexes) for kind, indexes in devices.items()
+        }
 
     def assign(self, worker: Worker, assignment: AssignWorker, then: Any) -> None:
         """Tell a worker what it works for, then call `then`; at once where it knows."""
@@ -255,13 +283,14 @@ class NodeManager(SystemActor):
 
     async def _start_worker(self, order: m.StartWorker) -> None:
         try:
-            env_vars, packages = await self._head.prepare_environment(order.env_key)
+            prepared = await self._environments.prepare(order.env_key)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tasks that need it must hear of it
             self.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
             return
         try:
-            await self.workers.start(order.start_id, order.env_key, env_vars, packages)
+            await self.workers.start(order.start_id, order.env_key, prepared)
         except (SpawnError, SpawnerLostError) as error:
+            self._environments.release(prepared.packages)
             if not self.closing:
                 logger.warning("A worker could not be started: %s", error)
                 self.feed(m.WorkerStartFailed(order.start_id, str(error)))
@@ -275,6 +304,15 @@ class NodeManager(SystemActor):
         start_id, worker.start_id = worker.start_id, 0
         self.feed(m.WorkerStarted(start_id, worker.worker_id))
 
+    def _on_worker_unfit(self, channel: Channel, call: Call) -> None:
+        unfit: WorkerUnfit = decoder_of(WorkerUnfit).decode(call.body)
+        worker = self.workers.find(channel.peer.process_id)
+        if worker is None:
+            return
+        start_id, worker.start_id = worker.start_id, 0
+        self.feed(m.WorkerStartFailed(start_id, unfit.reason, environment=True))
+        self.workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, unfit.reason)
+
     def _on_worker_leaving(self, channel: Channel, call: Call) -> None:
         leaving: WorkerLeaving = decoder_of(WorkerLeaving).decode(call.body)
         worker = self.workers.find(channel.peer.process_id)
@@ -287,6 +325,7 @@ class NodeManager(SystemActor):
             self.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
         else:
             self.feed(m.WorkerLost(worker.worker_id, cause.summary()))
+        self._environments.release(worker.packages)
         self._forget_caller(worker.worker_id)
         self.spawn(self.workers.finish_output(worker))
 
@@ -334,8 +373,8 @@ class NodeManager(SystemActor):
         if worker is not None and worker.leaving:
             return
         if worker is not None and not self.closing:
-            # Its process may still run, without the wire nobody can use it.
-            self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
+            # Mostly it has ended, and why will be known in a moment: the report must not be spoilt by a guess.
+            self._loop.call_later(_EXIT_REPORT_S, self._cut_off, worker, str(error))
             return
         self._forget_caller(process_id)
         if self.closing:
@@ -343,6 +382,11 @@ class NodeManager(SystemActor):
         for job_id in self.jobs.of_driver(process_id):
             self._head.driver_left(job_id, process_id)
         self._head.process_lost(process_id, str(error))
+
+    def _cut_off(self, worker: Worker, error: str) -> None:
+        """A worker was out of reach: if its process still runs, nobody can use it."""
+        if not worker.ended and not worker.leaving and not self.closing:
+            self.workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
 
     def _forget_caller(self, process_id: str) -> None:
         self._callers.pop(process_id, None)

@@ -5,7 +5,7 @@ import logging
 import secrets
 import signal
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
 from ..process.watch import is_exiting
+from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Worker:
     """One worker process.
 
     Attributes:
+        packages: URIs of the packages that its environment uses.
         start_id: of the lease machine's order; 0 once answered.
         address: where it listens, once it is ready.
         lease_id: the lease it serves at the moment.
@@ -43,8 +45,9 @@ class Worker:
         assigned: the encoded `AssignWorker` it was told last.
     """
 
-    def __init__(self, worker_id: str, start_id: int) -> None:
+    def __init__(self, worker_id: str, start_id: int, packages: Iterable[str]) -> None:
         self.worker_id = worker_id
+        self.packages = packages
         self.start_id = start_id
         self.address: ProcessAddress | None = None
         self.channel: Channel | None = None
@@ -101,9 +104,7 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
-    async def start(
-        self, start_id: int, environment: str, env_vars: dict[str, str], packages: dict[str, str]
-    ) -> Worker:
+    async def start(self, start_id: int, environment: str, prepared: Prepared) -> Worker:
         """Start a worker process; it reports back by itself.
 
         Raises:
@@ -111,19 +112,20 @@ class WorkerTable:
             SpawnerLostError: the zygote is gone.
         """
         worker_id = secrets.token_hex(16)
-        worker = Worker(worker_id, start_id)
+        worker = Worker(worker_id, start_id, prepared.packages)
         config = msgspec.structs.replace(
             self._base,
             process_id=worker_id,
             socket=str(self._folder / "sockets" / worker_id[:12]),
             environment=environment,
-            packages=packages,
+            definition=prepared.definition,
+            packages=prepared.packages,
         )
         origin = LogOrigin(b"", "worker", 0, self.node_name)
         output = WorkerOutput(self._folder / "logs", f"worker-{worker_id[:12]}", origin, self._sink)
         worker.output = output
         self._workers[worker_id] = worker
-        request = SpawnRequest(worker_id, "limelight: worker idle", env_vars, encode(config))
+        request = SpawnRequest(worker_id, "limelight: worker idle", {}, encode(config))
         try:
             worker.process = await self._spawner.spawn(request, *output.child_ends)
         except (SpawnError, SpawnerLostError):

@@ -144,9 +144,7 @@ def _lines(text: str) -> list[str]:
     return [line for line in lines if not line.startswith(NAME_MARK)]
 
 
-def _verdict(
-    exit_: ProcessExit, known: KnownKill | None, leaving: str, kernel_oom: str
-) -> tuple[DeathKind, str]:
+def _verdict(exit_: ProcessExit, known: KnownKill | None, leaving: str, kernel_oom: str) -> tuple[DeathKind, str]:
     # A process that ended in another way was dying before the node's signal reached it.
     if known is not None and exit_.exit_code is None and exit_.signal in {None, signal.SIGKILL}:
         return known.kind, known.explanation

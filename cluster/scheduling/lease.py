@@ -90,7 +90,11 @@ class LeaseMachine:
             case m.DemandChanged():
                 self._demand_changed(event, now)
             case m.LeaseReturned():
-                self._end_lease(event.lease_id, now, stop=None if event.worker_ok else "its caller has lost it, or cancelled its task by force")
+                self._end_lease(
+                    event.lease_id,
+                    now,
+                    stop=None if event.worker_ok else "its caller has lost it, or cancelled its task by force",
+                )
             case m.CallerLost():
                 self._caller_lost(event.caller, now)
             case m.WorkerStarted() | m.WorkerStartFailed() | m.WorkerLost():

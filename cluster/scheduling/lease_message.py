@@ -243,7 +243,7 @@ class LeaseLost(Struct, frozen=True, tag="lease_lost"):
 
 
 class Infeasible(Struct, frozen=True, tag="infeasible"):
-    """No node can run the class: it waits for one (or, `fatal`, its tasks fail). `kind`: "group" where its group is gone."""
+    """No node can run the class: it waits for one (or, `fatal`, its tasks fail). `kind`: see `Never`."""
 
     caller: str
     class_key: bytes

@@ -3,7 +3,7 @@
 import msgspec
 
 from .cluster_view import ClusterView, Node
-from .resources import ResourceSet
+from .resources import ResourceSet, describe_amount
 from .shape_index import ShapeIndex
 from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
 
@@ -20,7 +20,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Never(msgspec.Struct, frozen=True):
-    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its placement group is gone."""
+    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone."""
 
     text: str
     fatal: bool = False
@@ -141,7 +141,7 @@ class Policy:
         short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
         if not short:
             return f"{asked} is asked for; each is there, but no one node has all of them (with the labels asked for)."
-        listed = ", ".join(f"{kind} {most[kind] / 10_000:g}" for kind in short)
+        listed = ", ".join(f"{kind} {describe_amount(kind, most[kind])}" for kind in short)
         return f"{asked} is asked for; the most that any node has: {listed}. Add such a node, or ask for less."
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from ...exceptions.death import format_bytes
+
 UNIT = 10_000
 """One of anything, in the integers that the scheduler counts with."""
 
@@ -87,7 +89,12 @@ class ResourceSet(msgspec.Struct, frozen=True, array_like=True):
 
     def describe(self) -> str:
         """For error messages: `{CPU: 1, GPU: 0.5}`."""
-        return "{" + ", ".join(f"{kind}: {amount / UNIT:g}" for kind, amount in self.amounts) + "}"
+        return "{" + ", ".join(f"{kind}: {describe_amount(kind, amount)}" for kind, amount in self.amounts) + "}"
+
+
+def describe_amount(kind: str, units: int) -> str:
+    """How much of a resource, for people."""
+    return format_bytes(units // UNIT) if kind in BYTES else f"{units / UNIT:g}"
 
 
 EMPTY = ResourceSet()

@@ -1,8 +1,8 @@
 """What the store tells its users."""
 
+from ...exceptions import ObjectStoreFullError
 
-class ObjectStoreFullError(Exception):
-    """There is no room in the node's object store, and waiting did not help. The message says who holds it."""
+__all__ = ["ObjectNotHereError", "ObjectStoreFullError", "SpillStorageError", "StoreClosedError"]
 
 
 class ObjectNotHereError(Exception):

@@ -121,7 +121,7 @@ class StoreMachine:
         if process in self.state.lost:
             return [GrantFailed(process, number, f"Process {process} was declared lost on this node.")]
         if not 0 < size <= self.limits.capacity:
-            return [GrantFailed(process, number, describe_too_large(self.limits.capacity, size, process))]
+            return [GrantFailed(process, number, describe_too_large(self.limits.capacity, size))]
         if self.state.used + wish <= self.limits.high_water * self.limits.capacity:
             size = max(size, wish)
         self.state.queue.add(Request(size, now + self.limits.grant_timeout, process, number))

@@ -30,11 +30,11 @@ def describe_shortage(state: StoreState, size: int, process: str, waited: float)
     return "\n".join(lines)
 
 
-def describe_too_large(capacity: int, size: int, process: str) -> str:
+def describe_too_large(capacity: int, size: int) -> str:
     """Why `size` bytes will never be had."""
     return (
-        f"An object of {amount(size)}, which process {process} wants to store, can never fit into this node's object "
-        f"store of {amount(capacity)}. Start the node with a larger object_store_memory, or split the object."
+        f"An object of {amount(size)} can never fit into this node's object store of {amount(capacity)}. Start the "
+        "node with a larger object_store_memory, or split the object."
     )
 
 

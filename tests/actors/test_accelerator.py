@@ -152,16 +152,21 @@ class TestVisibleDevices:
 class TestWorkers:
     def test_see_only_the_gpus_they_were_given_by_the_nodes_names(self):
         environ = {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
-        accelerator.restrict(environ, ["4", "5", "6", "7"], [1, 3])
+        accelerator.restrict(environ, accelerator.assigned_devices(["4", "5", "6", "7"], [1, 3]))
         assert environ["CUDA_VISIBLE_DEVICES"] == "5,7"
 
     def test_by_uuid(self):
         assert accelerator.assigned_devices(["MIG-a", "GPU-b"], [1]) == ["GPU-b"]
 
-    def test_see_none_when_given_none(self):
-        environ = {}
-        accelerator.restrict(environ, ["0"], [])
-        assert environ == {"CUDA_VISIBLE_DEVICES": ""}
+    def test_see_what_the_node_sees_when_given_none(self):
+        environ = {"CUDA_VISIBLE_DEVICES": "4"}
+        accelerator.restrict(environ, [])
+        assert environ == {"CUDA_VISIBLE_DEVICES": "4"}
+
+    def test_see_none_when_given_none_where_the_user_wants_it_so(self):
+        environ = {accelerator.HIDE_ON_ZERO: "1"}
+        accelerator.restrict(environ, [])
+        assert environ["CUDA_VISIBLE_DEVICES"] == ""
 
     def test_gpus_that_the_user_claims_there_are(self):
         assert accelerator.assigned_devices([], [0, 2]) == ["0", "2"]
@@ -169,7 +174,7 @@ class TestWorkers:
     @pytest.mark.parametrize(("value", "left"), [("1", True), ("0", False), ("", False)])
     def test_can_be_left_alone(self, value, left):
         environ = {accelerator.LEAVE_ALONE: value, "CUDA_VISIBLE_DEVICES": "0,1"}
-        accelerator.restrict(environ, ["0", "1"], [1])
+        accelerator.restrict(environ, ["1"])
         assert environ["CUDA_VISIBLE_DEVICES"] == ("0,1" if left else "1")
 
 

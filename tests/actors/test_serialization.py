@@ -483,9 +483,9 @@ class TestWhatCannotBePickled:
 
     def test_by_argument(self):
         with pytest.raises(TypeError, match=r"the arguments of task f: args\[1\]\.config\.lock"):
-            serialization.serialize_args((1, Service()), {}, "the arguments of task f")
+            serialization.serialize_args((1, Service()), {}, "task f")
         with pytest.raises(TypeError, match=r"the arguments of task f: service\.config\.lock"):
-            serialization.serialize_args((1,), {"service": Service()}, "the arguments of task f")
+            serialization.serialize_args((1,), {"service": Service()}, "task f")
 
     def test_by_slot_bound_method_partial_and_class(self):
         slotted = Slotted()

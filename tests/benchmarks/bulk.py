@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import uvloop
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.bulk_client import BulkClient
 from limelight.transport.endpoint import Endpoint

@@ -5,6 +5,7 @@ import errno
 import gc
 import pickle
 import subprocess
+import traceback
 import weakref
 
 import cloudpickle
@@ -139,7 +140,9 @@ class TestKeepsState:
     def test_notes(self, send):
         exc = ValueError("x")
         exc.add_note("try turning it off and on")
-        assert send(failed(exc)).as_instanceof_cause().__notes__ == ["try turning it off and on"]
+        error = send(failed(exc)).as_instanceof_cause()
+        assert error.cause.__notes__ == ["try turning it off and on"]
+        assert "".join(traceback.format_exception(error)).count("try turning it off and on") == 1
 
     def test_the_users_pickling_is_respected(self, send):
         error = send(failed(OwnPicklingError(1, 2))).as_instanceof_cause()

@@ -132,7 +132,7 @@ class TestDeathCause:
         text = str(ex.WorkerCrashedError(cause=DEATH, task_name="load"))
         assert text.startswith(
             "The worker that ran load died: pid 12 on node abababababab (10.0.0.4) was ended by signal 9 (SIGKILL), "
-            "peak memory 1.2 GiB. the kernel log names it."
+            "peak memory 1.2 GiB. The kernel log names it."
         )
         assert "    loading\n    loaded" in text
         assert "    Fatal Python error: Aborted" in text

@@ -7,6 +7,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limelight.transport import bulk_client
 from limelight.transport.address import ProcessAddress
 from limelight.transport.auth import HOST

@@ -11,6 +11,7 @@ import trustme
 from aiohttp import ClientSession, UnixConnector
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from limelight.transport.address import ProcessAddress
 from limelight.transport.auth import Challenge, ChallengeBook, sign
 from limelight.transport.dialler import Dial

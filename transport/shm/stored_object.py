@@ -20,7 +20,7 @@ WRITING = 0x31_57_4A_42_4F_4C_4C_01
 SEALED = 0x31_53_4A_42_4F_4C_4C_01
 ALIGNMENT = 64
 FIRST_WORD = 8
-"""Bytes of the word that says whether an object is there and complete; copies are made without it, and get their own."""
+"""Bytes of the word that says whether an object is there and complete. Copies are made without it, and get theirs."""
 
 _word = struct.Struct("<Q")
 _header = struct.Struct("<QQQQII28s4x16s")  # word, grant, offset, size, count, (free), object id, owner

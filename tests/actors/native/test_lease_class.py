@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from limelight.actors.contract import LeaseSpec, Template
 from limelight.actors.native.lease_class import IDLE_S, STUCK_S, Lease, LeaseClass
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
@@ -136,11 +137,13 @@ class World:
     def push(self, lease, task):
         if self.full:
             return Push.LATER
-        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].receive(task))
+        worker = self.granted[lease.lease_id]
+        self.after(ROUND_TRIP, lambda: worker.receive(task))
         return Push.SENT
 
     def recall(self, lease, tasks):
-        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].give_back(tasks))
+        worker = self.granted[lease.lease_id]
+        self.after(ROUND_TRIP, lambda: worker.give_back(tasks))
 
     def demand(self, lease_class, wanted):
         self.demands += 1

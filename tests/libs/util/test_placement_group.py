@@ -5,7 +5,7 @@ import time
 import pytest
 
 from limelight.exceptions import ActorPlacementGroupRemoved, TaskPlacementGroupRemoved
-from limelight.libs.util.placement_group import (
+from limelight.util.placement_group import (
     PlacementGroup,
     get_current_placement_group,
     get_placement_group,

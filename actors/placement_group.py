@@ -3,15 +3,18 @@
     group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
     get(group.ready())
     work.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+
+Public as `limelight.util.placement_group`, which is, as in Ray, both this module and the function of that name.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, Self, cast
 
-from ...actors import runtime
-from ...actors.identifier import PlacementGroupID
-from ...actors.object_ref import ObjectRef
-from ...exceptions import TaskPlacementGroupRemoved
+from . import runtime
+from .identifier import PlacementGroupID
+from .object_ref import ObjectRef
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -195,5 +198,16 @@ def _amounts(index: int, bundle: Mapping[Any, Any]) -> dict[str, float]:
         if not isinstance(kind, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
             raise TypeError(f"Bundle {index} must map names of resources to numbers, but has {kind!r}: {amount!r}.")
         if not 0 <= amount < float("inf"):
-            raise ValueError(f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative.")
+            raise ValueError(
+                f"Bundle {index} asks for {amount} of {kind!r}: give a finite number that is not negative."
+            )
     return {kind: float(amount) for kind, amount in bundle.items()}
+
+
+class _PlacementGroupModule(ModuleType):
+    """The module, which can be called like its function."""
+
+    __call__ = staticmethod(placement_group)
+
+
+sys.modules[__name__].__class__ = _PlacementGroupModule

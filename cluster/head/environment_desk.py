@@ -1,0 +1,31 @@
+"""What the keys of runtime environments stand for."""
+
+from typing import TYPE_CHECKING
+
+from ...actors.contract import DefineEnvironment, DescribeEnvironment, decoder_of
+from ...transport.channel import Channel
+from ...transport.protocol import Call
+
+if TYPE_CHECKING:
+    from .head import Head
+
+
+class EnvironmentDesk:
+    """Part of the head actor; on its loop.
+
+    Definitions are passed on unread, and never logged: environment variables may be secrets. They are kept for good,
+    since a detached actor may be restarted long after the job that made it.
+    """
+
+    def __init__(self, head: "Head") -> None:
+        self._definitions: dict[str, bytes] = {}
+        head.methods |= {"DefineEnvironment": self._on_define, "DescribeEnvironment": self._on_describe}
+
+    def _on_define(self, channel: Channel, call: Call) -> None:
+        defined: DefineEnvironment = decoder_of(DefineEnvironment).decode(call.body)
+        self._definitions.setdefault(defined.key, defined.definition)
+        channel.reply(call.call_id, b"")
+
+    def _on_describe(self, channel: Channel, call: Call) -> None:
+        wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)
+        channel.reply(call.call_id, self._definitions.get(wanted.key, b""))
