@@ -126,7 +126,7 @@ class NodeActorDesk:
         name = f"light-host:{self._next_host}"
         hosts.requested.add(name)
         self._host_requests[name] = hosts
-        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id))
+        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
 
     def _place(self, hosts: _Hosts, request_id: str) -> None:
