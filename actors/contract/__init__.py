@@ -55,6 +55,7 @@ from .lease import (
 )
 from .object import (
     AddBorrower,
+    AdoptObject,
     Dependency,
     ExportedRef,
     Location,
@@ -86,6 +87,7 @@ __all__ = [
     "ActorSpec",
     "ActorUnreferenced",
     "AddBorrower",
+    "AdoptObject",
     "AssignWorker",
     "AwaitGroup",
     "Body",
