@@ -117,6 +117,7 @@ class HeadLink:
             return
         if isinstance(order.event, m.JobEnded):
             self._manager.jobs.ended(order.event.job_id)
+            self._manager.actors.job_ended(order.event.job_id)
         self._manager.feed(order.event)
 
     def _on_peers(self, _: Channel, call: Call) -> None:
