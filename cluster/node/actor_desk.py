@@ -123,12 +123,10 @@ class NodeActorDesk:
         request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
         hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
         wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
+        hosts.waiting.append(request.request_id)  # first: an idle worker is granted before `_start_host` returns
         if wanted > 0:
             self._start_host(hosts, request)
-        if len(hosts.load) == self._most_hosts:
-            self._place(hosts, request.request_id)
-        else:
-            hosts.waiting.append(request.request_id)
+        self._place_waiting(hosts)
 
     def _start_host(self, hosts: _Hosts, request: RequestLightWorker) -> None:
         self._next_host += 1
@@ -137,6 +135,13 @@ class NodeActorDesk:
         self._host_requests[name] = hosts
         spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
+
+    def _place_waiting(self, hosts: _Hosts) -> None:
+        """Spread what waits over the hosts, once all of them are there."""
+        if hosts.load and not hosts.requested:
+            waiting, hosts.waiting = hosts.waiting, []
+            for request_id in waiting:
+                self._place(hosts, request_id)
 
     def _place(self, hosts: _Hosts, request_id: str) -> None:
         worker_id = min(hosts.load, key=hosts.load.__getitem__)
@@ -168,10 +173,7 @@ class NodeActorDesk:
                 for request_id in self._residents.pop(answer.worker_id, ()):
                     self._placed.pop(request_id, None)
                     self._manager.to_head(m.RequestedWorkerLost(request_id, answer.worker_id, answer.text))
-        if hosts.load and not hosts.requested:
-            waiting, hosts.waiting = hosts.waiting, []
-            for request_id in waiting:
-                self._place(hosts, request_id)
+        self._place_waiting(hosts)
         return True
 
     def _on_release_light(self, _: Channel, call: Call) -> None:
