@@ -183,8 +183,8 @@ def test_placement_groups_are_noted_down():
     from limelight.actors import runtime
 
     current = runtime.current()
-    group_id, ready = current.create_placement_group([{"CPU": 1}], "PACK", "group", None)
-    assert ll.get(ready) is True
+    group_id = current.create_placement_group([{"CPU": 1}], "PACK", "group", None)
+    assert ll.get(current.placement_group_ready(group_id, "ready")) == "ready"
     assert current.get_placement_group("group") == (group_id, [{"CPU": 1}])
     (row,) = current.state("placement_groups")
     assert row["name"] == "group"
