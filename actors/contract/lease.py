@@ -14,6 +14,7 @@ class LeaseSpec(Body, frozen=True):
     labels: dict[str, str]
     environment: str  # key of the runtime environment
     job_id: bytes
+    retriable: bool = True  # its tasks run again should their worker be stopped
 
 
 class Demand(Body, frozen=True):

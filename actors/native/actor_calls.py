@@ -51,6 +51,7 @@ class ActorCalls:
         record = core.values.record(core.ids.task_id(), template, args, kwargs)
         actor_id = record.actor_id = ids.actor_id()
         detached = options.lifetime == "detached"
+        restarts = options.max_restarts != 0
         spec = ActorSpec(
             actor_id=actor_id,
             class_name=descriptor.name,
@@ -59,8 +60,12 @@ class ActorCalls:
             detached=detached,
             max_restarts=options.max_restarts,
             owner=core.address,
-            placing=templates.lease_spec(placement, placement.placing, descriptor.name, capture=not light),
-            running=templates.lease_spec(placement, placement.running, descriptor.name, capture=not light),
+            placing=templates.lease_spec(
+                placement, placement.placing, descriptor.name, capture=not light, retriable=restarts
+            ),
+            running=templates.lease_spec(
+                placement, placement.running, descriptor.name, capture=not light, retriable=restarts
+            ),
             light=light,
             descriptor=self._outline(descriptor, options),
             has_creation=not record.dependencies,

@@ -50,6 +50,15 @@ class MainHost(MainThreadCell):
         if self._current is job:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    def drop_light(self, actor_id: bytes) -> None:
+        """End a light actor."""
+        if self._light is not None:
+            self._light.drop(actor_id)
+
+    def leaves(self) -> bool:
+        """A host of light actors stays: more may come."""
+        return self._light is None
+
     def leave(self) -> None:
         """End the process once the current job is done; from any thread."""
         if isinstance(self._actor, AsyncActor):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import LocalRayletDiedError, TaskCancelledError
 from ...transport.error import PeerClosedError, TransportError
+from .. import runtime
 from ..serialization import serialize_error
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class NodeLoss:
         return bool(self._reason)
 
     def noticed(self, error: TransportError) -> None:
-        """The channel to the node has ended: unless this process closed it, all calls, now and later, fail. On the wire thread."""
+        """The channel to the node has ended: unless this process closed it, all calls fail. On the wire thread."""
         if self._reason or (isinstance(error, PeerClosedError) and error.by_us):
             return
         self._reason = self.obituary() or str(error)
@@ -38,6 +39,8 @@ class NodeLoss:
 
     def ended(self) -> None:
         """This process ends the session: what it has not got by now will not come. On the wire thread."""
+        if runtime.interpreter_ends:
+            return  # only daemon threads wait still, which end without a word
         self._reason = self._reason or "it was told to end"
         data = serialize_error(
             TaskCancelledError(error_message="shutdown() ended the session before this task was done.")
@@ -50,7 +53,7 @@ class NodeLoss:
         """What callers get."""
         identity = self._hub.identity
         return LocalRayletDiedError(
-            f"The node process of session {identity.session} is gone, and with it all tasks, actors and stored objects: "
+            f"The node process of session {identity.session} is gone, with all tasks, actors and stored objects: "
             f"{self._reason.rstrip('.')}. Its log, until shutdown(): {identity.session_folder}/logs/node.log. "
             "Call shutdown() and init() to start again."
         )

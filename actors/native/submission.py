@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import (
     DeathKind,
+    OutOfMemoryError,
     RaySystemError,
     RuntimeEnvSetupError,
     TaskCancelledError,
@@ -352,6 +353,8 @@ class Submission:
             name = record.template.wire.name
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
+            elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
+                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}"))
             else:
                 self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 

@@ -75,7 +75,7 @@ class Templates:
         wire = Template(
             next(self._ids), "task", options.name or function.name, pickled.code_id, pickled.code, num_returns, extras
         )
-        key = self.class_of(options.placement, options.name or function.name)
+        key = self.class_of(options.placement, options.name or function.name, options.max_retries != 0)
         return TaskTemplate(
             wire, key, options.max_retries, kind, extras.get("backpressure", 0), alone=options.max_calls > 0
         )
@@ -120,18 +120,18 @@ class Templates:
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
 
-    def class_of(self, placement: Placement, name: str) -> int:
+    def class_of(self, placement: Placement, name: str, retriable: bool) -> int:
         """The scheduling class of a placement; errors as `lease_spec`."""
-        known = (placement.key, self._hub.captured)
+        known = (placement.key, self._hub.captured, retriable)
         key = self._classes.get(known)
         if key is None:
-            spec = self.lease_spec(placement, placement.running, name)
+            spec = self.lease_spec(placement, placement.running, name, retriable=retriable)
             key = self._classes[known] = len(self._classes) + 1
             self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
         return key
 
     def lease_spec(
-        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True
+        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True, retriable: bool
     ) -> LeaseSpec:
         """What the scheduler gets to know of a placement.
 
@@ -140,6 +140,7 @@ class Templates:
             resources: `placement.running` or `.placing`.
             name: of the task or actor, for errors.
             capture: go where the placement group that the calling code runs in captures what it starts.
+            retriable: it runs again should its worker end.
 
         Raises:
             ValueError: the placement group that is asked for has no such bundle, or none that could hold this.
@@ -160,6 +161,7 @@ class Templates:
             placement.label_selector,
             self._hub.environment_key(placement.runtime_env),
             self._hub.job_id,
+            retriable,
         )
 
     def _bundles_of(self, group_id: bytes) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ from ...actors.contract import (
     EXECUTOR,
     HEAD,
     Creation,
+    DropActor,
     EndActor,
     LeaseSpec,
     Outcome,
@@ -125,7 +126,7 @@ class NodeActorDesk:
         name = f"light-host:{self._next_host}"
         hosts.requested.add(name)
         self._host_requests[name] = hosts
-        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id))
+        spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
 
     def _place(self, hosts: _Hosts, request_id: str) -> None:
@@ -174,4 +175,4 @@ class NodeActorDesk:
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
-            worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(actor_id)))
+            worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))

@@ -16,6 +16,7 @@ def lease_spec(wire: WireSpec) -> LeaseSpec:
         parse_selector(wire.labels),
         wire.environment,
         wire.job_id,
+        wire.retriable,
     )
 
 

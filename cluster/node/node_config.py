@@ -18,6 +18,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         head: the head's address; None: this process hosts the head.
         session: the cluster's name for its session; "": the name of this node's own session folder.
         token: the cluster's secret; empty: a new one.
+        system_config: see `NodeSettings`.
         prestart: workers to start before anybody asks; None: one per CPU, at most four.
     """
 
@@ -32,6 +33,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     session: str = ""
     token: str = ""
     prestart: int | None = None
+    system_config: dict[str, float] = {}
 
 
 class NodeReady(msgspec.Struct, frozen=True):

@@ -27,8 +27,10 @@ from .environment_desk import EnvironmentDesk
 from .head_link import HeadLink
 from .inventory import take_inventory
 from .manager import NodeManager
+from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import WorkerTable
 
@@ -71,6 +73,7 @@ class NodeProcess:
         if config.token:
             folder.write_token(config.token)
         self._token = config.token or read_token(folder.path)
+        self._settings = NodeSettings.read(config.system_config)
         self._manager: NodeManager | None = None
         self._head: Head | None = None
         self.ended = asyncio.Event()
@@ -109,6 +112,7 @@ class NodeProcess:
         units = self._inventory.resources.units()
         registration = RegisterNode(self._node_id, process.address, _HOST, units, self._inventory.labels)
         await link.join(registration, manager.begin)
+        self._memory_watch.start()
         self._announce()
         return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
 
@@ -126,7 +130,8 @@ class NodeProcess:
         self._inventory = inventory = take_inventory(self._config, _HOST)
         arena = Arena.create(inventory.store_bytes)
         storage = DirectoryStorage(str(self._folder.path / "spill"))
-        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return)
+        patience = self._settings.oom_grace_period_s
+        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return, grant_timeout=patience)
 
     def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
@@ -160,6 +165,7 @@ class NodeProcess:
         prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
         pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
+        self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
         about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
         self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
         manager = NodeManager(
@@ -184,6 +190,7 @@ class NodeProcess:
         """End workers and actors, and let go of everything."""
         if self._manager is None:
             return
+        self._memory_watch.close()
         self._manager.close()
         if self._head is not None:
             self._head.close()

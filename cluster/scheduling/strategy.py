@@ -57,6 +57,7 @@ class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
         label_selector: conditions on the node's labels, beside the strategy.
         env_key: names the runtime environment; workers are reused only within one.
         job_id: workers are reused only within one job.
+        retriable: what runs there runs again should its worker end: the first to be stopped when memory runs out.
     """
 
     resources: ResourceSet = EMPTY
@@ -64,6 +65,7 @@ class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
     label_selector: LabelSelector = ()
     env_key: str = ""
     job_id: bytes = b""
+    retriable: bool = True
 
     def required_labels(self) -> LabelSelector:
         """All conditions that a node must meet."""

@@ -57,11 +57,11 @@ def test_an_actor_that_may_not_restart_fails_its_calls_with_the_cause(ll):
     with WorkerKiller(seed=3, pause=0.05):
         mortals = [Mortal.remote() for _ in range(4)]
         refs = [mortal.nap.remote() for mortal in mortals for _ in range(100)]
-        failed = 0
+        errors = []
         for ref in refs:
             try:
                 assert ll.get(ref, timeout=DEADLINE) == 1
             except ll.exceptions.ActorDiedError as error:
-                assert "SIGKILL" in str(error)
-                failed += 1
-    assert failed
+                errors.append(str(error))
+    assert errors
+    assert all("SIGKILL" in error for error in errors)

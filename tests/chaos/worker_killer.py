@@ -3,6 +3,7 @@
 import contextlib
 import random
 import threading
+from typing import Self
 
 import psutil
 
@@ -22,7 +23,7 @@ class WorkerKiller:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker killer")
 
-    def __enter__(self) -> "WorkerKiller":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -50,6 +50,10 @@ BUSY = """
 """A driver in the middle of its work: tasks and calls that run and wait, objects in the store, actors of both kinds."""
 
 
+def segment_names() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
 class Driver:
     """A script that runs as a process of its own, with a temporary folder of its own."""
 
@@ -61,7 +65,7 @@ class Driver:
             MARK: self._mark,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
-        self.shared_memory = set(os.listdir("/dev/shm"))
+        self.shared_memory = segment_names()
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script)],
             env=environment,
@@ -105,8 +109,9 @@ class Driver:
 
     def _left(self) -> list[str]:
         processes = [f"process {process.pid}" for process in self.session()]
-        files = [os.path.join(folder, name) for folder, *names in os.walk(self.folder) for name in sum(names, [])]
-        segments = set(os.listdir("/dev/shm")) - self.shared_memory
+        # Not rglob: it stumbles over folders that vanish while it looks.
+        files = [f"{folder}/{name}" for folder, folders, files in os.walk(self.folder) for name in (*folders, *files)]
+        segments = segment_names() - self.shared_memory
         return processes + files + sorted(name for name in segments if "limelight" in name)
 
     def remove(self) -> None:
@@ -246,7 +251,7 @@ KILL_NODE = """
         except Exception as error:
             return type(error).__name__
 
-    node = next(child for child in psutil.Process().children() if "node" in "".join(child.cmdline()) or child.children())
+    (node,) = psutil.Process().children()
     os.kill(node.pid, signal.SIGKILL)
     told = {
         "running task": outcome(lambda: ll.get(pending[0])),
