@@ -31,14 +31,9 @@ def dual_exception(error: "RayTaskError") -> "RayTaskError":
     except Exception:  # noqa: BLE001  # metaclasses, __init_subclass__ and C constructors may refuse in any way
         return _copy(origin)
     state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
-<<<<<<< HEAD
-    # The others stand in the remote traceback, and would be printed twice.
-    if notes := [note for note in state.pop("__notes__", ()) if note not in origin.traceback_str]:
-=======
     # Those in the remote traceback would be printed twice.
     notes = [note for note in state.pop("__notes__", ()) if str(note) not in origin.traceback_str]
     if notes:
->>>>>>> main
         state["__notes__"] = notes
     restore_state(made, (state, native_members(cause)))
     return cast("RayTaskError", made)

@@ -184,11 +184,7 @@ def test_placement_groups_are_noted_down():
 
     current = runtime.current()
     group_id = current.create_placement_group([{"CPU": 1}], "PACK", "group", None)
-<<<<<<< HEAD
-    assert ll.get(current.placement_group_ready(group_id, "ready")) == "ready"
-=======
     assert ll.get(current.placement_group_ready(group_id, "value")) == "value"
->>>>>>> main
     assert current.get_placement_group("group") == (group_id, [{"CPU": 1}])
     (row,) = current.state("placement_groups")
     assert row["name"] == "group"
