@@ -113,7 +113,8 @@ class ActorRoster:
     def _exited(self, exit_: tuple[bytes, str]) -> None:
         hub = self._hub
         actor_id, reason = exit_
-        if not hub.executor.has_actors():
+        # A process for light actors may be empty for a moment, with new ones on their way: its node ends it.
+        if not hub.hosts_light and not hub.executor.has_actors():
             hub.process_exits(reason)
             hub.leave()
         hub.links.notify(hub.head, HEAD, ActorExited(actor_id, reason))

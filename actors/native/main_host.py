@@ -41,6 +41,7 @@ class MainHost(MainThreadCell):
         if job.template.kind == "create" and job.template.options.get("light"):
             if self._light is None:
                 self._light = LightHost(self._hub)
+                self._hub.hosts_light = True
             self._light.create(job)
             return
         self.actor_inbox.put(Envelope(job))  # type: ignore[arg-type] - Pykka's loop reads .message and .reply_to only

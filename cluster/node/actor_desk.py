@@ -1,5 +1,6 @@
 """A node's dealings with actors: constructs them in workers, on the head's order, and hosts the light ones."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,22 @@ logger = logging.getLogger(__name__)
 
 _HOST_PATIENCE = 60.0
 
+_EMPTY_S = 5.0
+"""How long the host processes of a job are kept without an actor in them."""
+
 
 class _Hosts:
     """The host processes of one job's light actors in one environment."""
 
     def __init__(self) -> None:
         self.load: dict[str, int] = {}
+        self.names: dict[str, str] = {}  # of the requests for them, by worker
         self.requested: set[str] = set()
         self.waiting: list[str] = []
+
+    def any_actors(self) -> bool:
+        """Whether an actor lives there, or is to."""
+        return bool(self.requested or self.waiting or any(self.load.values()))
 
 
 class NodeActorDesk:
@@ -112,13 +121,10 @@ class NodeActorDesk:
     def _on_request_light(self, _: Channel, call: Call) -> None:
         request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
         hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
-        wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
-        if wanted > 0:
+        hosts.waiting.append(request.request_id)  # first: the answer comes at once where a worker is idle
+        if self._most_hosts > len(hosts.load) + len(hosts.requested):
             self._start_host(hosts, request)
-        if len(hosts.load) == self._most_hosts:
-            self._place(hosts, request.request_id)
-        else:
-            hosts.waiting.append(request.request_id)
+        self._place_waiting(hosts)
 
     def _start_host(self, hosts: _Hosts, request: RequestLightWorker) -> None:
         self._next_host += 1
@@ -144,6 +150,7 @@ class NodeActorDesk:
         match answer:
             case m.WorkerGranted():
                 hosts.load[answer.worker_id] = 0
+                hosts.names[answer.worker_id] = answer.request_id
             case m.WorkerRefused():
                 del self._host_requests[answer.request_id]
                 if not hosts.load and not hosts.requested:
@@ -153,14 +160,18 @@ class NodeActorDesk:
             case m.RequestedWorkerLost():
                 del self._host_requests[answer.request_id]
                 hosts.load.pop(answer.worker_id, None)
+                hosts.names.pop(answer.worker_id, None)
                 for request_id in self._residents.pop(answer.worker_id, ()):
                     self._placed.pop(request_id, None)
                     self._manager.to_head(m.RequestedWorkerLost(request_id, answer.worker_id, answer.text))
+        self._place_waiting(hosts)
+        return True
+
+    def _place_waiting(self, hosts: _Hosts) -> None:
         if hosts.load and not hosts.requested:
             waiting, hosts.waiting = hosts.waiting, []
             for request_id in waiting:
                 self._place(hosts, request_id)
-        return True
 
     def _on_release_light(self, _: Channel, call: Call) -> None:
         release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
@@ -170,8 +181,21 @@ class NodeActorDesk:
         hosts, worker_id = placed
         if worker_id in hosts.load:
             hosts.load[worker_id] -= 1
+            if not hosts.any_actors():
+                asyncio.get_running_loop().call_later(_EMPTY_S, self._end_empty, hosts)
         self._residents.get(worker_id, set()).discard(release.request_id)
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
             worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(actor_id)))
+
+    def _end_empty(self, hosts: _Hosts) -> None:
+        """End the host processes of a job that has no light actors."""
+        if hosts.any_actors() or self._manager.closing:
+            return
+        names, hosts.names = hosts.names, {}
+        hosts.load.clear()
+        for worker_id, name in names.items():
+            del self._host_requests[name]
+            self._residents.pop(worker_id, None)
+            self._manager.feed(m.ReleaseWorker(name))
