@@ -50,14 +50,14 @@ def test_exceptions_outside_of_exception_are_the_outcome(error):
 
 
 def test_an_exception_that_cannot_be_pickled_arrives_with_its_message():
-    class Unpicklable(Exception):
+    class UnpicklableError(Exception):
         def __init__(self, lock):
             super().__init__("held")
             self.lock = lock
 
     @ll.remote(max_retries=0)
     def fail():
-        raise Unpicklable(threading.Lock())
+        raise UnpicklableError(threading.Lock())
 
     with pytest.raises(ll.exceptions.RayTaskError, match="held"):
         ll.get(fail.remote(), timeout=DEADLINE)
@@ -176,7 +176,7 @@ def test_async_calls_have_contexts_of_their_own():
             import asyncio
 
             self.variable.set(value)
-            while len(asyncio.all_tasks()) < others:
+            while len(asyncio.all_tasks()) < others:  # noqa: ASYNC110 - nothing tells of new tasks
                 await asyncio.sleep(0)
             await asyncio.sleep(0.01)
             return self.variable.get()
@@ -258,7 +258,7 @@ def test_a_generator_whose_worker_dies_yields_each_item_once(tmp_path):
     @ll.remote(num_returns="streaming", max_retries=2, _generator_backpressure_num_objects=2)
     def items(marker):
         for number in range(30):
-            if number == 7 and not os.path.exists(marker):
+            if number == 7 and not Path(marker).exists():
                 Path(marker).touch()
                 os._exit(1)
             yield number
