@@ -52,6 +52,7 @@ from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
+from .unseen_error import UnseenErrors
 from .values import Values
 from .waiting import Waiting
 from .wire import WireThread
@@ -83,6 +84,7 @@ class Hub:
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.borrowing = Borrowing(self)
         self.values = Values(self)
+        self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.submission = Submission(self)
