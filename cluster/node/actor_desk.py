@@ -37,10 +37,18 @@ _HOST_PATIENCE = 60.0
 
 
 class _Hosts:
-    """The host processes of one job's light actors in one environment."""
+    """The host processes of one job's light actors in one environment.
+
+    Attributes:
+        load: actors by host (a worker's id).
+        names: by host, the request that got it.
+        requested: requests for hosts that are not answered.
+        waiting: requests of actors that wait for a host.
+    """
 
     def __init__(self) -> None:
         self.load: dict[str, int] = {}
+        self.names: dict[str, str] = {}
         self.requested: set[str] = set()
         self.waiting: list[str] = []
 
@@ -57,6 +65,7 @@ class NodeActorDesk:
         self._placed: dict[str, tuple[_Hosts, str]] = {}
         self._residents: dict[str, set[str]] = {}
         self._next_host = 0
+        self._ended_jobs: set[bytes] = set()
         self._host_requests: dict[str, _Hosts] = {}
         manager.methods |= {
             "StartActor": self._on_start,
@@ -150,6 +159,7 @@ class NodeActorDesk:
         match answer:
             case m.WorkerGranted():
                 hosts.load[answer.worker_id] = 0
+                hosts.names[answer.worker_id] = answer.request_id
             case m.WorkerRefused():
                 del self._host_requests[answer.request_id]
                 if not hosts.load and not hosts.requested:
@@ -159,6 +169,7 @@ class NodeActorDesk:
             case m.RequestedWorkerLost():
                 del self._host_requests[answer.request_id]
                 hosts.load.pop(answer.worker_id, None)
+                hosts.names.pop(answer.worker_id, None)
                 for request_id in self._residents.pop(answer.worker_id, ()):
                     self._placed.pop(request_id, None)
                     self._manager.to_head(m.RequestedWorkerLost(request_id, answer.worker_id, answer.text))
@@ -169,6 +180,9 @@ class NodeActorDesk:
         release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
         placed = self._placed.pop(release.request_id, None)
         if placed is None:
+            for hosts in self._light.values():
+                if release.request_id in hosts.waiting:
+                    hosts.waiting.remove(release.request_id)
             return
         hosts, worker_id = placed
         if worker_id in hosts.load:
@@ -178,3 +192,18 @@ class NodeActorDesk:
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
             worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
+        self._release_idle()
+
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over: its hosts end when the last actor in them has."""
+        self._ended_jobs.update(key[0] for key in self._light if key[0] == job_id)
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        for key, hosts in [item for item in self._light.items() if item[0][0] in self._ended_jobs]:
+            if not (hosts.waiting or hosts.requested or any(hosts.load.values())):
+                del self._light[key]
+                for name in hosts.names.values():
+                    self._host_requests.pop(name, None)
+                    self._manager.feed(m.ReleaseWorker(name))
+        self._ended_jobs &= {key[0] for key in self._light}

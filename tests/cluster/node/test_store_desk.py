@@ -160,7 +160,7 @@ async def world(tmp_path_factory) -> AsyncIterator[World]:
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.005)
 
 
