@@ -161,7 +161,8 @@ def make_actor(cls: Any, given: dict[str, Any]) -> ActorClass[..., Any]:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise TypeError(f"{cls.__qualname__} is abstract, so no actor can be made from it: implement {missing}.")
-    groups = actor_options(given, is_async=False).concurrency_groups
+    # Read before it is known whether the class is async; `_actor_class` checks what depends on that.
+    groups = actor_options(given, is_async=True).concurrency_groups
     return _actor_class(ActorDescriptor.of(cls, frozenset(groups)), given)
 
 

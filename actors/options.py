@@ -169,6 +169,13 @@ def actor_options(given: Mapping[str, Any], *, is_async: bool) -> ActorOptions:
     placement = _actor_placement(given)
     if given.get("isolation") == "shared" and isinstance(placement.strategy, PlacementGroupSchedulingStrategy):
         raise ValueError('A placement group needs isolation="process": light actors hold no resources of their own.')
+    if given.get("isolation") == "shared" and not is_async:
+        threads = given.get("concurrency_groups") or _default(given.get("max_concurrency"), 1) > 1
+        if threads:
+            raise ValueError(
+                'max_concurrency and concurrency_groups need isolation="process" or async methods: a light actor with '
+                "plain methods runs one call at a time."
+            )
     return ActorOptions(
         placement=placement,
         name=name,

@@ -4,6 +4,7 @@
 cluster), `actors/local` (everything in the caller's thread, for debuggers). Both pass tests/contracts/test_runtime.py.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
@@ -348,6 +349,8 @@ class SessionStarter(Protocol):
 _runtime: Runtime | None = None
 _starter: SessionStarter | None = None
 _auto_init: Callable[[], None] | None = None
+interpreter_ends = False
+"""The session has ended because the interpreter does: no other is started by itself."""
 
 
 def register_starter(starter: SessionStarter, auto_init: Callable[[], None]) -> None:
@@ -365,11 +368,20 @@ def starter() -> SessionStarter:
 
 def current() -> Runtime:
     """The process's runtime; starts a local session when there is none yet, as in Ray."""
+    if _runtime is None and interpreter_ends:
+        raise _end_of_interpreter()
     if _runtime is None and _auto_init is not None:
         _auto_init()
     if _runtime is None:
         raise RuntimeError("Limelight is not running in this process: call limelight.init() first.")
     return _runtime
+
+
+def _end_of_interpreter() -> BaseException:
+    """What a call gets that comes too late. Daemon threads end without a word, as the interpreter itself ends them."""
+    if threading.current_thread() is threading.main_thread():
+        return RuntimeError("The session has ended, because the interpreter does: this call comes too late.")
+    return SystemExit()
 
 
 def current_or_none() -> Runtime | None:

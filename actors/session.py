@@ -10,6 +10,7 @@ from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, Self
 
 from . import option_rule, runtime
+from .init_rule import check_settings
 
 logger = logging.getLogger("limelight")
 
@@ -123,6 +124,7 @@ def init(
 
     Raises:
         RuntimeError: there is a session already, or an argument does not exist.
+        ValueError, TypeError: an argument makes no sense.
         ConnectionError: there is no cluster at `address`.
     """
     settings = {name: value for name, value in locals().items() if name != "more"}
@@ -131,6 +133,7 @@ def init(
             valid = [known for known in inspect.signature(init).parameters if known != "more"]
             raise RuntimeError(option_rule.unknown_name(f"Unknown keyword argument of init: {name!r}", name, valid))
     settings |= more
+    check_settings(settings)
     with _lock:
         if (existing := runtime.current_or_none()) is not None:
             if not ignore_reinit_error:
@@ -140,15 +143,26 @@ def init(
                 )
             logger.info("init() was called again; the session there is goes on")
             return _describe(existing)
+        if configure_logging:
+            _set_up_logging(logging_level, logging_format)
         made = _start(settings)
         runtime.install(made)
-        atexit.register(shutdown)
+        atexit.register(_end_with_interpreter)
         return _describe(made)
 
 
+def _set_up_logging(level: int | str, form: str | None) -> None:
+    """What `init` was told of the logger "limelight". Without a format its records go where the program's logging says:
+    by Python's own default, warnings to stderr.
+    """
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
+    if form is not None:
+        logger.handlers[:] = [logging.StreamHandler()]
+        logger.handlers[0].setFormatter(logging.Formatter(form))
+        logger.propagate = False
+
+
 def _start(settings: dict[str, Any]) -> runtime.Runtime:
-    if not settings["namespace"] and settings["namespace"] is not None:
-        raise ValueError("namespace must be a str that is not empty, or None for one of its own.")
     if settings["runtime_env"] is not None and not isinstance(settings["runtime_env"], Mapping):
         raise TypeError(f"runtime_env must be a dict or a RuntimeEnv, but {settings['runtime_env']!r} was given.")
     if settings["address"] is None:
@@ -175,11 +189,18 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         made = runtime.current_or_none()
         if made is None:
             return
-        atexit.unregister(shutdown)
+        atexit.unregister(_end_with_interpreter)
+        if runtime.interpreter_ends:
+            runtime.install(None)  # daemon threads still run, and must not come upon a session that is half gone
         try:
             made.shutdown()
         finally:
             runtime.install(None)
+
+
+def _end_with_interpreter() -> None:
+    runtime.interpreter_ends = True
+    shutdown()
 
 
 def is_initialized() -> bool:
@@ -194,7 +215,7 @@ def _forget_in_child() -> None:
     """
     global _lock
     _lock = threading.RLock()
-    atexit.unregister(shutdown)
+    atexit.unregister(_end_with_interpreter)
     runtime.install(None)
 
 

@@ -1,12 +1,13 @@
 """The packages of runtime environments on one machine: stored once, unpacked once, kept while somebody uses them.
 
 Several processes may share one root folder. A package in use is held by a shared `flock` on its lock file, so that a
-user that dies lets go of it; whoever unpacks or removes it needs the exclusive lock. Everything appears by `rename`:
-what is visible is complete.
+user that dies lets go of it; whoever removes it needs that lock exclusively, and asks without waiting. Everything
+appears by `rename`: what is visible is complete.
 
     <root>/archives/<digest>.zip    what was put
     <root>/unpacked/<digest>/       what is used
     <root>/locks/<digest>           who uses it
+    <root>/locks/<digest>.unpack    who is unpacking it
     <root>/partial/                 work in progress; left-overs of processes that died are removed at start
 """
 
@@ -144,22 +145,30 @@ class PackageStore:
             self._held.clear()
 
     def _hold(self, digest: str, uri: str) -> int:
-        """Take a shared lock on the unpacked package, unpacking it if nobody has."""
-        while True:
-            lock = self._open_lock(digest, fcntl.LOCK_SH)
-            if (self._unpacked / digest).exists():
-                return lock
-            os.close(lock)
-            lock = self._open_lock(digest, fcntl.LOCK_EX)
-            try:
-                if not (self._unpacked / digest).exists():
-                    self._unpack(digest, uri)
-            finally:
-                os.close(lock)  # and take the shared lock anew: between the two the package may be removed again
+        """Take a shared lock on the unpacked package, unpacking it if nobody has.
 
-    def _open_lock(self, digest: str, kind: int) -> int:
-        """The package's lock file, locked; never one that an eviction has just unlinked."""
-        path = self._locks / digest
+        It is kept from the first look on, so no eviction comes in between. Who unpacks is settled by another lock,
+        which nobody keeps: to wait here for an exclusive one would be to wait for all who already use the package.
+        """
+        lock = self._open_lock(self._locks / digest, fcntl.LOCK_SH)
+        try:
+            if not (self._unpacked / digest).exists():
+                unpacking = self._open_lock(self._unpack_lock(digest), fcntl.LOCK_EX)
+                try:
+                    if not (self._unpacked / digest).exists():
+                        self._unpack(digest, uri)
+                finally:
+                    os.close(unpacking)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _unpack_lock(self, digest: str) -> Path:
+        return self._locks / f"{digest}.unpack"
+
+    def _open_lock(self, path: Path, kind: int) -> int:
+        """A lock file, locked; never one that an eviction has just unlinked."""
         while True:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -235,6 +244,7 @@ class PackageStore:
                 if (self._unpacked / digest).exists():
                     (self._unpacked / digest).rename(place)
                 self._archive(digest).unlink(missing_ok=True)
+                self._unpack_lock(digest).unlink(missing_ok=True)
                 path.unlink()
             return True
         finally:

@@ -7,10 +7,13 @@ import msgspec
 
 from ..actors.runtime_env import RuntimeEnv
 from .node.node_config import NodeConfig, NodeReady
-from .process.launcher import launch_node
+from .process.launcher import NodeStartError, launch_node, occupy_standard_descriptors
 
 if TYPE_CHECKING:
     from ..actors.native.runtime import NativeRuntime
+
+_REFUSALS: dict[str, type[Exception]] = {"ValueError": ValueError, "TypeError": TypeError}
+"""What the node process says of arguments that only it can judge is raised as if `init` had judged."""
 
 _NODE_SETTINGS = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "_memory")
 
@@ -24,6 +27,7 @@ def start(**settings: Any) -> "NativeRuntime":
         ConnectionError: there is no cluster at `address`.
         NotImplementedError: the address is of a kind this version does not have.
     """
+    occupy_standard_descriptors()
     address: str | None = settings.get("address")
     if address is not None and address.startswith("ray://"):
         raise NotImplementedError(
@@ -33,7 +37,12 @@ def start(**settings: Any) -> "NativeRuntime":
     RuntimeEnv.of(settings.get("runtime_env"))  # refused before anything is started for it
     if address not in {None, "local"}:
         return _join(address or "", settings)
-    node = launch_node(msgspec.msgpack.encode(_config(settings)), meanwhile=_import_driver)
+    try:
+        node = launch_node(msgspec.msgpack.encode(_config(settings)), meanwhile=_import_driver)
+    except NodeStartError as error:
+        if error.error_type in _REFUSALS:
+            raise _REFUSALS[error.error_type](error.text) from None
+        raise
     try:
         from .driver import connect
 

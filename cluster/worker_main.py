@@ -13,6 +13,7 @@ from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
 from ..actors.native.main_host import MainHost
+from ..actors.native.running import Terminated
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
 from ..transport.error import PeerClosedError, TransportError
@@ -96,7 +97,7 @@ def _leave(error: TransportError) -> None:
 
 
 def _terminate(_signum: int, _frame: Any) -> None:
-    raise SystemExit(0)
+    raise Terminated(0)
 
 
 def _nothing() -> None:

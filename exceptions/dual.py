@@ -31,7 +31,10 @@ def dual_exception(error: "RayTaskError") -> "RayTaskError":
     except Exception:  # noqa: BLE001  # metaclasses, __init_subclass__ and C constructors may refuse in any way
         return _copy(origin)
     state = {**origin.__dict__, **cause.__dict__, "cause": cause, "_origin": origin}
-    state.pop("__notes__", None)  # they stand in the remote traceback, and would be printed twice
+    # Those in the remote traceback would be printed twice.
+    notes = [note for note in state.pop("__notes__", ()) if str(note) not in origin.traceback_str]
+    if notes:
+        state["__notes__"] = notes
     restore_state(made, (state, native_members(cause)))
     return cast("RayTaskError", made)
 

@@ -112,6 +112,12 @@ class EndActor(Body, frozen=True):
     actor_id: bytes
 
 
+class DropActor(Body, frozen=True):
+    """To the executor that hosts a light actor: it was killed. What runs on a thread runs to its end, nothing more starts."""
+
+    actor_id: bytes
+
+
 class ActorExited(Body, frozen=True):
     """To the head, from the actor's host: it ended itself on purpose."""
 

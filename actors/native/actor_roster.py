@@ -34,6 +34,7 @@ class ActorRoster:
         self._hub = hub
         self.clients: dict[bytes, ActorClient] = {}
         self._creations: dict[bytes, TaskRecord] = {}
+        self._ended: dict[bytes, DeathCause] = {}
 
     # --- as caller ---
 
@@ -105,6 +106,7 @@ class ActorRoster:
         actor_id = job.invocation.actor_id
         node = self._hub.identity.node_id.hex()
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=node)
+        self._ended[actor_id] = cause  # for the calls behind this one, which the head's word does not reach in time
         error = _died(job, cause)
         self._hub.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
         self._hub.wire.post(self._exited, (actor_id, reason))
@@ -113,16 +115,12 @@ class ActorRoster:
     def _exited(self, exit_: tuple[bytes, str]) -> None:
         hub = self._hub
         actor_id, reason = exit_
-        # A process for light actors may be empty for a moment, with new ones on their way: its node ends it.
-        if not hub.hosts_light and not hub.executor.has_actors():
-            hub.process_exits(reason)
-            hub.leave()
+        hub.executor.actor_left(actor_id, reason)
         hub.links.notify(hub.head, HEAD, ActorExited(actor_id, reason))
 
-    @staticmethod
-    def no_such_actor(job: Job) -> Outcome:
+    def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        return Outcome("error", 0.0, (Value("e", serialize_error(_died(job, None))),))
+        return Outcome("error", 0.0, (Value("e", serialize_error(_died(job, self._ended.get(job.invocation.actor_id)))),))
 
 
 def _died(job: Job, cause: DeathCause | None) -> ActorDiedError:

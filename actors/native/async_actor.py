@@ -2,11 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..cells.inbox import LoopInbox
-from .hosted_actor import HostedActor
+from .hosted_actor import TERMINATE, HostedActor
 from .running import Job
 from .wire import new_loop
 
@@ -19,9 +19,9 @@ DEFAULT_CONCURRENCY = 1000
 class AsyncActor(HostedActor):
     """Calls run as asyncio tasks, up to `max_concurrency` (by group) at once; plain methods run between them on the loop."""
 
-    def __init__(self, hub: "Hub", creation: Job) -> None:
+    def __init__(self, hub: "Hub", creation: Job, loop: asyncio.AbstractEventLoop | None = None) -> None:
         super().__init__(hub, creation)
-        self._loop = new_loop()
+        self._loop = loop or new_loop()
         self._inbox = LoopInbox(self._loop, self._drain)
         options = creation.template.options
         sizes: dict[str, int] = dict(options.get("concurrency_groups") or {})
@@ -50,7 +50,7 @@ class AsyncActor(HostedActor):
             instance = cls.__new__(cls, *args, **kwargs)
             await instance.__init__(*args, **kwargs)
             self.instance = instance
-            self._hub.executor.host_actor(self.actor_id, self)
+            self.constructed()
 
         return create
 
@@ -74,22 +74,42 @@ class AsyncActor(HostedActor):
         inbox = self._inbox
         while not inbox.empty():
             job: Job = inbox.get()
+            if job is self._creation:
+                self._start(job, self._serve_creation(job))
+                continue
             limit = self._limits.get(job.template.options.get("concurrency_group") or "")
             if limit is None:
                 self._hub.execution.refuse(
                     job, ValueError(f"{self.class_name} has no such concurrency group; it has {sorted(self._limits)}.")
                 )
                 continue
-            task = self._loop.create_task(self._run(job, limit))
-            job.handle = task
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            last = job.template.options.get("method") == TERMINATE
+            self._start(job, self._run_last(job) if last else self._run(job, limit))
+
+    def _start(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        job.handle = task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_creation(self, job: Job) -> None:
+        if self._hub.executor.claim(job, self):
+            try:
+                await self._construct()
+            finally:
+                self._hub.executor.done(job)
 
     async def _run(self, job: Job, limit: asyncio.Semaphore) -> None:
         async with limit:
-            if not self._hub.executor.claim(job):
+            if not self._hub.executor.claim(job, self):
                 return
             try:
                 await self._hub.execution.run_async(job, self.method)
             finally:
                 self._hub.executor.done(job)
+
+    async def _run_last(self, job: Job) -> None:
+        """Run a call after those that are under way."""
+        before = [task for task in self._tasks if task is not job.handle]
+        if before:
+            await asyncio.wait(before)
+        await self._run(job, self._limits[""])

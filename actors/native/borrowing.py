@@ -253,7 +253,8 @@ class Borrowing:
         for ref in refs:
             entry: ObjectEntry = ref._entry
             if entry.owner is None:
-                self.lend(entry, channel.peer, 1)
+                if not entry.freed:
+                    self.lend(entry, channel.peer, 1)
             elif entry.owner.process_id != channel.peer.process_id:
                 asked += 1
                 self._register(entry, channel.peer, ref, known)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..contract import AssignWorker
 from .running import running
 from .templates import UNIT
 
@@ -20,6 +21,12 @@ class NativeContext:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._job = running.get()
+
+    @property
+    def _assignment(self) -> AssignWorker:
+        """What this process was told of its lease, or of the actor among several that it hosts."""
+        actor = self._hub.executor.hosted(self.actor_id) if self.actor_id else None
+        return self._hub.assignment if actor is None else actor.assignment
 
     @property
     def job_id(self) -> bytes:
@@ -74,17 +81,17 @@ class NativeContext:
     @property
     def placement_group_id(self) -> bytes | None:
         """The placement group it runs in."""
-        return self._hub.assignment.placement_group or None
+        return self._assignment.placement_group or None
 
     @property
     def capture_child_tasks(self) -> bool:
         """Whether what it starts runs in its placement group, too."""
-        return self._hub.assignment.capture
+        return self._assignment.capture
 
     @property
     def was_restarted(self) -> bool:
         """Whether the actor has been restarted."""
-        return self._hub.assignment.incarnation > 0
+        return self._assignment.incarnation > 0
 
     @property
     def attempt_number(self) -> int:
@@ -99,12 +106,12 @@ class NativeContext:
     @property
     def resources(self) -> Mapping[str, float]:
         """What it holds."""
-        return {name: amount / UNIT for name, amount in self._hub.assignment.resources.items()}
+        return {name: amount / UNIT for name, amount in self._assignment.resources.items()}
 
     @property
     def accelerator_ids(self) -> Mapping[str, Sequence[str]]:
         """The accelerators it may use."""
-        return {"GPU": [], **self._hub.assignment.accelerator_ids}
+        return {"GPU": [], **self._assignment.accelerator_ids}
 
     @property
     def runtime_env(self) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ class ObjectEntry:
             occupies the store. Most refs die untracked, and cost nothing then.
         copies: further locations, on other nodes; each may have been dropped there meanwhile (owner's side).
         near: where this node's copy was last, of an object whose `location` is on another node.
+        freed: the object was freed before this ref to it came home; it is in no table, and nobody is counted.
         registered: how many times the owner counts this process as a borrower.
         borrowers: who else holds the object, by process id (owner's side).
         on_free: called on the wire thread when the object is freed (owner's side).
@@ -45,6 +46,7 @@ class ObjectEntry:
         "count",
         "data",
         "fetching",
+        "freed",
         "location",
         "near",
         "object_id",
@@ -72,6 +74,7 @@ class ObjectEntry:
         self.tracked = False
         self.registered = 0
         self.fetching = False
+        self.freed = False
         self.borrowers: dict[str, int] | None = None
         self.producer: Any = None
         self.on_free: Callable[[], None] | None = None

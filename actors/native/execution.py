@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ...exceptions.trace import forget_framework_frames
 from ..contract import Dependency, Invocation, Outcome, Template, Value, encode
 from ..object_ref import ObjectRef
-from ..serialization import deserialize, serialize_error
+from ..serialization import serialize_error
 from . import slot
 from .entry import ObjectEntry
-from .running import ActorExit, Job, running
+from .running import ActorExit, Job, Terminated, running
 from .slot import NO_ARGS
 from .value_codec import from_inline
 
@@ -28,6 +28,8 @@ def exit_reason(job: Job, error: SystemExit) -> str:
     """Why a process that runs a job ends, for the error of that job and of those that come later."""
     name = job.template.name
     who = {"create": "its constructor", "method": f"its method {name}"}.get(job.template.kind, f"its task {name}")
+    if isinstance(error, Terminated):
+        return f"it was sent SIGTERM while {who.removeprefix('its ')} ran"
     return f"{who} called sys.exit({'' if error.code is None else repr(error.code)})"
 
 
@@ -45,7 +47,7 @@ class Functions:
         """
         found = self._loaded.get(template.function_id)
         if found is None:
-            found = self._loaded[template.function_id] = deserialize(template.function, ())
+            found = self._loaded[template.function_id] = from_inline(template.function)
         return found
 
 
@@ -203,8 +205,10 @@ class Execution:
         """The outcome of an invocation that raised; `ours`: not in the user's code, but before or after it."""
         if job.cancelled and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return Outcome("cancelled", seconds)
-        template = job.template
-        if job.invocation.actor_id and isinstance(error, SystemExit):
+        template, actor_id = job.template, job.invocation.actor_id
+        if isinstance(error, asyncio.CancelledError) and actor_id and self._hub.executor.hosted(actor_id) is None:
+            return self._hub.actors.no_such_actor(job)  # it has ended, and this call with it
+        if actor_id and isinstance(error, SystemExit):
             reason = "it called exit_actor()" if isinstance(error, ActorExit) else exit_reason(job, error)
             return self._hub.actors.exits(job, reason)
         if ours:
@@ -216,7 +220,7 @@ class Execution:
         retry = template.options.get("retry_exceptions")
         if not retry or not isinstance(error, Exception):
             return False
-        return retry is True or isinstance(error, tuple(deserialize(retry, ())))
+        return retry is True or isinstance(error, tuple(from_inline(retry)))
 
     def refuse(self, job: Job, error: Exception) -> None:
         """Answer a job that cannot be run."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..contract import CancelTask, EndActor, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
+from ..contract import CancelTask, DropActor, EndActor, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
+from .hosted_actor import TERMINATE
 from .running import Job
 
 if TYPE_CHECKING:
@@ -26,6 +27,26 @@ class Host(Protocol):
         ...
 
 
+class ActorHost(Host, Protocol):
+    """Runs one actor's jobs."""
+
+    def drop(self) -> None:
+        """The actor has ended. From any thread."""
+        ...
+
+
+class TaskHost(Host, Protocol):
+    """Runs tasks, and makes actors."""
+
+    def drop_light(self, actor_id: bytes) -> None:
+        """End a light actor, also one whose constructor still runs; no effect where there is none. On the wire thread."""
+        ...
+
+    def leaves(self) -> bool:
+        """Whether the process is of no use without an actor."""
+        ...
+
+
 class Executor:
     """Jobs of this process by task id, from arrival until they start.
 
@@ -33,10 +54,10 @@ class Executor:
     A dict's pop is atomic, so exactly one of them gets it.
     """
 
-    def __init__(self, hub: "Hub", tasks: Host) -> None:
+    def __init__(self, hub: "Hub", tasks: TaskHost) -> None:
         self._hub = hub
         self._tasks = tasks
-        self._actors: dict[bytes, Host] = {}
+        self._actors: dict[bytes, ActorHost] = {}
         self._templates: dict[Channel, dict[int, Template]] = {}
         self._functions: dict[bytes, bytes] = {}
         self.queued: dict[bytes, Job] = {}
@@ -47,6 +68,7 @@ class Executor:
             "RecallTasks": self._on_recall,
             "CancelTask": self._on_cancel,
             "EndActor": self._on_end_actor,
+            "DropActor": self._on_drop_actor,
         }
 
     def on_call(self, channel: Channel, call: Call) -> None:
@@ -65,20 +87,30 @@ class Executor:
                 if not job.invocation.actor_id:
                     self._interrupt(job, force=False)
 
-    def host_actor(self, actor_id: bytes, host: Host) -> None:
+    def host_actor(self, actor_id: bytes, host: ActorHost) -> None:
         """From now on, jobs for that actor go to that host."""
         self._actors[actor_id] = host
 
     def drop_actor(self, actor_id: bytes) -> None:
         """The actor has ended; its host takes no more jobs."""
-        self._actors.pop(actor_id, None)
+        host = self._actors.pop(actor_id, None)
+        if host is not None:
+            host.drop()
 
-    def has_actors(self) -> bool:
-        """Whether any actor lives here."""
-        return bool(self._actors)
+    def actor_left(self, actor_id: bytes, reason: str) -> None:
+        """An actor has ended itself: so does the process, unless it hosts others. On the wire thread."""
+        self._tasks.drop_light(actor_id)
+        if not self._actors and self._tasks.leaves():
+            self._hub.process_exits(reason)
+            self._hub.leave()
 
-    def claim(self, job: Job) -> bool:
-        """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it."""
+    def claim(self, job: Job, actor: ActorHost | None = None) -> bool:
+        """Start a queued job; False when it was recalled or cancelled meanwhile. On the thread that will run it.
+
+        Args:
+            job: the job.
+            actor: who is to run it, where an actor may be ended while its process lives on.
+        """
         task_id = job.invocation.task_id
         # A task that was recalled may have been sent here again: then this is its earlier job, which nobody awaits.
         if self.queued.get(task_id) is not job:
@@ -88,7 +120,8 @@ class Executor:
             if found is not None:
                 self.queued[task_id] = found
             return False
-        if job.template.kind == "method" and job.invocation.actor_id not in self._actors:  # ended while it waited
+        living = self._actors.get(job.invocation.actor_id)
+        if job.template.kind == "method" and (living is None or actor not in {None, living}):  # ended while it waited
             job.channel.reply(job.call_id, encode(self._hub.actors.no_such_actor(job)))
             return False
         self.started[task_id] = job
@@ -159,11 +192,16 @@ class Executor:
         host = self._actors.get(order.actor_id)
         if host is None:
             return
-        template = Template(0, "method", "__ray_terminate__", b"", b"", 1, {"method": "__ray_terminate__"})
+        template = Template(0, "method", TERMINATE, b"", b"", 1, {"method": TERMINATE})
         invocation = Invocation(0, self._hub.ids.task_id(), b"", actor_id=order.actor_id)
         job = Job(channel, 0, invocation, template)
         self.queued[invocation.task_id] = job
         host.deliver(job)
+
+    def _on_drop_actor(self, _: Channel, call: Call) -> None:
+        order: DropActor = decoder_of(DropActor).decode(call.body)
+        self.drop_actor(order.actor_id)
+        self._tasks.drop_light(order.actor_id)
 
     def _interrupt(self, job: Job, force: bool) -> None:
         job.cancelled = True

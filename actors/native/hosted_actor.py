@@ -10,12 +10,18 @@ if TYPE_CHECKING:
     from .main_host import MainHost
 
 
+TERMINATE = "__ray_terminate__"
+"""The method that ends an actor after the calls before it."""
+
+
 class HostedActor:
     """The instance of a user's class and the way its methods are found. Subclasses say where they run.
 
     Attributes:
         actor_id: 16 bytes.
         instance: the user's object; None until its constructor has run.
+        assignment: what its process was told of it: its resources, incarnation, placement group.
+        dropped: it has ended.
     """
 
     def __init__(self, hub: "Hub", creation: Job) -> None:
@@ -26,6 +32,8 @@ class HostedActor:
         self.name: str = creation.template.options.get("name", "")
         self.outline: bytes = creation.template.options.get("outline", b"")
         self.instance: Any = None
+        self.assignment = hub.assignment
+        self.dropped = False
 
     def run(self) -> None:
         """Construct the instance and serve its calls; returns when this kind of actor needs the thread no more."""
@@ -45,10 +53,18 @@ class HostedActor:
 
         def create(*args: Any, **kwargs: Any) -> None:
             self.instance = cls(*args, **kwargs)
-            # Before the head hears of it and tells callers, so that their first calls find it.
-            self._hub.executor.host_actor(self.actor_id, self)
+            self.constructed()
 
         return create
+
+    def constructed(self) -> None:
+        """Take calls from now on. Before the head hears of it and tells callers, so that their first calls find it."""
+        if not self.dropped:
+            self._hub.executor.host_actor(self.actor_id, self)
+
+    def drop(self) -> None:
+        """The actor has ended: it takes no more calls. From any thread."""
+        self.dropped = True
 
     def method(self, job: Job) -> Callable[..., Any]:
         """A "method" job's function.

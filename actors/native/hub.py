@@ -98,7 +98,6 @@ class Hub:
         self.node_loss = NodeLoss(self)
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
-        self.hosts_light = False  # light actors live here
         self.leave: Callable[[], None] = _nothing
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {

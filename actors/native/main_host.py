@@ -41,7 +41,6 @@ class MainHost(MainThreadCell):
         if job.template.kind == "create" and job.template.options.get("light"):
             if self._light is None:
                 self._light = LightHost(self._hub)
-                self._hub.hosts_light = True
             self._light.create(job)
             return
         self.actor_inbox.put(Envelope(job))  # type: ignore[arg-type] - Pykka's loop reads .message and .reply_to only
@@ -50,6 +49,15 @@ class MainHost(MainThreadCell):
         """Raise KeyboardInterrupt in the job's code, also where it sleeps or waits."""
         if self._current is job:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def drop_light(self, actor_id: bytes) -> None:
+        """End a light actor."""
+        if self._light is not None:
+            self._light.drop(actor_id)
+
+    def leaves(self) -> bool:
+        """A host of light actors stays: more may come."""
+        return self._light is None
 
     def leave(self) -> None:
         """End the process once the current job is done; from any thread."""

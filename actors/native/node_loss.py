@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import LocalRayletDiedError, TaskCancelledError
 from ...transport.error import PeerClosedError, TransportError
+from .. import runtime
 from ..serialization import serialize_error
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class NodeLoss:
 
     def ended(self) -> None:
         """This process ends the session: what it has not got by now will not come. On the wire thread."""
+        if runtime.interpreter_ends:
+            return  # only daemon threads wait still, which end without a word
         self._reason = self._reason or "it was told to end"
         data = serialize_error(
             TaskCancelledError(error_message="shutdown() ended the session before this task was done.")

@@ -88,7 +88,7 @@ class ObjectTable:
     def track(self, entry: ObjectEntry) -> None:
         """Put an entry into the table, so that dropping its last ref has consequences."""
         with self._lock:
-            if not entry.tracked:
+            if not entry.tracked and not entry.freed:
                 self._entries[entry.object_id] = entry
                 entry.tracked = True
 
@@ -127,6 +127,7 @@ class ObjectTable:
         if entry is None:  # it came home too late
             entry = ObjectEntry(self, object_id)
             error = ObjectFreedError(object_id.hex(), "its owner (this process) had no more refs to it and freed it")
+            entry.freed = True
             entry.complete(FAILED, serialize_error(error))
         return ObjectRef(object_id, entry.owner, entry)
 

@@ -63,5 +63,9 @@ running: ContextVar[Job | None] = ContextVar("limelight_running", default=None)
 """The invocation that the current thread or asyncio task runs; None in a driver's own code."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM asked the process to end."""
+
+
 class ActorExit(SystemExit):
     """Unwinds a method that called `exit_actor()`."""

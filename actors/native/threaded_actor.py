@@ -1,10 +1,10 @@
 """A synchronous actor with `max_concurrency` above one, or with concurrency groups: its calls run on threads."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from .hosted_actor import HostedActor
+from .hosted_actor import TERMINATE, HostedActor
 from .running import Job
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ThreadedActor(HostedActor):
             name: ThreadPoolExecutor(size, thread_name_prefix=f"{self.class_name}.{name}")
             for name, size in sizes.items()
         }
-        self._ended = threading.Event()
+        self._running: set[Future[None]] = set()
 
     def run(self) -> None:
         """Construct the instance on the main thread; the pools serve the calls."""
@@ -40,10 +40,21 @@ class ThreadedActor(HostedActor):
                 job, ValueError(f"{self.class_name} has no concurrency group {group!r}; it has {sorted(self._pools)}.")
             )
             return
-        pool.submit(self._run, job)
+        if job.template.options.get("method") == TERMINATE:
+            before = set(self._running)
+            threading.Thread(target=self._run_last, args=(job, before), name=f"{self.class_name}.end").start()
+            return
+        future = pool.submit(self._run, job)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
 
     def interrupt(self, job: Job) -> None:
         """A thread cannot be interrupted safely: the call runs to its end, as in Ray."""
+
+    def _run_last(self, job: Job, before: "set[Future[None]]") -> None:
+        """Run a call after those that are under way or queued."""
+        wait(before)
+        self._run(job)
 
     def _run(self, job: Job) -> None:
         if self._hub.executor.claim(job):

@@ -1,7 +1,7 @@
 """Blocking a user's thread until objects are there."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..contract import NODE, WorkerBlocked
@@ -18,11 +18,16 @@ _BLOCKED_AFTER_S = 0.005
 
 
 class Waiting:
-    """Waits of this process's threads. Methods may be called from any thread but the wire's."""
+    """Waits of this process's threads. Methods may be called from any thread but the wire's.
+
+    Attributes:
+        giving_way: around a wait on a thread that others can use meanwhile.
+    """
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._blocked: set[object] = set()
+        self.giving_way: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def wait_ready(self, refs: list[ObjectRef[Any]], needed: int, timeout: float | None, fail_fast: bool) -> bool:
         """Block until `needed` of the refs are ready; False when `timeout` seconds have gone before."""
@@ -53,7 +58,8 @@ class Waiting:
         wait = object()  # a set of waits, not a count: a cancellation may strike anywhere in here
         try:
             self._hub.wire.post(self._begin, wait)
-            yield
+            with self.giving_way():
+                yield
         finally:
             self._hub.wire.post(self._end, wait)
 

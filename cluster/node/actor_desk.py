@@ -10,6 +10,7 @@ from ...actors.contract import (
     EXECUTOR,
     HEAD,
     Creation,
+    DropActor,
     EndActor,
     LeaseSpec,
     Outcome,
@@ -187,7 +188,7 @@ class NodeActorDesk:
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
-            worker.channel.notify(EXECUTOR, "EndActor", encode(EndActor(actor_id)))
+            worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
 
     def _end_empty(self, hosts: _Hosts) -> None:
         """End the host processes of a job that has no light actors."""

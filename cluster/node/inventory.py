@@ -7,6 +7,8 @@ from typing import NamedTuple
 import psutil
 
 from ...actors import accelerator
+from ...actors.init_rule import LEAST_STORE
+from ...exceptions.death import format_bytes
 from ..scheduling.labels import check_labels
 from ..scheduling.resources import ResourceSet
 from .node_config import NodeConfig
@@ -14,7 +16,6 @@ from .node_config import NodeConfig
 _STORE_SHARE = 0.3
 """Of the machine's memory, for objects: Ray's default."""
 _MOST_STORE = 200 << 30
-_LEAST_STORE = 1 << 20
 
 
 class Inventory(NamedTuple):
@@ -43,8 +44,13 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
     store = config.object_store_memory
     if store is None:
         store = min(int(total * _STORE_SHARE), _MOST_STORE)
-    if store < _LEAST_STORE:
-        raise ValueError(f"object_store_memory is {store} bytes; an object store needs at least {_LEAST_STORE}.")
+    if store < LEAST_STORE:
+        raise ValueError(f"object_store_memory is {store} bytes; an object store needs at least {LEAST_STORE}.")
+    if store > total:
+        raise ValueError(
+            f"object_store_memory is {format_bytes(store)}, more than the {format_bytes(total)} of memory that this "
+            "machine (or container) has. Objects that do not fit into the store are spilled to disk."
+        )
     gpus = [] if config.num_gpus == 0 else accelerator.detect()
     amounts: dict[str, float] = {
         "CPU": available_cpus() if config.num_cpus is None else config.num_cpus,

@@ -24,7 +24,10 @@ from .watch import process_identity
 
 _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
+_LAST_STANDARD = 2
 _END_SECONDS = 10.0
+_TELLING = {"ValueError", "TypeError", "SessionFolderError"}
+"""Errors that are about what the node was told, or where it was told to live."""
 _PACKAGE = __name__.partition(".")[0]
 # -P and the appended path: neither a file in the user's folder may stand in for a module that the node imports, nor
 # must the package be installed where the driver found it by a path of its own.
@@ -36,11 +39,13 @@ class NodeStartError(RuntimeError):
 
     Attributes:
         error_type: class name of the error that it reported; "" where it ended without a word.
+        text: that error's message.
     """
 
-    def __init__(self, message: str, error_type: str = "") -> None:
+    def __init__(self, message: str, error_type: str = "", text: str = "") -> None:
         super().__init__(message)
         self.error_type = error_type
+        self.text = text
 
 
 class NodeProcess:
@@ -120,6 +125,18 @@ def launch_node(
             raise
 
 
+def occupy_standard_descriptors() -> None:
+    """Give a program that was started with some of its standard streams closed /dev/null in their place.
+
+    Descriptors 0 to 2 must not become sockets: whoever prints would write to them, and libuv refuses to close them.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= _LAST_STANDARD:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+
+
 def _start(order: BirthOrder, main: str, writer: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
     package_parent = str(Path(sys.modules[_PACKAGE].__path__[0]).parent)
     # The flags this interpreter was started with (-O, -W, -X ...); multiprocessing passes them on in the same way.
@@ -160,7 +177,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], reports: IO[bytes], outp
                 case Ready(info):
                     return info
                 case StartFailed(error_type, text, trace):
-                    raise NodeStartError(f"The node process could not start: {error_type}: {text}\n{trace}", error_type)
+                    # Of what was asked for, rather than of the code: the text says all.
+                    about = text if error_type in _TELLING else f"{error_type}: {text}\n{trace}"
+                    raise NodeStartError(f"The node process could not start: {about}", error_type, text)
     raise NodeStartError(
         f"The node process (pid {process.pid}) was not ready within {timeout:g} s and was killed.{_tail(output, log)}"
     )

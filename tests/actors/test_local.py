@@ -183,14 +183,16 @@ def test_placement_groups_are_noted_down():
     from limelight.actors import runtime
 
     current = runtime.current()
-    group_id, ready = current.create_placement_group([{"CPU": 1}], "PACK", "group", None)
-    assert ll.get(ready) is True
+    group_id = current.create_placement_group([{"CPU": 1}], "PACK", "group", None)
+    assert ll.get(current.placement_group_ready(group_id, "value")) == "value"
     assert current.get_placement_group("group") == (group_id, [{"CPU": 1}])
     (row,) = current.state("placement_groups")
     assert row["name"] == "group"
     current.remove_placement_group(group_id)
     with pytest.raises(ValueError, match="group"):
         current.get_placement_group("group")
+    with pytest.raises(ll.exceptions.TaskPlacementGroupRemoved):
+        ll.get(current.placement_group_ready(group_id, "value"))
 
 
 def test_an_unfinished_stream_does_not_hold_up_others():

@@ -70,10 +70,11 @@ def test_defaults_of_actors_and_methods():
 
 
 def test_the_key_tells_placements_apart_that_need_other_workers():
-    same = [task(), task(num_cpus=1), task(max_retries=0), task(scheduling_strategy="DEFAULT"), task(name="x")]
+    same = [task(), task(num_cpus=1), task(max_retries=0), task(placement_group="default"), task(name="x")]
     assert len({options.placement.key for options in same}) == 1
     different = [
         task(),
+        task(scheduling_strategy="DEFAULT"),  # not even in the placement group that captures
         task(num_cpus=2),
         task(resources={"a": 1}),
         task(scheduling_strategy="SPREAD"),
@@ -84,7 +85,7 @@ def test_the_key_tells_placements_apart_that_need_other_workers():
         task(scheduling_strategy=PlacementGroupSchedulingStrategy(Group, 1)),
         task(label_selector={"zone": "a"}),
         task(runtime_env={"env_vars": {"A": "1"}}),
-        task(runtime_env={"env_vars": {"A": "2"}, "py_modules": ["x", {"y": []}]}),
+        task(runtime_env={"env_vars": {"A": "2"}, "py_modules": ["pkg://x"]}),
     ]
     assert len({options.placement.key for options in different}) == len(different)
 

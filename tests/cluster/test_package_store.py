@@ -1,5 +1,6 @@
 """Packages are stored once, unpacked once, and stay while somebody uses them, whoever dies meanwhile."""
 
+import fcntl
 import hashlib
 import io
 import multiprocessing
@@ -246,6 +247,22 @@ def test_threads_that_want_the_same_package_unpack_it_once(store, monkeypatch):
     assert len(set(folders)) == 1
     assert len(folders) == 8
     assert len(unpacked) == 1
+
+
+def test_a_package_that_another_process_unpacked_first_and_keeps_is_shared(root, monkeypatch):
+    quick, slow = PackageStore(root), PackageStore(root)
+    uri = put(quick, {"f": "x"})
+    original = slow._open_lock
+
+    def overtaken(path, kind):
+        if kind == fcntl.LOCK_EX:  # it has looked, and found the package packed
+            quick.acquire(uri)
+        return original(path, kind)
+
+    monkeypatch.setattr(slow, "_open_lock", overtaken)
+    assert slow.acquire(uri) == quick.acquire(uri)
+    slow.close()
+    quick.close()
 
 
 def test_left_overs_of_processes_that_died_are_swept(root):

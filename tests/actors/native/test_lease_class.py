@@ -1,0 +1,267 @@
+"""How tasks of one class are spread over leases: each ends once, none waits without need, nothing is held too long."""
+
+import itertools
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limelight.actors.contract import LeaseSpec, Template
+from limelight.actors.native.lease_class import IDLE_S, STUCK_S, Lease, LeaseClass
+from limelight.actors.native.task_record import TaskRecord, TaskTemplate
+from limelight.actors.native.worker_link import Push
+
+TICK = 0.005
+ROUND_TRIP = 0.0004
+TEMPLATE = TaskTemplate(Template(1, "task", "f", b"", b"", 1, {}), 1, 3)
+SPEC = LeaseSpec({}, {}, {}, "", b"")
+
+
+class Worker:
+    """Runs what it is sent, in order."""
+
+    def __init__(self, world, lease):
+        self.world, self.lease = world, lease
+        self.queue = []
+        self.running = None
+        self.dead = False
+
+    def receive(self, task):
+        if not self.dead:
+            self.queue.append(task)
+            self.next()
+
+    def next(self):
+        if self.running is None and self.queue and not self.dead:
+            self.running = task = self.queue.pop(0)
+            self.world.started.setdefault(task.task_id, []).append(self.world.now)
+            if self.world.poison(task):
+                self.world.after(0.0001, self.die)
+            else:
+                seconds = self.world.seconds[task.task_id]
+                self.world.after(seconds, lambda: self.end(task, seconds))
+
+    def end(self, task, seconds):
+        if not self.dead:
+            self.running = None
+            self.world.after(ROUND_TRIP, lambda: self.world.ended(self.lease, task, seconds))
+            self.next()
+
+    def give_back(self, tasks):
+        for task in reversed(tasks):
+            if task in self.queue and not self.dead:
+                self.queue.remove(task)
+                self.world.after(ROUND_TRIP, lambda task=task: self.world.returned(self.lease, task))
+        self.world.after(ROUND_TRIP, lambda: setattr(self.lease, "recalling", False))
+
+    def die(self):
+        self.dead = True
+        self.world.after(ROUND_TRIP, lambda: self.world.lost(self.lease))
+
+
+class World:
+    """A caller with one class, a node with so many workers, and a clock. It is the class's `LeasePort`."""
+
+    def __init__(self, workers, random):
+        self.random = random
+        self.now = 0.0
+        self.events = []
+        self.order = itertools.count()
+        self.workers = workers
+        self.granted = {}
+        self.wanted = 0
+        self.demands = 0
+        self.seconds, self.started, self.outcomes = {}, {}, {}
+        self.poisonous = set()
+        self.full = 0.0
+        self.ids = itertools.count(1)
+        self.lease_class = LeaseClass(1, SPEC, self)
+
+    def after(self, delay, action):
+        self.events.append((self.now + delay, next(self.order), action))
+
+    def run(self, until=None):
+        while self.events:
+            self.events.sort()
+            when, _, action = self.events[0]
+            if until is not None and when > until:
+                return
+            self.events.pop(0)
+            self.now = max(self.now, when)
+            action()
+            self.check()
+            assert self.demands < 100_000
+        return
+
+    def check(self):
+        """No task waits while a lease that may be used has nothing to do."""
+        if self.lease_class.queue and not self.full:
+            idle = [lease for lease in self.lease_class.leases.values() if not lease.in_flight and not lease.reclaimed]
+            assert not idle, "a task waits while a worker has nothing to do"
+
+    def submit(self, *seconds):
+        for each in seconds:
+            task = TaskRecord(next(self.ids).to_bytes(4, "big"), TEMPLATE, b"", None, None)
+            self.seconds[task.task_id] = each
+            self.lease_class.submit(task)
+        self.lease_class.dispatch(self.now)
+
+    def poison(self, task):
+        return task.task_id in self.poisonous
+
+    # outcomes
+
+    def ended(self, lease, task, seconds):
+        self.outcomes.setdefault(task.task_id, []).append("ok")
+        self.lease_class.answered(lease, task, seconds, self.now)
+        self.lease_class.dispatch(self.now)
+
+    def returned(self, lease, task):
+        self.lease_class.returned(lease, task)
+        self.lease_class.dispatch(self.now)
+
+    def lost(self, lease):
+        tasks = self.lease_class.lost(lease.lease_id, self.now)
+        for task in tasks:
+            if len(tasks) == 1:
+                task.attempt += 1
+            if task.attempt > TEMPLATE.max_retries:
+                self.outcomes.setdefault(task.task_id, []).append("crashed")
+            else:
+                self.lease_class.submit(task)
+        self.lease_class.dispatch(self.now)
+
+    # the port
+
+    def push(self, lease, task):
+        if self.full:
+            return Push.LATER
+        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].receive(task))
+        return Push.SENT
+
+    def recall(self, lease, tasks):
+        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].give_back(tasks))
+
+    def demand(self, lease_class, wanted):
+        self.demands += 1
+        self.after(ROUND_TRIP, lambda: self.grant(wanted))
+
+    def grant(self, wanted):
+        self.wanted = wanted
+        while len(self.granted) < min(wanted, self.workers):
+            lease = Lease(str(next(self.ids)), None, self.now)
+            self.granted[lease.lease_id] = Worker(self, lease)
+            self.after(ROUND_TRIP, lambda lease=lease: self.take(lease))
+
+    def take(self, lease):
+        lease.progressed = self.now
+        self.lease_class.granted(lease, self.now)
+
+    def give_back(self, lease, worker_ok):
+        del self.granted[lease.lease_id]
+        self.after(ROUND_TRIP, lambda: self.grant(self.wanted))
+
+    def wake_at(self, lease_class, when):
+        self.after(when - self.now, lambda: lease_class.tick(self.now, when))
+
+
+@pytest.fixture
+def world():
+    return World(4, Random(0))
+
+
+def finish(world):
+    world.run()
+    assert all(len(outcomes) == 1 for outcomes in world.outcomes.values()), "a task ended twice"
+    assert len(world.outcomes) == len(world.seconds), "a task never ended"
+    assert not world.granted, "a lease was kept"
+    assert world.lease_class.declared == world.wanted == 0
+
+
+SECONDS = st.sampled_from([0.00001, 0.0001, 0.0005, 0.002, 0.05, 1.0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    bursts=st.lists(st.tuples(st.lists(SECONDS, min_size=1, max_size=40), st.floats(0, 0.3)), max_size=5),
+    workers=st.integers(1, 5),
+    poisonous=st.sets(st.integers(0, 60), max_size=3),
+    reclaims=st.lists(st.floats(0, 1.0), max_size=4),
+    seed=st.integers(0, 1000),
+)
+def test_every_task_ends_once_and_nothing_is_kept(bursts, workers, poisonous, reclaims, seed):
+    world = World(workers, Random(seed))
+    when = 0.0
+    for seconds, pause in bursts:
+        world.after(when, lambda seconds=seconds: world.submit(*seconds))
+        when += pause
+    world.poisonous = {number.to_bytes(4, "big") for number in poisonous}
+
+    def reclaim():
+        if world.lease_class.leases:
+            world.lease_class.reclaim(world.random.choice(list(world.lease_class.leases)), world.now)
+
+    for at in reclaims:
+        world.after(at, reclaim)
+    finish(world)
+    for task_id, outcomes in world.outcomes.items():
+        assert outcomes == (["crashed"] if task_id in world.poisonous else ["ok"]), "a task paid for another's crash"
+
+
+def test_long_tasks_run_side_by_side(world):
+    world.submit(*[1.0] * 8)
+    finish(world)
+    assert world.now < 2.0 + IDLE_S + 0.1
+
+
+def test_what_waits_behind_a_long_task_moves_on(world):
+    world.submit(*[0.0001] * 400)  # the class has shown itself short
+    world.run(until=0.03)
+    world.submit(0.0001, 2.0, *[0.0001] * 200)
+    begun = world.now
+    finish(world)
+    starts = [times[-1] for task_id, times in world.started.items() if world.seconds[task_id] < 1]
+    assert max(starts) < begun + 2 * STUCK_S + 3 * TICK
+
+
+def test_two_long_tasks_queued_at_one_worker_do_not_wait_for_each_other(world):
+    world.submit(*[0.0001] * 400)
+    world.run(until=0.03)
+    begun = world.now
+    world.submit(*[1.5] * 4)
+    finish(world)
+    long = [times[-1] for task_id, times in world.started.items() if world.seconds[task_id] > 1]
+    assert max(long) < begun + STUCK_S + 3 * TICK
+
+
+def test_a_burst_of_no_ops_is_pipelined(world):
+    world.submit(*[0.00001] * 20_000)
+    before = world.demands
+    finish(world)
+    assert world.now < 1.0 + IDLE_S
+    assert world.demands - before < 200, "demand is told in steps, not task by task"
+
+
+def test_a_worker_that_takes_nothing_is_looked_at_again(world):
+    world.full = 1.0
+    world.submit(*[0.001] * 20)
+    world.run(until=0.1)
+    assert not world.started
+    world.full = 0.0
+    finish(world)
+
+
+def test_a_lease_that_ends_idle_costs_no_task_a_retry(world):
+    world.submit(0.001)
+    world.run(until=0.05)
+    (lease,) = world.lease_class.leases.values()
+    world.lease_class.lost(lease.lease_id, world.now)
+    world.submit(0.001)
+    finish(world)
+
+
+def test_timers_do_not_pile_up(world):
+    for _ in range(300):
+        world.submit(*[0.0001] * 30)
+        world.run(until=world.now + 0.01)
+    assert len(world.events) < 150, "each burst left a timer behind that never ends"
