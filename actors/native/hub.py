@@ -42,7 +42,7 @@ from .actor_roster import ActorRoster
 from .borrowing import Borrowing
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
-from .executor import Executor, Host
+from .executor import Executor, TaskHost
 from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
@@ -165,7 +165,7 @@ class Hub:
             node_labels=registered.labels,
         )
 
-    def serve(self, tasks: Host) -> None:
+    def serve(self, tasks: TaskHost) -> None:
         """Take invocations, and give tasks to `tasks`."""
         self.executor = Executor(self, tasks)
 
@@ -230,10 +230,10 @@ class Hub:
             self.node_loss.check()
             raise
 
-    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
+    async def _ask(self, address: ProcessAddress, actor: str, body: Any, limit: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
         try:
-            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+            return await channel.request(actor, type(body).__name__, encode(body), limit or 3600.0)
         except RemoteCallError as error:
             raise deserialize_error(error.body) from None
 

@@ -203,7 +203,7 @@ class NativeRuntime:
         """See `Runtime.is_ready`."""
         return ref._entry.state != PENDING
 
-    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_ready`."""
         entry: ObjectEntry = ref._entry
         if not entry.when_ready(lambda _: callback()):
@@ -219,7 +219,7 @@ class NativeRuntime:
         with self.hub.waiting.blocked():
             return stream.take(timeout)
 
-    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
+    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_next_item`."""
         generator._entry.when_ready(callback)
 

@@ -1,6 +1,5 @@
 """A node's dealings with actors: constructs them in workers, on the head's order, and hosts the light ones."""
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -36,22 +35,22 @@ logger = logging.getLogger(__name__)
 
 _HOST_PATIENCE = 60.0
 
-_EMPTY_S = 5.0
-"""How long the host processes of a job are kept without an actor in them."""
-
 
 class _Hosts:
-    """The host processes of one job's light actors in one environment."""
+    """The host processes of one job's light actors in one environment.
+
+    Attributes:
+        load: actors by host (a worker's id).
+        names: by host, the request that got it.
+        requested: requests for hosts that are not answered.
+        waiting: requests of actors that wait for a host.
+    """
 
     def __init__(self) -> None:
         self.load: dict[str, int] = {}
-        self.names: dict[str, str] = {}  # of the requests for them, by worker
+        self.names: dict[str, str] = {}
         self.requested: set[str] = set()
         self.waiting: list[str] = []
-
-    def any_actors(self) -> bool:
-        """Whether an actor lives there, or is to."""
-        return bool(self.requested or self.waiting or any(self.load.values()))
 
 
 class NodeActorDesk:
@@ -66,6 +65,7 @@ class NodeActorDesk:
         self._placed: dict[str, tuple[_Hosts, str]] = {}
         self._residents: dict[str, set[str]] = {}
         self._next_host = 0
+        self._ended_jobs: set[bytes] = set()
         self._host_requests: dict[str, _Hosts] = {}
         manager.methods |= {
             "StartActor": self._on_start,
@@ -122,8 +122,9 @@ class NodeActorDesk:
     def _on_request_light(self, _: Channel, call: Call) -> None:
         request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
         hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
-        hosts.waiting.append(request.request_id)  # first: the answer comes at once where a worker is idle
-        if self._most_hosts > len(hosts.load) + len(hosts.requested):
+        wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
+        hosts.waiting.append(request.request_id)  # first: an idle worker is granted before `_start_host` returns
+        if wanted > 0:
             self._start_host(hosts, request)
         self._place_waiting(hosts)
 
@@ -134,6 +135,13 @@ class NodeActorDesk:
         self._host_requests[name] = hosts
         spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
+
+    def _place_waiting(self, hosts: _Hosts) -> None:
+        """Spread what waits over the hosts, once all of them are there."""
+        if hosts.load and not hosts.requested:
+            waiting, hosts.waiting = hosts.waiting, []
+            for request_id in waiting:
+                self._place(hosts, request_id)
 
     def _place(self, hosts: _Hosts, request_id: str) -> None:
         worker_id = min(hosts.load, key=hosts.load.__getitem__)
@@ -168,35 +176,34 @@ class NodeActorDesk:
         self._place_waiting(hosts)
         return True
 
-    def _place_waiting(self, hosts: _Hosts) -> None:
-        if hosts.load and not hosts.requested:
-            waiting, hosts.waiting = hosts.waiting, []
-            for request_id in waiting:
-                self._place(hosts, request_id)
-
     def _on_release_light(self, _: Channel, call: Call) -> None:
         release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
         placed = self._placed.pop(release.request_id, None)
         if placed is None:
+            for hosts in self._light.values():
+                if release.request_id in hosts.waiting:
+                    hosts.waiting.remove(release.request_id)
             return
         hosts, worker_id = placed
         if worker_id in hosts.load:
             hosts.load[worker_id] -= 1
-            if not hosts.any_actors():
-                asyncio.get_running_loop().call_later(_EMPTY_S, self._end_empty, hosts)
         self._residents.get(worker_id, set()).discard(release.request_id)
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
             worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
+        self._release_idle()
 
-    def _end_empty(self, hosts: _Hosts) -> None:
-        """End the host processes of a job that has no light actors."""
-        if hosts.any_actors() or self._manager.closing:
-            return
-        names, hosts.names = hosts.names, {}
-        hosts.load.clear()
-        for worker_id, name in names.items():
-            del self._host_requests[name]
-            self._residents.pop(worker_id, None)
-            self._manager.feed(m.ReleaseWorker(name))
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over: its hosts end when the last actor in them has."""
+        self._ended_jobs.update(key[0] for key in self._light if key[0] == job_id)
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        for key, hosts in [item for item in self._light.items() if item[0][0] in self._ended_jobs]:
+            if not (hosts.waiting or hosts.requested or any(hosts.load.values())):
+                del self._light[key]
+                for name in hosts.names.values():
+                    self._host_requests.pop(name, None)
+                    self._manager.feed(m.ReleaseWorker(name))
+        self._ended_jobs &= {key[0] for key in self._light}

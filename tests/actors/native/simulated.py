@@ -2,7 +2,8 @@
 
 Everything that decides who holds an object is the real thing: hubs, tables, borrowing, submission, leases, execution.
 What happens next is drawn from a seeded random: a message of some pair of processes arrives, a wire thread takes
-something from its inbox, a timer fires, a user's thread runs a job or does something of its own. Messages of a pair keep
+something from its inbox, a timer fires, a user's thread runs a job or does something of its own. Messages of a pair
+keep
 their order; nothing else does.
 """
 

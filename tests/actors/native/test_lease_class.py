@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from limelight.actors.contract import LeaseSpec, Template
 from limelight.actors.native.lease_class import IDLE_S, STUCK_S, Lease, LeaseClass
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
