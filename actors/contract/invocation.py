@@ -21,7 +21,8 @@ class Template(Body, frozen=True):
 class Invocation(Body, frozen=True):
     """One run of a template: a task, an actor's construction, or a method call.
 
-    `args` are the pickled arguments, in which `Slot(i)` stands for `dependencies[i]`; large ones lie in the store instead (`stored_args`).
+    `args` are the pickled arguments, in which `Slot(i)` stands for `dependencies[i]`; large ones lie in the store
+    instead (`stored_args`).
     """
 
     template_id: int
@@ -37,8 +38,10 @@ class Invocation(Body, frozen=True):
 class Outcome(Body, frozen=True):
     """How an invocation ended.
 
-    `status`: "ok", "error" (the user's code raised: `returns` has one error), "cancelled", or "returned" (never started: given back).
-    `borrows` are ids of objects owned by the caller that the worker still holds.
+    `status`: "ok", "error" (the user's code raised: `returns` has one error), "cancelled", or "returned" (never
+    started: given back).
+    `borrows` are ids of objects owned by the caller that the worker still holds. `leaving`: the worker has run its
+    function as often as `max_calls` allows, and is to be ended.
     """
 
     status: str
@@ -46,6 +49,7 @@ class Outcome(Body, frozen=True):
     returns: tuple[Value, ...] = ()
     borrows: tuple[bytes, ...] = ()
     retryable: bool = False
+    leaving: bool = False
 
 
 class RecallTasks(Body, frozen=True):

@@ -120,7 +120,9 @@ class ActorRoster:
 
     def no_such_actor(self, job: Job) -> Outcome:
         """The outcome of a call to an actor that is not in this process (any more)."""
-        return Outcome("error", 0.0, (Value("e", serialize_error(_died(job, self._ended.get(job.invocation.actor_id)))),))
+        return Outcome(
+            "error", 0.0, (Value("e", serialize_error(_died(job, self._ended.get(job.invocation.actor_id)))),)
+        )
 
 
 def _died(job: Job, cause: DeathCause | None) -> ActorDiedError:

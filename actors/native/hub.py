@@ -43,7 +43,8 @@ from .borrowing import Borrowing
 from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
-from .executor import Executor, Host
+from .executor import Executor, TaskHost
+from .forked import guard
 from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
@@ -52,6 +53,7 @@ from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
+from .unseen_error import UnseenErrors
 from .values import Values
 from .waiting import Waiting
 from .wire import WireThread
@@ -83,6 +85,7 @@ class Hub:
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.borrowing = Borrowing(self)
         self.values = Values(self)
+        self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.submission = Submission(self)
@@ -100,6 +103,7 @@ class Hub:
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
+        self.forked = False  # this is a copy of it in a child that user code forked
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
@@ -131,6 +135,7 @@ class Hub:
         Raises:
             TransportError: the node manager cannot be reached, or refuses.
         """
+        guard(self)
         self.wire.start()
         return self.wire.run(self._start())
 
@@ -149,7 +154,7 @@ class Hub:
             handler=self,
         )
         await self.endpoint.start()
-        self.links = Links(self.endpoint)
+        self.links = Links(self.endpoint, self)
         self.address = self.endpoint.address
         self.table.attach(self.address)
         await self.endpoint.connect(self.node)
@@ -167,7 +172,7 @@ class Hub:
             node_labels=registered.labels,
         )
 
-    def serve(self, tasks: Host) -> None:
+    def serve(self, tasks: TaskHost) -> None:
         """Take invocations, and give tasks to `tasks`."""
         self.executor = Executor(self, tasks)
 
@@ -232,10 +237,10 @@ class Hub:
             self.node_loss.check()
             raise
 
-    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:
+    async def _ask(self, address: ProcessAddress, actor: str, body: Any, limit: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
         try:
-            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+            return await channel.request(actor, type(body).__name__, encode(body), limit or 3600.0)
         except RemoteCallError as error:
             raise deserialize_error(error.body) from None
 

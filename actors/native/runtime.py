@@ -139,9 +139,12 @@ class NativeRuntime:
         read = hub.values.read
         if len(listed) == 1:
             return [read(listed[0])]
-        for ref in listed:
-            if ref._entry.state == FAILED:
-                raise deserialize_error(ref._entry.data)
+        fault = next((ref._entry for ref in listed if ref._entry.state == FAILED), None)
+        if fault is not None:
+            for ref in listed:  # who asks for many and hears of one has been told
+                if ref._entry.state in {PENDING, FAILED}:
+                    hub.unseen.seen(ref._entry)
+            raise deserialize_error(fault.data)
         return [read(ref) for ref in listed]
 
     def wait(
@@ -203,7 +206,7 @@ class NativeRuntime:
         """See `Runtime.is_ready`."""
         return ref._entry.state != PENDING
 
-    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_ready`."""
         entry: ObjectEntry = ref._entry
         if not entry.when_ready(lambda _: callback()):
@@ -219,7 +222,7 @@ class NativeRuntime:
         with self.hub.waiting.blocked():
             return stream.take(timeout)
 
-    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
+    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_next_item`."""
         generator._entry.when_ready(callback)
 

@@ -70,7 +70,7 @@ class Submission:
         else:
             self._ready(record)
 
-    def resolve(
+    def resolve(  # noqa: C901 - the callback inside counts, too
         self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
     ) -> None:
         """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
@@ -79,6 +79,7 @@ class Submission:
             entry: ObjectEntry = ref._entry
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
                 return
             if entry.state == PENDING:
@@ -94,6 +95,7 @@ class Submission:
             record.missing -= 1
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
             elif record.missing == 0:
                 then(record)
@@ -147,9 +149,7 @@ class Submission:
         lease_class = self._classes[grant.class_key]
 
         def connected(channel: Channel | TransportError) -> None:
-            if isinstance(channel, TransportError):
-                self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
-            elif channel.error is not None:  # it ended while others queued for it
+            if isinstance(channel, TransportError) or channel.error is not None:
                 self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
             else:
                 link = self._hub.worker_link(channel, grant.node)
@@ -268,6 +268,8 @@ class Submission:
                 self._returned(lease_class, lease, record)
             else:
                 lease_class.answered(lease, record, outcome.seconds, self._hub.now())
+                if outcome.leaving:
+                    lease_class.spent(lease)
                 self.conclude(record, outcome, link.channel.peer)
         self._mark(lease_class)
 
@@ -389,6 +391,7 @@ class Submission:
             record.generator.ended(error)
         for entry in record.results:
             if entry.state == PENDING:
+                self._hub.unseen.watch(entry, error)
                 self._hub.borrowing.complete(entry, Value("e", error))
             entry.producer = None
         self._release(record, keep=False)
@@ -401,14 +404,14 @@ class Submission:
         """The error of a task that no message can hold."""
         return ValueError(
             f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
-            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or put() them and pass the refs."
+            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or pass refs to them."
         )
 
     def refused_error(self, record: TaskRecord, link: WorkerLink) -> RaySystemError:
         """The error of a task that a worker's runtime could not take."""
         return RaySystemError(
-            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see that "
-            "worker's log. This is a defect of Limelight, please report it."
+            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
+            "its log. This is a defect of Limelight, please report it."
         )
 
     def _release(self, record: TaskRecord, keep: bool) -> None:

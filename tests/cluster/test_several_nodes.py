@@ -37,7 +37,14 @@ def nodes_of(group):
 
 @pytest.mark.parametrize(
     ("strategy", "bundles", "count"),
-    [("STRICT_PACK", 2, 1), ("PACK", 2, 1), ("PACK", 4, 2), ("STRICT_SPREAD", 3, 3), ("SPREAD", 3, 3), ("SPREAD", 6, 3)],
+    [
+        ("STRICT_PACK", 2, 1),
+        ("PACK", 2, 1),
+        ("PACK", 4, 2),
+        ("STRICT_SPREAD", 3, 3),
+        ("SPREAD", 3, 3),
+        ("SPREAD", 6, 3),
+    ],
 )
 def test_bundles_lie_where_the_strategy_wants_them(cluster, strategy, bundles, count):
     group = placement_group([{"CPU": 1}] * bundles, strategy=strategy)

@@ -1,6 +1,7 @@
 """Calls of one actor from one process: their order, and what becomes of them when the actor does not live."""
 
 import pytest
+
 from limelight.actors.contract import ActorChanged, Template, encode
 from limelight.actors.native.entry import FAILED, INLINE, ObjectEntry
 from limelight.actors.native.task_record import TaskTemplate
@@ -106,7 +107,7 @@ class Scene:
             return self.caller.hub.values.read(ref)
 
     def error(self, ref):
-        with pytest.raises(BaseException) as raised:  # noqa: PT011 - the caller looks at it
+        with pytest.raises(BaseException) as raised:
             self.value(ref)
         return raised.value
 

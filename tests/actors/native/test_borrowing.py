@@ -1,10 +1,12 @@
 """Objects live exactly as long as somebody holds them, whatever overtakes what, and whoever dies."""
 
 import gc
+from types import MappingProxyType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from limelight.actors.contract import Template
 from limelight.actors.native import values
 from limelight.actors.native.entry import FAILED, PENDING
@@ -19,7 +21,7 @@ INLINE_LIMIT = 500
 ACTIONS = 120
 
 
-class Flaky(Exception):
+class FlakyError(Exception):
     pass
 
 
@@ -36,9 +38,7 @@ class Program:
 
     def _prepare(self, process, number):
         hub = process.hub
-        spec = process.runtime.templates.lease_spec(
-            Placement(), {}, "task"
-        )
+        spec = process.runtime.templates.lease_spec(Placement(), {}, "task")
         hub.submission.add_class(1, spec)
         kinds = {"one": (1, "list", 3), "once": (1, "list", 0), "three": (3, "list", 3), "stream": (-1, "streaming", 3)}
         process.templates = {}
@@ -83,7 +83,7 @@ class Program:
             value = process.hub.values.read(ref)
         except ObjectFreedError:
             assert self.world.deaths, f"{ref} was freed although process {process.id} holds it"
-        except (RayError, Flaky):
+        except (RayError, FlakyError):
             assert ref._entry.state == FAILED
         else:
             if self.left > 0 and self.random.random() < 0.5:
@@ -107,7 +107,7 @@ class Program:
 
     def run(self, process, args):
         if self.random.random() < 0.15:
-            raise Flaky
+            raise FlakyError
         refs = found(args)
         if refs and self.random.random() < 0.3:
             process.held.append(self.random.choice(refs))
@@ -172,9 +172,9 @@ class Done:
 
 class Placement:
     strategy = None
-    label_selector = {}
+    label_selector = MappingProxyType({})
     fallback = ()
-    runtime_env = {}
+    runtime_env = MappingProxyType({})
 
 
 def found(value):
@@ -223,7 +223,10 @@ def run(seed, processes=3, deaths=0):
 
 def check_empty(process):
     hub = process.hub
-    left = {key.hex(): (entry.count, entry.borrowers, entry.owner, entry.registered, entry.state) for key, entry in hub.table._entries.items()}
+    left = {
+        key.hex(): (entry.count, entry.borrowers, entry.owner, entry.registered, entry.state)
+        for key, entry in hub.table._entries.items()
+    }
     assert not left, f"process {process.id} never forgets {left}"
     assert hub.borrowing.lent() == 0
     assert not hub.executor.queued

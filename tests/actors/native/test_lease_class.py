@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from limelight.actors.contract import LeaseSpec, Template
 from limelight.actors.native.lease_class import IDLE_S, STUCK_S, Lease, LeaseClass
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
@@ -222,6 +223,17 @@ def test_what_waits_behind_a_long_task_moves_on(world):
     finish(world)
     starts = [times[-1] for task_id, times in world.started.items() if world.seconds[task_id] < 1]
     assert max(starts) < begun + 2 * STUCK_S + 3 * TICK
+
+
+def test_a_task_that_comes_while_a_long_one_runs_gets_a_worker_of_its_own(world):
+    world.submit(*[0.0001] * 400)
+    world.run(until=0.03)
+    world.submit(2.0)
+    world.run(until=0.2)
+    begun = world.now
+    world.submit(0.0001)
+    finish(world)
+    assert list(world.started.values())[-1][0] < begun + STUCK_S + TICK
 
 
 def test_two_long_tasks_queued_at_one_worker_do_not_wait_for_each_other(world):
