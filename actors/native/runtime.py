@@ -139,9 +139,12 @@ class NativeRuntime:
         read = hub.values.read
         if len(listed) == 1:
             return [read(listed[0])]
-        for ref in listed:
-            if ref._entry.state == FAILED:
-                raise deserialize_error(ref._entry.data)
+        fault = next((ref._entry for ref in listed if ref._entry.state == FAILED), None)
+        if fault is not None:
+            for ref in listed:  # who asks for many and hears of one has been told
+                if ref._entry.state in {PENDING, FAILED}:
+                    hub.unseen.seen(ref._entry)
+            raise deserialize_error(fault.data)
         return [read(ref) for ref in listed]
 
     def wait(
