@@ -43,6 +43,7 @@ from .borrowing import Borrowing
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
+from .forked import guard
 from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
@@ -101,6 +102,7 @@ class Hub:
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
+        self.forked = False  # this is a copy of it in a child that user code forked
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
@@ -131,6 +133,7 @@ class Hub:
         Raises:
             TransportError: the node manager cannot be reached, or refuses.
         """
+        guard(self)
         self.wire.start()
         return self.wire.run(self._start())
 
@@ -149,7 +152,7 @@ class Hub:
             handler=self,
         )
         await self.endpoint.start()
-        self.links = Links(self.endpoint)
+        self.links = Links(self.endpoint, self)
         self.address = self.endpoint.address
         self.table.attach(self.address)
         await self.endpoint.connect(self.node)

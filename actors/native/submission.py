@@ -268,6 +268,8 @@ class Submission:
                 self._returned(lease_class, lease, record)
             else:
                 lease_class.answered(lease, record, outcome.seconds, self._hub.now())
+                if outcome.leaving:
+                    lease_class.spent(lease)
                 self.conclude(record, outcome, link.channel.peer)
         self._mark(lease_class)
 

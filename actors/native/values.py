@@ -91,7 +91,10 @@ class Values:
         return record
 
     def dependencies(self, refs: Iterable[ObjectRef[Any]] | None) -> tuple[Dependency, ...]:
-        """Ready arguments as they travel: small ones as values, as long as all of them fit into a message."""
+        """Arguments as they travel: small ones as values, as long as all of them fit into a message.
+
+        What was ready when the call was queued may have been lost with a node since: the callee waits for it.
+        """
         if not refs:
             return ()
         room = _ARGUMENTS_LIMIT
@@ -100,7 +103,7 @@ class Values:
             entry: ObjectEntry = ref._entry
             if entry.state == STORED:
                 dependencies.append(Dependency(Value("s", b"", entry.location), self._hub.table.exported(ref)))
-            elif len(entry.data) <= room:
+            elif entry.state == INLINE and len(entry.data) <= room:
                 room -= len(entry.data)
                 dependencies.append(Dependency(Value("i", entry.data)))
             else:
