@@ -95,7 +95,7 @@ class Runtime(Protocol):
         """Whether `get` of it would not wait for a task."""
         ...
 
-    def on_ready(self, ref: "ObjectRef[Any]", callback: Callable[[], None]) -> None:
+    def on_ready(self, ref: "ObjectRef[Any]", callback: Callable[[], object]) -> None:
         """Call back once, from any thread, when the ref is ready; at once where it is already."""
         ...
 
@@ -107,7 +107,7 @@ class Runtime(Protocol):
         """
         ...
 
-    def on_next_item(self, generator: "ObjectRefGenerator[Any]", callback: Callable[[], None]) -> None:
+    def on_next_item(self, generator: "ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
         """Call back once, from any thread, when `next_item` would not block."""
         ...
 
@@ -177,7 +177,10 @@ class Runtime(Protocol):
         ...
 
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> "ObjectRef[Any]":
-        """A ref that becomes ready with `value` when the group is reserved, or with TaskPlacementGroupRemoved."""
+        """A ref to `value` that becomes ready when the group is reserved.
+
+        To TaskPlacementGroupRemoved when it is gone.
+        """
         ...
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:

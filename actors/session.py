@@ -152,8 +152,9 @@ def init(
 
 
 def _set_up_logging(level: int | str, form: str | None) -> None:
-    """What `init` was told of the logger "limelight". Without a format its records go where the program's logging says:
-    by Python's own default, warnings to stderr.
+    """Do what `init` was told of the logger "limelight".
+
+    Without a format its records go where the program's logging says: by Python's own default, warnings to stderr.
     """
     logger.setLevel(level.upper() if isinstance(level, str) else level)
     if form is not None:

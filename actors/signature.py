@@ -40,7 +40,7 @@ class CallSignature(msgspec.Struct, frozen=True):
         return self.least <= len(args) <= self.most
 
     def check(self, name: str, args: Collection[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise TypeError, in the words of `inspect.Signature.bind` and with the signature, when the call is wrong."""
+        """Raise TypeError, with the signature, when the call is wrong."""
         problem = self._problem(len(args), kwargs)
         if problem:
             raise TypeError(f"{name}() {problem}. Its signature is {name}{self.text}.")

@@ -28,7 +28,8 @@ def main() -> None:
         folder = SessionFolder.create(VERSION, os.getppid())
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not even a
+        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not even
+        # a
         # closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each child, by
         # numbers that are a worker's standard streams by then.
         import_loop()

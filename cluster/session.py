@@ -1,5 +1,6 @@
 """Starting a local session, or joining a cluster: what `init()` does."""
 
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def start(**settings: Any) -> "NativeRuntime":
 
 def _import_driver() -> None:
     """Import what a driver needs (aiohttp takes longest) while the node process, on another core, does the same."""
-    from . import driver  # noqa: F401
+    importlib.import_module(".driver", __package__)
 
 
 def _join(address: str, settings: dict[str, Any]) -> "NativeRuntime":

@@ -1,8 +1,8 @@
 """The typed calls that processes make to each other's system actors, and the envelopes around user calls.
 
 A process has up to three system actors: "core" (the runtime of a driver or worker), "node" (the node manager) and
-"head"; workers also have "executor". A method's name is its struct's name; the struct is the call's body.
-Answers are structs too.
+"head"; workers also have "executor". A method's name is its struct's name; the struct is the call's body. Answers are
+structs too.
 """
 
 from .actor import (
@@ -56,6 +56,7 @@ from .lease import (
 )
 from .object import (
     AddBorrower,
+    AdoptObject,
     Dependency,
     ExportedRef,
     Location,
@@ -87,6 +88,7 @@ __all__ = [
     "ActorSpec",
     "ActorUnreferenced",
     "AddBorrower",
+    "AdoptObject",
     "AssignWorker",
     "AwaitGroup",
     "Body",

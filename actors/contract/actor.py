@@ -43,10 +43,9 @@ class Creation(Body, frozen=True):
 
 
 class RegisterActor(Body, frozen=True):
-    """To the head: make this actor.
+    """To the head: make this actor. Answered with an `ActorFound`.
 
-    Answered with an `ActorFound`: this one, or with `get_if_exists` the one that has the name, or nothing (the name is
-    taken).
+    This one, or with `get_if_exists` the one that has the name, or nothing (the name is taken).
     """
 
     spec: ActorSpec
@@ -104,7 +103,10 @@ class KillActor(Body, frozen=True):
 
 
 class ActorUnreferenced(Body, frozen=True):
-    """To the head, from its owner: no handle is left. The actor ends after its calls, also those still to be sent."""
+    """To the head, from its owner: no handle is left.
+
+    The actor ends after the calls it has, also those still to be sent.
+    """
 
     actor_id: bytes
     calls_pending: bool
@@ -117,7 +119,10 @@ class EndActor(Body, frozen=True):
 
 
 class DropActor(Body, frozen=True):
-    """To the executor that hosts a light actor: it was killed. What runs on a thread runs on, nothing more starts."""
+    """To the executor that hosts a light actor: it was killed.
+
+    What runs on a thread runs to its end, nothing more starts.
+    """
 
     actor_id: bytes
 

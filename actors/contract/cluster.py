@@ -1,5 +1,7 @@
 """Processes, drivers and the cluster."""
 
+import msgspec
+
 from ...transport.address import ProcessAddress
 from .body import Body
 
@@ -54,7 +56,7 @@ class AssignWorker(Body, frozen=True):
     capture: bool
     incarnation: int
     folder: str = ""
-    search_path: list[str] = []  # noqa: RUF012 - msgspec copies it
+    search_path: list[str] = msgspec.field(default_factory=list)
 
 
 class RegisterDriver(Body, frozen=True):
@@ -68,7 +70,7 @@ class RegisterDriver(Body, frozen=True):
     namespace: str
     log_to_driver: bool
     folder: str = ""
-    search_path: list[str] = []  # noqa: RUF012 - msgspec copies it
+    search_path: list[str] = msgspec.field(default_factory=list)
 
 
 class DriverRegistered(Body, frozen=True):

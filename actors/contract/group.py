@@ -1,5 +1,7 @@
 """Calls about placement groups."""
 
+import msgspec
+
 from .body import Body
 
 
@@ -42,4 +44,4 @@ class GroupFound(Body, frozen=True):
     """A placement group; the id is empty where there is none."""
 
     group_id: bytes = b""
-    bundles: list[dict[str, int]] = []  # noqa: RUF012 - msgspec copies it
+    bundles: list[dict[str, int]] = msgspec.field(default_factory=list)

@@ -18,7 +18,10 @@ class LeaseSpec(Body, frozen=True):
 
 
 class Demand(Body, frozen=True):
-    """To a node manager: the caller could use `wanted` workers of this class, all in all: it may be repeated."""
+    """To a node manager: the caller could use `wanted` workers of this class, all in all.
+
+    Absolute, so that it may be repeated.
+    """
 
     class_key: int
     wanted: int

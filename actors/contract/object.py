@@ -22,8 +22,9 @@ class ExportedRef(Body, frozen=True):
 class Value(Body, frozen=True):
     """A result, an argument or an object's content: inline bytes, or a location, or an error.
 
-    `kind` is "i" (inline: `data` is the pickle), "s" (stored: `location` says where), "e" (error: `data` is the
-    serialized error) or, of an argument, "r" (its owner has it). `contained` are the refs inside the value.
+    `kind` is "i" (inline: `data` is the pickle), "s" (stored: `location` says where), "e" (error: `data` is a
+    serialized
+    error) or, of an argument, "r" (its owner has it). `contained` are the refs inside the value.
     """
 
     kind: str
@@ -33,17 +34,30 @@ class Value(Body, frozen=True):
 
 
 class Dependency(Body, frozen=True):
-    """An argument passed by ref: its value, and the ref itself where the value may move before it is read."""
+    """An argument passed by ref.
+
+    Its value, and the ref itself where the value may have moved by the time it is read.
+    """
 
     value: Value
     ref: ExportedRef | None = None
 
 
 class WaitObject(Body, frozen=True):
-    """To an owner's core: answer with the object's `Value` when it is ready. `avoid` is a location found empty."""
+    """To an owner's core: answer with the object's `Value` when it is ready.
+
+    `avoid` is a location that turned out to be empty.
+    """
 
     object_id: bytes
     avoid: Location | None = None
+
+
+class AdoptObject(Body, frozen=True):
+    """To a core: own this object, which the sender has made and borrows from now on. Answered with an empty body."""
+
+    object_id: bytes
+    value: Value
 
 
 class AddBorrower(Body, frozen=True):

@@ -6,7 +6,10 @@ from .object import Location
 
 
 class GrantMemory(Body, frozen=True):
-    """To a node manager: grant a range of the arena, of at least `size` bytes. Answered with `Granted`."""
+    """To a node manager: a range of the arena to write objects to, of at least `size` bytes.
+
+    Answered with `Granted`.
+    """
 
     size: int
 

@@ -195,7 +195,7 @@ class LocalRuntime:
         """Whether the object is done."""
         return ref._entry.done
 
-    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+    def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """Call back when the object is done; a thread runs coroutines until then."""
         item: LocalObject = ref._entry
         item.on_done(callback)
@@ -210,7 +210,7 @@ class LocalRuntime:
         self._progress()
         return item
 
-    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], None]) -> None:
+    def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """Call back when there is a next item; a thread runs coroutines until then."""
         stream: LocalStream = generator._entry
         stream.on_ready(callback)

@@ -1,4 +1,7 @@
-"""The caller's side of one actor: its calls in order, whatever becomes of it. On the wire thread."""
+"""The caller's side of one actor: its calls in order, while it is pending, alive, restarting, dead.
+
+On the wire thread.
+"""
 
 import functools
 from collections import deque
@@ -149,14 +152,11 @@ class ActorClient:
                 self._queue.appendleft(record)
             else:
                 self._end(record)
-                self._hub.submission.fail(record, self._unavailable_error(record))
-
-    def _unavailable_error(self, record: TaskRecord) -> ActorUnavailableError:
-        message = (
-            f"Actor {self.name} died while {record.template.wire.name} was with it, and is being restarted. The call "
-            "may or may not have run. Set max_task_retries to have such calls sent again, if they may run twice."
-        )
-        return ActorUnavailableError(message, self.actor_id)
+                message = (
+                    f"Actor {self.name} died while {record.template.wire.name} was with it, and is restarted. The call "
+                    "may or may not have run. Set max_task_retries to have such calls sent again, if that is safe."
+                )
+                self._hub.submission.fail(record, ActorUnavailableError(message, self.actor_id))
 
     def _flush(self) -> None:
         queue, link = self._queue, self._link

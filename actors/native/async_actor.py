@@ -17,7 +17,10 @@ DEFAULT_CONCURRENCY = 1000
 
 
 class AsyncActor(HostedActor):
-    """Calls run as asyncio tasks, up to `max_concurrency` (by group) at once; plain methods run between."""
+    """Calls run as asyncio tasks, up to `max_concurrency` (by group) at once.
+
+    Plain methods run between them on the loop.
+    """
 
     def __init__(self, hub: "Hub", creation: Job, loop: asyncio.AbstractEventLoop | None = None) -> None:
         super().__init__(hub, creation)

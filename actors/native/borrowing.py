@@ -48,7 +48,10 @@ Import = tuple[list[ObjectEntry], Any]
 
 
 class Borrowing:
-    """A process's part in the protocol, as owner and as borrower. On the wire thread."""
+    """A process's part in the protocol, as owner and as borrower.
+
+    On the wire thread, unless a method says otherwise.
+    """
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
@@ -164,7 +167,10 @@ class Borrowing:
         self.register_imports(([entry], None))
 
     def still_held(self, entries: Iterable[ObjectEntry]) -> list[ObjectEntry]:
-        """Of the entries that a value brought: those held that their owners do not know of. Now they count as known."""
+        """Of the entries that a value brought: those still held that their owners do not know of.
+
+        They count as known.
+        """
         held: list[ObjectEntry] = []
         for entry in entries:
             if entry.owner is not None and not entry.registered and self._table.is_held(entry):

@@ -78,7 +78,7 @@ class ObjectEntry:
         self.borrowers: dict[str, int] | None = None
         self.producer: Any = None
         self.on_free: Callable[[], None] | None = None
-        self.waiters: list[Callable[[ObjectEntry], None]] | None = None
+        self.waiters: list[Callable[[ObjectEntry], object]] | None = None
 
     def dropped(self) -> None:
         """An `ObjectRef` of this entry was collected. From any thread, also inside a garbage collection."""
@@ -92,7 +92,7 @@ class ObjectEntry:
             if self.tracked:  # became tracked between the two lines, on another thread
                 self.table.ref_dropped(self, uncounted=True)
 
-    def when_ready(self, callback: "Callable[[ObjectEntry], None]") -> bool:
+    def when_ready(self, callback: "Callable[[ObjectEntry], object]") -> bool:
         """Call back once when the entry is no longer pending; False (and no call) when that is so already."""
         if self.state:
             return False
@@ -104,6 +104,12 @@ class ObjectEntry:
             else:
                 self.waiters.append(callback)
         return True
+
+    def forget_waiter(self, callback: "Callable[[ObjectEntry], None]") -> None:
+        """Do not call back any more: who waited has given up. Nothing where it was called."""
+        with _waiters_lock:
+            if self.waiters is not None and callback in self.waiters:
+                self.waiters.remove(callback)
 
     def complete(self, state: int, data: bytes, location: Location | None = None) -> None:
         """Make the entry ready and tell who waits. On the wire thread."""

@@ -4,7 +4,10 @@ from typing import Any
 
 
 class Envelope:
-    """Pykka's envelope without its generality: one is made for each job, and nobody waits for a reply in here."""
+    """Pykka's envelope without its generality.
+
+    One is made for each job, and nobody waits for a reply inside the process.
+    """
 
     __slots__ = ("message", "reply_to")
 

@@ -1,4 +1,7 @@
-"""The executing side of calls: what arrives is queued, taken back, cancelled or delivered. On the wire thread."""
+"""The executing side of calls: what arrives on channels is queued, taken back, cancelled or delivered.
+
+On the wire thread.
+"""
 
 import os
 import signal
@@ -39,7 +42,10 @@ class TaskHost(Host, Protocol):
     """Runs tasks, and makes actors."""
 
     def drop_light(self, actor_id: bytes) -> None:
-        """End a light actor, also one whose constructor still runs, where there is one. On the wire thread."""
+        """End a light actor, also one whose constructor still runs; no effect where there is none.
+
+        On the wire thread.
+        """
         ...
 
     def leaves(self) -> bool:

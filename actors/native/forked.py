@@ -23,7 +23,7 @@ class ForkedRuntime:
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(
             f"This process (pid {os.getpid()}) was forked from a Limelight driver or worker and has no connection of "
-            "its own. Use tasks, or multiprocessing's 'spawn' context, instead of fork; or use Limelight in the parent."
+            "its own. Use tasks or multiprocessing's 'spawn' context in place of fork, or Limelight in the parent only."
         )
 
 

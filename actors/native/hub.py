@@ -40,6 +40,7 @@ from ..serialization import deserialize_error, serialize_error
 from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
+from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
@@ -52,6 +53,7 @@ from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
+from .unseen_error import UnseenErrors
 from .values import Values
 from .waiting import Waiting
 from .wire import WireThread
@@ -83,6 +85,7 @@ class Hub:
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.borrowing = Borrowing(self)
         self.values = Values(self)
+        self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.submission = Submission(self)
@@ -105,6 +108,7 @@ class Hub:
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
             "AddBorrower": self.borrowing.on_add_borrower,
+            "AdoptObject": lambda channel, call: adopt(self, channel, call),
             "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
             "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
@@ -233,10 +237,10 @@ class Hub:
             self.node_loss.check()
             raise
 
-    async def _ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None) -> bytes:  # noqa: ASYNC109
+    async def _ask(self, address: ProcessAddress, actor: str, body: Any, limit: float | None) -> bytes:
         channel = await self.endpoint.connect(address)
         try:
-            return await channel.request(actor, type(body).__name__, encode(body), timeout or 3600.0)
+            return await channel.request(actor, type(body).__name__, encode(body), limit or 3600.0)
         except RemoteCallError as error:
             raise deserialize_error(error.body) from None
 

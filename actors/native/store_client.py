@@ -76,7 +76,10 @@ class StoreClient:
         return None if owner.process_id == self._hub_().process_id else owner
 
     def read(self, object_id: bytes, location: Location) -> list[memoryview] | None:
-        """The parts of an object of this node, read-only, without a copy; None where it is not at `location`."""
+        """The parts of an object of this node, read-only, without a copy.
+
+        None where it is not at `location` (any more).
+        """
         hub, arena = self._attached()
         if location.node_id != hub.identity.node_id:
             return None

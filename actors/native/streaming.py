@@ -89,8 +89,8 @@ class Streaming:
             return
         if not isinstance(items, Iterable):
             raise TypeError(
-                f"{job.template.name} has num_returns='streaming' (or 'dynamic') but returned a "
-                f"{type(items).__name__}: make it a generator, or set num_returns to the number of values it returns."
+                f"{job.template.name} has num_returns='streaming' (or 'dynamic') but returned {type(items).__name__}: "
+                "make it a generator (yield), or set num_returns to the number of values it returns."
             )
         gate = self._gate(job, None)
         for index, item in enumerate(items):

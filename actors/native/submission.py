@@ -80,6 +80,7 @@ class Submission:
         for entry in entries:
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
                 return
         pending = [entry for entry in entries if entry.state == PENDING]
@@ -96,6 +97,7 @@ class Submission:
             record.missing -= 1
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
             elif record.missing == 0:
                 then(record)
@@ -391,6 +393,7 @@ class Submission:
             record.generator.ended(error)
         for entry in record.results:
             if entry.state == PENDING:
+                self._hub.unseen.watch(entry, error)
                 self._hub.borrowing.complete(entry, Value("e", error))
             entry.producer = None
         self._release(record, keep=False)
@@ -403,14 +406,14 @@ class Submission:
         """The error of a task that no message can hold."""
         return ValueError(
             f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
-            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or put() them and pass refs."
+            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or pass refs to them."
         )
 
     def refused_error(self, record: TaskRecord, link: WorkerLink) -> RaySystemError:
         """The error of a task that a worker's runtime could not take."""
         return RaySystemError(
             f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
-            "the node's log. This is a defect of Limelight, please report it."
+            "its log. This is a defect of Limelight, please report it."
         )
 
     def _release(self, record: TaskRecord, keep: bool) -> None:

@@ -12,8 +12,8 @@ class TaskTemplate:
     Attributes:
         wire: as the executing process gets it, once per channel.
         class_key: the scheduling class (tasks; 0 for actor calls).
-        max_retries: how many times more it may run when its worker dies, or it raises what it may be retried for; -1:
-            without end.
+        max_retries: how many times more it may run when its worker dies, or raises what it may be retried for; -1:
+        without end.
         backpressure: how many items a generator may be ahead of its consumer; 0: any number.
         kind: "list" (refs), "streaming" (a generator) or "dynamic" (one ref to a list of refs).
         alone: its runs never share a worker's queue.

@@ -18,9 +18,10 @@ _decoder = msgspec.msgpack.Decoder(list[bytes])
 
 
 def to_inline(serialized: Serialized) -> bytes:
-    """One blob. A pickle without buffers is its own blob.
+    """One blob.
 
-    (A pickle of protocol 2 or later starts with 0x80; an array of msgpack never does.)
+    A pickle without buffers is its own blob (a pickle of protocol 2 or later starts with 0x80, an array of msgpack
+    never does).
     """
     if not serialized.buffers:
         return serialized.data

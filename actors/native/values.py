@@ -91,7 +91,10 @@ class Values:
         return record
 
     def dependencies(self, refs: Iterable[ObjectRef[Any]] | None) -> tuple[Dependency, ...]:
-        """Ready arguments as they travel: small ones as values, as long as all of them fit into a message."""
+        """Arguments as they travel: small ones as values, as long as all of them fit into a message.
+
+        What was ready when the call was queued may have been lost with a node since: the callee waits for it.
+        """
         if not refs:
             return ()
         room = _ARGUMENTS_LIMIT
@@ -100,7 +103,7 @@ class Values:
             entry: ObjectEntry = ref._entry
             if entry.state == STORED:
                 dependencies.append(Dependency(Value("s", b"", entry.location), self._hub.table.exported(ref)))
-            elif len(entry.data) <= room:
+            elif entry.state == INLINE and len(entry.data) <= room:
                 room -= len(entry.data)
                 dependencies.append(Dependency(Value("i", entry.data)))
             else:
@@ -125,6 +128,7 @@ class Values:
                 if state == STORED:
                     check_refs((ref,), self._hub.table)
                     return self.read_stored(ref, entry.location)
+                self._hub.unseen.seen(entry)
                 raise deserialize_error(entry.data)
         finally:
             if imports:
@@ -144,7 +148,9 @@ class Values:
             parts = store.read(ref.binary(), location)
         return from_parts(parts)
 
-    @staticmethod
-    def error(entry: ObjectEntry) -> BaseException | None:
+    def error(self, entry: ObjectEntry) -> BaseException | None:
         """The error that a ready entry is, if it is one."""
-        return deserialize_error(entry.data) if entry.state == FAILED else None
+        if entry.state != FAILED:
+            return None
+        self._hub.unseen.seen(entry)
+        return deserialize_error(entry.data)

@@ -1,5 +1,6 @@
 """A node's dealings with actors: constructs them in workers, on the head's order, and hosts the light ones."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,31 @@ logger = logging.getLogger(__name__)
 
 _HOST_PATIENCE = 60.0
 
+_EMPTY_S = 5.0
+"""How long the host processes of a job are kept without an actor in them: the next ones may be on their way."""
+
 
 class _Hosts:
-    """The host processes of one job's light actors in one environment."""
+    """The host processes of one job's light actors in one environment.
+
+    Attributes:
+        load: actors by host (a worker's id).
+        names: by host, the request that got it.
+        requested: requests for hosts that are not answered.
+        waiting: requests of actors that wait for a host.
+        placed: how many actors were placed so far.
+    """
 
     def __init__(self) -> None:
         self.load: dict[str, int] = {}
+        self.names: dict[str, str] = {}
         self.requested: set[str] = set()
         self.waiting: list[str] = []
+        self.placed = 0
+
+    def are_empty(self) -> bool:
+        """No actor is in them, or on its way there."""
+        return not (self.waiting or self.requested or any(self.load.values()))
 
 
 class NodeActorDesk:
@@ -57,6 +75,7 @@ class NodeActorDesk:
         self._placed: dict[str, tuple[_Hosts, str]] = {}
         self._residents: dict[str, set[str]] = {}
         self._next_host = 0
+        self._ended_jobs: set[bytes] = set()
         self._host_requests: dict[str, _Hosts] = {}
         manager.methods |= {
             "StartActor": self._on_start,
@@ -114,12 +133,10 @@ class NodeActorDesk:
         request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
         hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
         wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
+        hosts.waiting.append(request.request_id)  # first: an idle worker is granted before `_start_host` returns
         if wanted > 0:
             self._start_host(hosts, request)
-        if len(hosts.load) == self._most_hosts:
-            self._place(hosts, request.request_id)
-        else:
-            hosts.waiting.append(request.request_id)
+        self._place_waiting(hosts)
 
     def _start_host(self, hosts: _Hosts, request: RequestLightWorker) -> None:
         self._next_host += 1
@@ -129,9 +146,17 @@ class NodeActorDesk:
         spec = lease_spec(LeaseSpec({}, {}, {}, request.environment, request.job_id, retriable=False))
         self._manager.feed(m.RequestWorker(name, spec, _HOST_PATIENCE))
 
+    def _place_waiting(self, hosts: _Hosts) -> None:
+        """Spread what waits over the hosts, once all of them are there."""
+        if hosts.load and not hosts.requested:
+            waiting, hosts.waiting = hosts.waiting, []
+            for request_id in waiting:
+                self._place(hosts, request_id)
+
     def _place(self, hosts: _Hosts, request_id: str) -> None:
         worker_id = min(hosts.load, key=hosts.load.__getitem__)
         hosts.load[worker_id] += 1
+        hosts.placed += 1
         self._placed[request_id] = (hosts, worker_id)
         self._residents.setdefault(worker_id, set()).add(request_id)
         self._manager.to_head(m.WorkerGranted(request_id, 0, worker_id, {}))
@@ -145,6 +170,7 @@ class NodeActorDesk:
         match answer:
             case m.WorkerGranted():
                 hosts.load[answer.worker_id] = 0
+                hosts.names[answer.worker_id] = answer.request_id
             case m.WorkerRefused():
                 del self._host_requests[answer.request_id]
                 if not hosts.load and not hosts.requested:
@@ -154,19 +180,20 @@ class NodeActorDesk:
             case m.RequestedWorkerLost():
                 del self._host_requests[answer.request_id]
                 hosts.load.pop(answer.worker_id, None)
+                hosts.names.pop(answer.worker_id, None)
                 for request_id in self._residents.pop(answer.worker_id, ()):
                     self._placed.pop(request_id, None)
                     self._manager.to_head(m.RequestedWorkerLost(request_id, answer.worker_id, answer.text))
-        if hosts.load and not hosts.requested:
-            waiting, hosts.waiting = hosts.waiting, []
-            for request_id in waiting:
-                self._place(hosts, request_id)
+        self._place_waiting(hosts)
         return True
 
     def _on_release_light(self, _: Channel, call: Call) -> None:
         release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
         placed = self._placed.pop(release.request_id, None)
         if placed is None:
+            for hosts in self._light.values():
+                if release.request_id in hosts.waiting:
+                    hosts.waiting.remove(release.request_id)
             return
         hosts, worker_id = placed
         if worker_id in hosts.load:
@@ -176,3 +203,29 @@ class NodeActorDesk:
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
             worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
+        self._release_idle()
+        if hosts.are_empty():
+            asyncio.get_running_loop().call_later(_EMPTY_S, self._release_empty, hosts, hosts.placed)
+
+    def _release_empty(self, hosts: _Hosts, placed: int) -> None:
+        """End hosts that have been empty all the time since `placed` actors had been placed."""
+        if self._manager.closing or hosts.placed != placed or not hosts.are_empty():
+            return
+        for key in [key for key, known in self._light.items() if known is hosts]:
+            self._release(key)
+
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over: its hosts end when the last actor in them has."""
+        self._ended_jobs.update(key[0] for key in self._light if key[0] == job_id)
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        for key, hosts in [item for item in self._light.items() if item[0][0] in self._ended_jobs]:
+            if hosts.are_empty():
+                self._release(key)
+        self._ended_jobs &= {key[0] for key in self._light}
+
+    def _release(self, key: tuple[bytes, str]) -> None:
+        for name in self._light.pop(key).names.values():
+            self._host_requests.pop(name, None)
+            self._manager.feed(m.ReleaseWorker(name))

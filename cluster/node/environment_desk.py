@@ -96,7 +96,7 @@ class EnvironmentDesk:
             self.release(packages)
             if isinstance(error, TimeoutError):
                 raise RuntimeEnvSetupError(
-                    f"Setting up the runtime environment took longer than {limit} s; see config's setup_timeout_seconds."
+                    f"Setting up the runtime environment took longer than {limit} s; see setup_timeout_seconds."
                 ) from None
             raise
         return Prepared(definition, packages)

@@ -39,7 +39,7 @@ class HeadLink:
         self._end: Callable[[str], None] | None = None
 
     def attach(self, manager: "NodeManager", end: Callable[[str], None]) -> None:
-        """Say who follows the head's orders, and what to do, given the reason, when the cluster goes on without the node."""
+        """Say who follows the head's orders, and what to do (with the reason) when the cluster leaves the node."""
         self._manager = manager
         self._end = end
         manager.methods |= {
@@ -117,6 +117,7 @@ class HeadLink:
             return
         if isinstance(order.event, m.JobEnded):
             self._manager.jobs.ended(order.event.job_id)
+            self._manager.actors.job_ended(order.event.job_id)
         self._manager.feed(order.event)
 
     def _on_peers(self, _: Channel, call: Call) -> None:

@@ -112,8 +112,10 @@ def split_fault_dump(stderr: str) -> tuple[str, str]:
 
 
 def users_stacks(dump: str) -> str:
-    """A dump of `faulthandler` without what says nothing to people: the framework's frames, threads that have no
-    others, and the list of extension modules. The whole dump where nothing else would be left.
+    """A dump of `faulthandler` without what says nothing to people.
+
+    That is the framework's frames, threads that have no others, and the list of extension modules. The whole dump where
+    nothing else would be left.
     """
     head, *stacks = re.split(r"\n(?=Current thread |Thread 0x|Extension modules: |Current thread's C stack)", dump)
     kept = [head.rstrip()]

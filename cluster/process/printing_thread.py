@@ -15,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class PrintingThread:
-    """Runs functions one after the other. Their errors are logged, for debugging: nobody can see what is not printed."""
+    """Runs functions one after the other.
+
+    Their errors are logged, for debugging: nobody can see what is not printed.
+    """
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()

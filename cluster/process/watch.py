@@ -42,8 +42,9 @@ def process_identity(pid: int) -> str:
 
 
 def is_exiting(pid: int) -> bool:
-    """Whether the process is dead or on its way out, so that what ends it has happened already. Always false, where
-    the system does not tell: elsewhere than on Linux.
+    """Whether the process is dead or on its way out, so that what ends it has happened already.
+
+    Always false where the system does not tell: elsewhere than on Linux.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()

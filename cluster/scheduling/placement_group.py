@@ -8,7 +8,7 @@ When a node dies, the bundles on it are reserved again elsewhere while the other
 from typing import get_args
 
 from .bundle_plan import plan
-from .cluster_view import ClusterView
+from .cluster_view import ClusterView, Transit
 from .group_table import (
     CreateGroup,
     GroupChanged,
@@ -42,7 +42,7 @@ QUEUE_AFTER = 1.0
 PREPARE_TIMEOUT = 10.0
 """Seconds after which an attempt that some node has not answered is given up."""
 
-RETRY, MAX_RETRY = 0.25, 2.0
+RETRY, MAX_RETRY = 0.02, 2.0
 """Seconds between tries of a group that waits, at first and at most: a try looks at all nodes."""
 
 MAX_REMOVED = 10_000
@@ -86,6 +86,7 @@ class PlacementGroups:
         self._view = view
         self._waiting: dict[bytes, Waiting] = {}
         self._attempt: tuple[bytes, float] | None = None
+        self._transits: dict[bytes, list[Transit]] = {}
         self._names: dict[tuple[str, str], bytes] = {}
         self._subscribers: dict[bytes, dict[str, None]] = {}
         self._removed: dict[bytes, None] = {}
@@ -207,6 +208,7 @@ class PlacementGroups:
     ) -> None:
         group_id = record.spec.group_id
         del self._waiting[group_id]
+        self._settle(group_id)
         record.attempt += 1
         record.preparing, record.prepared = chosen, []
         self._attempt = (group_id, now)
@@ -214,7 +216,8 @@ class PlacementGroups:
         for index, node_id in chosen.items():
             by_node.setdefault(node_id, {})[index] = missing[index]
         for node_id, bundles in by_node.items():
-            self._view.reserve(node_id, total_of(bundles.values()), now)
+            transit = self._view.reserve(node_id, total_of(bundles.values()), now)
+            self._transits.setdefault(group_id, []).append(transit)
             self._out.append(GroupToNode(node_id, ReservePrepare(group_id, record.attempt, bundles, PATIENCE)))
         self._change(record, "PREPARING")
 
@@ -239,6 +242,7 @@ class PlacementGroups:
     def _abandon(self, record: GroupRecord, now: float, text: str) -> None:
         """Give the attempt up; bundles of earlier attempts stay."""
         group_id = record.spec.group_id
+        self._settle(group_id)
         for node_id in dict.fromkeys(record.preparing.values()):
             self._out.append(GroupToNode(node_id, ReserveCancel(group_id, record.attempt, first=record.attempt)))
         record.preparing, record.prepared = {}, []
@@ -285,6 +289,7 @@ class PlacementGroups:
             return
         spec = record.spec
         self._view.groups.discard(spec.group_id)
+        self._settle(spec.group_id)
         for node_id in dict.fromkeys([*record.nodes.values(), *record.preparing.values()]):
             self._out.append(GroupToNode(node_id, ReserveCancel(spec.group_id, record.attempt)))
         record.nodes, record.preparing, record.prepared = {}, {}, []
@@ -300,6 +305,11 @@ class PlacementGroups:
         while len(self._removed) > MAX_REMOVED:
             oldest = next(iter(self._removed))
             del self._removed[oldest], self.table.groups[oldest]
+
+    def _settle(self, group_id: bytes) -> None:
+        """What was counted as taken for a reservation is free again, or in the nodes' reports."""
+        for transit in self._transits.pop(group_id, ()):
+            self._view.settle(transit)
 
     def _change(self, record: GroupRecord, state: GroupState) -> None:
         record.state = state

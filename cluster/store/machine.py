@@ -58,7 +58,7 @@ class StoreMachine:
         self._answered: ExpiringSet[tuple[str, int]] = ExpiringSet(REMEMBER_SECONDS, REMEMBER_COUNT)
         self._now = 0.0
 
-    def handle(self, event: AnyEvent, now: float) -> list[AnyCommand]:  # noqa: C901 - one line an event
+    def handle(self, event: AnyEvent, now: float) -> list[AnyCommand]:  # noqa: C901, PLR0912 - one line an event
         """What to do about `event`, in this order; `now` in seconds of any clock that does not go back."""
         self._now = now
         match event:

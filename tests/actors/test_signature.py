@@ -1,7 +1,5 @@
 """`CallSignature.check` agrees with Python about which calls are right."""
 
-import inspect
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +51,7 @@ def test_a_call_is_right_when_python_says_so(function, count, names):
     args, kwargs = tuple(range(count)), dict.fromkeys(names, 0)
     signature = signature_of(function)
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        function(*args, **kwargs)  # `inspect.Signature.bind` is not always of the same opinion
     except TypeError:
         with pytest.raises(TypeError, match=function.__name__):
             signature.check(function.__name__, args, kwargs)

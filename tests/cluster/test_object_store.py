@@ -107,9 +107,12 @@ def test_results_of_four_times_the_store(start, store, size):
 def test_a_full_store_says_who_holds_it_and_goes_on_when_there_is_room(start):
     ll = start(50e6, oom_grace_period_s=0.5)
     held = []
+
+    def fill():
+        held.extend(ll.get(ll.put(block(seed, 10 * MB))) for seed in range(10))
+
     with pytest.raises(ll.exceptions.ObjectStoreFullError) as caught:
-        for seed in range(10):
-            held.append(ll.get(ll.put(block(seed, 10 * MB))))
+        fill()
     assert len(held) >= 4
     told = str(caught.value)
     assert "in use by readers" in told

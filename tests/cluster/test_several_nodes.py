@@ -1,6 +1,9 @@
 """Placement groups and runtime environments on a cluster of several nodes."""
 
 import os
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -34,7 +37,14 @@ def nodes_of(group):
 
 @pytest.mark.parametrize(
     ("strategy", "bundles", "count"),
-    [("STRICT_PACK", 2, 1), ("PACK", 2, 1), ("PACK", 4, 2), ("STRICT_SPREAD", 3, 3), ("SPREAD", 3, 3), ("SPREAD", 6, 3)],
+    [
+        ("STRICT_PACK", 2, 1),
+        ("PACK", 2, 1),
+        ("PACK", 4, 2),
+        ("STRICT_SPREAD", 3, 3),
+        ("SPREAD", 3, 3),
+        ("SPREAD", 6, 3),
+    ],
 )
 def test_bundles_lie_where_the_strategy_wants_them(cluster, strategy, bundles, count):
     group = placement_group([{"CPU": 1}] * bundles, strategy=strategy)
@@ -107,3 +117,24 @@ def test_lost_bundles_are_reserved_again_elsewhere(cluster):
     assert group.wait(20)
     assert nodes_of(group)[0] == other.node_id
     remove_placement_group(group)
+
+
+def test_hosts_of_light_actors_end_with_their_job(cluster, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, limelight as ll
+        ll.init({cluster.address!r})
+        class Light:
+            def pid(self): return os.getpid()
+        actors = [ll.remote(isolation="shared")(Light).remote() for _ in range(8)]
+        print(*set(ll.get([actor.pid.remote() for actor in actors])))
+        """)
+    )
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=50, check=True)
+    pids = [int(pid) for pid in run.stdout.split()]
+    assert pids
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "a host process of light actors outlives its job"
+        time.sleep(0.05)

@@ -1,12 +1,13 @@
 """Objects live exactly as long as somebody holds them, whatever overtakes what, and whoever dies."""
 
 import gc
+from types import MappingProxyType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limelight.actors.contract import LeaseSpec, Template
+from limelight.actors.contract import Template
 from limelight.actors.native import values
 from limelight.actors.native.entry import FAILED, PENDING
 from limelight.actors.native.task_record import TaskTemplate
@@ -37,7 +38,8 @@ class Program:
 
     def _prepare(self, process, number):
         hub = process.hub
-        hub.submission.add_class(1, LeaseSpec({}, {}, {}, "", b""))
+        spec = process.runtime.templates.lease_spec(Placement(), {}, "task", retriable=True)
+        hub.submission.add_class(1, spec)
         kinds = {"one": (1, "list", 3), "once": (1, "list", 0), "three": (3, "list", 3), "stream": (-1, "streaming", 3)}
         process.templates = {}
         for index, (name, (returns, kind, retries)) in enumerate(kinds.items(), 1):
@@ -166,6 +168,13 @@ class Program:
 class Done:
     def result(self):
         return None
+
+
+class Placement:
+    strategy = None
+    label_selector = MappingProxyType({})
+    fallback = ()
+    runtime_env = MappingProxyType({})
 
 
 def found(value):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
+
 from limelight.actors.contract import (
     CORE,
     NODE,
@@ -159,7 +160,7 @@ async def world(tmp_path_factory) -> AsyncIterator[World]:
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.005)
 
 

@@ -19,7 +19,7 @@ from limelight.cluster.store.store import ObjectStore
 from limelight.transport.shm.arena import Arena
 
 MIB = 1 << 20
-CAPACITY = 32 * MIB
+CAPACITY = 20 * MIB
 
 PROCESS = """
 import json, os, random, sys, zlib
@@ -111,6 +111,10 @@ while True:
 """
 
 
+PATIENCE = 60.0
+"""Seconds that a machine with other things to do is given beyond a test's own time."""
+
+
 class World:
     """The node process of the test: the store, and what its processes tell and ask."""
 
@@ -188,11 +192,18 @@ class World:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         return NotImplemented
 
+    def has_seen_all(self):
+        """Everything that can happen has happened, some of it often."""
+        stats = self.store.stats()
+        return stats.spilled_total and stats.restored_total and min(self.counts["read"], self.counts["sealed"]) > 20
+
     async def run(self, seconds, processes=3):
+        """For as long as that, and until all has been seen: in the same time slower machines see less."""
         for _ in range(processes):
             await self.start()
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while (late := time.monotonic() - end) < 0 or not self.has_seen_all():
+            assert late < PATIENCE, (self.store.stats(), self.counts)
             await asyncio.sleep(self.random.uniform(0.2, 0.8))
             victim = self.random.choice([p for p, child in self.children.items() if child.returncode is None])
             assert self.children[victim].returncode is None
@@ -223,8 +234,5 @@ async def test_no_reader_sees_reused_memory_and_nothing_is_left(tmp_path, second
     await world.store.close()
     assert list(tmp_path.iterdir()) == []
     assert (stats.objects, stats.granted, stats.waiting) == (0, 0, 0)
-    assert stats.spilled_total > 0
-    assert stats.restored_total > 0
     assert world.counts["corrupt"] == 0
     assert world.counts["restless"] == 0
-    assert min(world.counts["read"], world.counts["sealed"]) > 20, world.counts

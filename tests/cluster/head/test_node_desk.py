@@ -1,0 +1,177 @@
+"""What the head makes of nodes that come, fall silent, end, or come back when they should not."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest_asyncio
+
+from limelight.actors.contract import HEAD, QueryState, RegisterDriver, decoder_of
+from limelight.cluster.cluster_message import (
+    DescribeJob,
+    DriverLeft,
+    FromNode,
+    NodeExpired,
+    NodeOrder,
+    PeerNodes,
+    RegisterNode,
+)
+from limelight.cluster.head import node_desk
+from limelight.cluster.head.head import Head
+from limelight.cluster.scheduling import lease_message as m
+from limelight.cluster.scheduling.resources import ResourceSet
+from limelight.cluster.system_process import SystemActor, SystemProcess
+from limelight.transport.address import ProcessAddress
+from limelight.transport.endpoint import Endpoint
+
+TOKEN = secrets.token_bytes(32)
+RESOURCES = ResourceSet.parse({"CPU": 2})
+PATIENCE = 10.0
+
+
+class Node(SystemActor):
+    """A node manager as the head sees it."""
+
+    def __init__(self, folder) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.node_id = secrets.token_bytes(28)
+        self.peers: dict[str, ProcessAddress] = {}
+        self.expired = ""
+        self.orders: list[object] = []
+        self.process = SystemProcess()
+        self._path = str(folder / self.node_id.hex()[:8])
+        self._version = 0
+        self.methods = {
+            "PeerNodes": lambda _, call: setattr(self, "peers", decoder_of(PeerNodes).decode(call.body).nodes),
+            "NodeExpired": lambda _, call: setattr(self, "expired", decoder_of(NodeExpired).decode(call.body).reason),
+            "NodeOrder": lambda _, call: self.orders.append(decoder_of(NodeOrder).decode(call.body).event),
+        }
+
+    async def start(self, head: ProcessAddress) -> "Node":
+        self._head = head
+        await self.process.start(make_endpoint(self.process, self._path))
+        self.process.actors["node"] = self
+        await self.process.endpoint.connect(head)
+        return self
+
+    async def join(self) -> None:
+        body = RegisterNode(self.node_id, self.process.address, "127.0.0.1", RESOURCES.units(), {})
+        registered = asyncio.ensure_future(self.process.request(self._head, HEAD, body, PATIENCE))
+        await asyncio.sleep(0)
+        self.report()
+        await registered
+
+    def report(self) -> None:
+        self._version += 1
+        told = m.NodeReport(self.node_id.hex(), self._version, RESOURCES, RESOURCES.units(), {}, {})
+        self.process.notify(self._head, HEAD, FromNode(self.node_id, told))
+
+    async def ask(self, body) -> bytes:
+        return await self.process.request(self._head, HEAD, body, PATIENCE)
+
+    async def rows(self) -> dict[str, bool]:
+        answer = msgspec.msgpack.decode(await self.ask(QueryState("nodes")))
+        return {row["NodeID"]: row["Alive"] for row in answer}
+
+
+def make_endpoint(process: SystemProcess, path: str) -> Endpoint:
+    return Endpoint(
+        process_id=secrets.token_hex(16), host_id="here", token=TOKEN, unix_path=path, info={}, handler=process
+    )
+
+
+@pytest_asyncio.fixture
+async def nodes(tmp_path_factory, monkeypatch) -> AsyncIterator[tuple[Node, Node]]:
+    """Two nodes, not registered yet, of a head whose patience is short."""
+    monkeypatch.setattr(node_desk, "SILENCE_S", 0.3)
+    monkeypatch.setattr(node_desk, "_LOOK_S", 0.02)
+    folder = tmp_path_factory.mktemp("h")
+    process = SystemProcess()
+    await process.start(make_endpoint(process, str(folder / "head")))
+    head = process.actors[HEAD] = Head(process)
+    made = [await Node(folder).start(process.address) for _ in range(2)]
+    yield made[0], made[1]
+    head.close()
+    for node in made:
+        await node.process.close()
+    await process.close()
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def keep_reporting(node: Node) -> None:
+    while True:
+        node.report()
+        await asyncio.sleep(0.02)
+
+
+async def test_nodes_know_each_other(nodes) -> None:
+    for node in nodes:
+        await node.join()
+    both = {node.node_id.hex() for node in nodes}
+    await eventually(lambda: set(nodes[0].peers) == set(nodes[1].peers) == both)
+    assert await nodes[0].rows() == dict.fromkeys(both, True)
+
+
+async def test_a_node_that_ends_is_dead_at_once(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    await eventually(lambda: len(first.peers) == 2)
+    await second.process.close()
+    await eventually(lambda: set(first.peers) == {first.node_id.hex()})
+    assert (await first.rows())[second.node_id.hex()] is False
+
+
+async def test_a_node_that_falls_silent_is_given_up_and_told(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    reporting = asyncio.ensure_future(keep_reporting(first))
+    await eventually(lambda: second.expired)
+    assert "said nothing" in second.expired
+    assert await first.rows() == {first.node_id.hex(): True, second.node_id.hex(): False}
+    assert not first.expired
+    reporting.cancel()
+
+
+async def test_a_node_that_was_given_up_does_not_come_back_by_reporting(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    reporting = asyncio.ensure_future(keep_reporting(first))
+    await eventually(lambda: second.expired)
+    second.expired = ""
+    second.report()
+    await eventually(lambda: second.expired)
+    assert (await first.rows())[second.node_id.hex()] is False
+    reporting.cancel()
+
+
+async def test_a_job_is_described_to_every_node_until_its_driver_leaves(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    driver = RegisterDriver(ProcessAddress("dd" * 16, "here"), b"job1", "space", log_to_driver=True)
+    first.process.notify(first._head, HEAD, driver)
+    await first.rows()  # by now it has arrived
+    assert decoder_of(RegisterDriver).decode(await second.ask(DescribeJob(b"job1"))) == driver
+    first.process.notify(first._head, HEAD, DriverLeft(b"job1", driver.address.process_id))
+    await eventually(lambda: m.JobEnded(b"job1") in first.orders and m.JobEnded(b"job1") in second.orders)
+    assert await second.ask(DescribeJob(b"job1")) == b""
+
+
+async def test_a_job_ends_with_its_drivers_node(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    driver = RegisterDriver(ProcessAddress("dd" * 16, "here"), b"job2", "space", log_to_driver=True)
+    second.process.notify(second._head, HEAD, driver)
+    await second.rows()
+    await second.process.close()
+    await eventually(lambda: m.JobEnded(b"job2") in first.orders)
