@@ -14,6 +14,7 @@ from ...transport.protocol import Reply
 from ..contract import ActorChanged, Outcome, decoder_of
 from ..serialization import deserialize_error, serialize_error
 from .lease_class import FULL_S
+from .task_failure import cancelled_error, refused_error, too_large_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
@@ -86,7 +87,7 @@ class ActorClient:
         elif self._withdraw(record):
             record.missing = -1
             self._end(record)
-            self._hub.submission.fail(record, self._hub.submission.cancelled_error(record))
+            self._hub.submission.fail(record, cancelled_error(record))
             self._flush()
 
     def changed(self, change: ActorChanged) -> None:
@@ -146,7 +147,7 @@ class ActorClient:
             limit = record.template.max_retries
             if record.cancelled:
                 self._end(record)
-                self._hub.submission.fail(record, self._hub.submission.cancelled_error(record))
+                self._hub.submission.fail(record, cancelled_error(record))
             elif limit < 0 or record.attempt < limit:
                 record.attempt += 1
                 self._queue.appendleft(record)
@@ -176,7 +177,7 @@ class ActorClient:
                 record.lease = self
             else:
                 self._end(record)
-                self._hub.submission.fail(record, self._hub.submission.too_large_error(record))
+                self._hub.submission.fail(record, too_large_error(record))
 
     def _flush_later(self, link: WorkerLink) -> None:
         """The actor's process has much before it that it has not taken: look again in a moment."""
@@ -209,7 +210,7 @@ class ActorClient:
             return
         if outcome is None:
             self._end(record)
-            submission.fail(record, submission.refused_error(record, link))
+            submission.fail(record, refused_error(record, link))
         elif submission.is_to_be_repeated(record, outcome):
             submission.take_borrows(outcome, link.channel.peer)
             record.attempt += 1

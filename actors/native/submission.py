@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...exceptions import (
     DeathKind,
     OutOfMemoryError,
-    RaySystemError,
     RuntimeEnvSetupError,
-    TaskCancelledError,
     TaskPlacementGroupRemoved,
     TaskUnschedulableError,
     WorkerCrashedError,
@@ -39,6 +37,7 @@ from ..serialization import serialize_error
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
+from .task_failure import cancelled_error, refused_error, too_large_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
@@ -132,7 +131,7 @@ class Submission:
         if isinstance(lease_class, LeaseClass):
             lease_class.withdraw(record)
             self._mark(lease_class)
-        self.fail(record, self.cancelled_error(record))
+        self.fail(record, cancelled_error(record))
 
     def send_cancel(self, link: WorkerLink, record: TaskRecord, force: bool, recursive: bool) -> None:
         """Tell the process that has a task to cancel it."""
@@ -199,7 +198,7 @@ class Submission:
         if pushed is Push.SENT:
             task.lease = lease
         elif pushed is Push.TOO_LARGE:
-            self.fail(task, self.too_large_error(task))
+            self.fail(task, too_large_error(task))
         return pushed
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
@@ -263,7 +262,7 @@ class Submission:
         link: Any = lease.link
         if reply.failed:  # the worker's runtime could not even look at it
             lease_class.answered(lease, record, 0.0, self._hub.now())
-            self.fail(record, self.refused_error(record, link))
+            self.fail(record, refused_error(record, link))
         else:
             outcome: Outcome = _outcome_decoder.decode(reply.body)
             if outcome.status == "returned":
@@ -279,7 +278,7 @@ class Submission:
         lease_class.returned(lease, record)
         if record.cancelled:  # the order to cancel it found it on its way back
             lease_class.withdraw(record)
-            self.fail(record, self.cancelled_error(record))
+            self.fail(record, cancelled_error(record))
 
     def conclude(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
         """Make a task's results ready, or run it again."""
@@ -287,7 +286,7 @@ class Submission:
         if outcome.status == "ok":
             self._succeed(record, outcome)
         elif outcome.status == "cancelled":
-            self.fail(record, self.cancelled_error(record))
+            self.fail(record, cancelled_error(record))
         elif self.is_to_be_repeated(record, outcome):
             record.attempt += 1
             self._again(record)
@@ -336,7 +335,7 @@ class Submission:
         for record in records:
             record.lease = None
             if record.cancelled:
-                self.fail(record, self.cancelled_error(record))
+                self.fail(record, cancelled_error(record))
             elif len(records) > 1:
                 self._again(record)
             elif self._may_retry(record):
@@ -398,24 +397,6 @@ class Submission:
             entry.producer = None
         self._release(record, keep=False)
 
-    def cancelled_error(self, record: TaskRecord) -> TaskCancelledError:
-        """The error of a cancelled task."""
-        return TaskCancelledError(record.task_id.hex())
-
-    def too_large_error(self, record: TaskRecord) -> ValueError:
-        """The error of a task that no message can hold."""
-        return ValueError(
-            f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
-            f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or pass refs to them."
-        )
-
-    def refused_error(self, record: TaskRecord, link: WorkerLink) -> RaySystemError:
-        """The error of a task that a worker's runtime could not take."""
-        return RaySystemError(
-            f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
-            "its log. This is a defect of Limelight, please report it."
-        )
-
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
         record.lease = record.generator = record.held_actor = None
@@ -425,7 +406,7 @@ class Submission:
 
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
-            self.fail(record, self.cancelled_error(record))
+            self.fail(record, cancelled_error(record))
             return
         if self._hub.node_loss:  # while its arguments were made
             self.fail(record, self._hub.node_loss.error())

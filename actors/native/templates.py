@@ -50,6 +50,7 @@ class Templates:
         self._hub = hub
         self._session = object()
         self._ids = itertools.count(1)
+        self._class_keys = itertools.count(1)
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
         self._methods: dict[tuple[bytes, str, int, int], tuple[Any, TaskTemplate]] = {}
@@ -126,8 +127,9 @@ class Templates:
         key = self._classes.get(known)
         if key is None:
             spec = self.lease_spec(placement, placement.running, name, retriable=retriable)
-            key = self._classes[known] = len(self._classes) + 1
-            self._hub.wire.post(lambda _: self._hub.submission.add_class(key, spec), None)
+            made = next(self._class_keys)
+            self._hub.wire.post(lambda _: self._hub.submission.add_class(made, spec), None)
+            key = self._classes.setdefault(known, made)  # another thread's, where that was quicker
         return key
 
     def lease_spec(

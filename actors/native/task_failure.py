@@ -1,0 +1,26 @@
+"""Errors of tasks for which the runtime, and not the user's code, is the reason."""
+
+from ...exceptions import RaySystemError, TaskCancelledError
+from .task_record import TaskRecord
+from .worker_link import WorkerLink
+
+
+def cancelled_error(record: TaskRecord) -> TaskCancelledError:
+    """The error of a cancelled task."""
+    return TaskCancelledError(record.task_id.hex())
+
+
+def too_large_error(record: TaskRecord) -> ValueError:
+    """The error of a task that no message can hold."""
+    return ValueError(
+        f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
+        f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or pass refs to them."
+    )
+
+
+def refused_error(record: TaskRecord, link: WorkerLink) -> RaySystemError:
+    """The error of a task that a worker's runtime could not take."""
+    return RaySystemError(
+        f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
+        "its log. This is a defect of Limelight, please report it."
+    )
