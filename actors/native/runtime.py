@@ -182,9 +182,13 @@ class NativeRuntime:
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
-        latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.hub.waiting.blocked():
-            latch.wait(timeout)
+        entries = [item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)]
+        latch.put_on(entries)
+        try:
+            with self.hub.waiting.blocked():
+                latch.wait(timeout)
+        finally:
+            latch.take_off(entries)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
         """See `Runtime.future`."""
