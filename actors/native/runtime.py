@@ -121,7 +121,7 @@ class NativeRuntime:
     def put(self, value: Any, owner: Any = None) -> ObjectRef[Any]:
         """See `Runtime.put`."""
         if owner is not None:
-            raise NotImplementedError("put(_owner=...) is not implemented yet: let the owning actor call put() itself.")
+            return self._actors.entrust(owner, value)
         hub = self.hub
         return hub.values.put(value, ids.object_id(hub.ids.task_id(), ids.PUT_INDEX))
 
