@@ -40,6 +40,7 @@ from ..serialization import deserialize_error, serialize_error
 from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
+from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
@@ -107,6 +108,7 @@ class Hub:
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
             "AddBorrower": self.borrowing.on_add_borrower,
+            "AdoptObject": lambda channel, call: adopt(self, channel, call),
             "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
             "LeaseRedirected": lambda _, call: self.submission.lease_redirected(

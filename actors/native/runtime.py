@@ -121,7 +121,7 @@ class NativeRuntime:
     def put(self, value: Any, owner: Any = None) -> ObjectRef[Any]:
         """See `Runtime.put`."""
         if owner is not None:
-            raise NotImplementedError("put(_owner=...) is not implemented yet: let the owning actor call put() itself.")
+            return self._actors.entrust(owner, value)
         hub = self.hub
         return hub.values.put(value, ids.object_id(hub.ids.task_id(), ids.PUT_INDEX))
 
@@ -182,9 +182,13 @@ class NativeRuntime:
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
-        latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.hub.waiting.blocked():
-            latch.wait(timeout)
+        entries = [item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)]
+        latch.put_on(entries)
+        try:
+            with self.hub.waiting.blocked():
+                latch.wait(timeout)
+        finally:
+            latch.take_off(entries)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
         """See `Runtime.future`."""
