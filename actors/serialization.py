@@ -12,7 +12,7 @@ import msgspec
 
 from .pickling.contained import note_pickled, note_unpickled, notes, recording
 from .pickling.diagnosis import explain, inspect_serializability
-from .pickling.failure import deserialize_error, serialize_error
+from .pickling.failure import describe_failure, deserialize_error, serialize_error
 from .pickling.pickler import dump
 from .pickling.reducer import deregister_serializer, register_serializer
 from .pickling.tensor import set_private_view
@@ -20,6 +20,7 @@ from .pickling.tensor import set_private_view
 __all__ = [
     "Serialized",
     "deregister_serializer",
+    "describe_failure",
     "deserialize",
     "deserialize_error",
     "inspect_serializability",

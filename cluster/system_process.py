@@ -84,7 +84,7 @@ class SystemProcess:
         self.endpoint = endpoint
         await endpoint.start()
         self.address = endpoint.address
-        self.links = Links(endpoint)
+        self.links = Links(endpoint, self)
         self._self, self._self_back = connect_twins(self.address, self, self.address, self)
 
     async def close(self) -> None:

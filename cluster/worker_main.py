@@ -9,6 +9,7 @@ from typing import Any
 
 from ..actors import runtime, runtime_env
 from ..actors.contract import NODE, EnvironmentDefinition, WorkerConfig, WorkerReady, WorkerUnfit, decoder_of
+from ..actors.native import standard_stream
 from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
@@ -57,8 +58,7 @@ def main(request: SpawnRequest) -> None:
     try:
         host.run()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        standard_stream.flush()
         hub.stop()
         store.close()
     sys.exit(host.exit_code)

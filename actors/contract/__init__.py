@@ -56,6 +56,7 @@ from .lease import (
 )
 from .object import (
     AddBorrower,
+    AdoptObject,
     Dependency,
     ExportedRef,
     Location,
@@ -87,6 +88,7 @@ __all__ = [
     "ActorSpec",
     "ActorUnreferenced",
     "AddBorrower",
+    "AdoptObject",
     "AssignWorker",
     "AwaitGroup",
     "Body",

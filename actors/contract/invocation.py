@@ -40,7 +40,8 @@ class Outcome(Body, frozen=True):
 
     `status`: "ok", "error" (the user's code raised: `returns` has one error), "cancelled", or "returned" (never
     started: given back).
-    `borrows` are ids of objects owned by the caller that the worker still holds.
+    `borrows` are ids of objects owned by the caller that the worker still holds. `leaving`: the worker has run its
+    function as often as `max_calls` allows, and is to be ended.
     """
 
     status: str
@@ -48,6 +49,7 @@ class Outcome(Body, frozen=True):
     returns: tuple[Value, ...] = ()
     borrows: tuple[bytes, ...] = ()
     retryable: bool = False
+    leaving: bool = False
 
 
 class RecallTasks(Body, frozen=True):

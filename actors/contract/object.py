@@ -53,6 +53,13 @@ class WaitObject(Body, frozen=True):
     avoid: Location | None = None
 
 
+class AdoptObject(Body, frozen=True):
+    """To a core: own this object, which the sender has made and borrows from now on. Answered with an empty body."""
+
+    object_id: bytes
+    value: Value
+
+
 class AddBorrower(Body, frozen=True):
     """To an owner's core: `borrower` holds the object now (`count` times more)."""
 

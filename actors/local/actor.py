@@ -30,6 +30,8 @@ class ActorExit(SystemExit):
 class LocalActor:
     """An actor. It is its own `ActorEntry`: held by its handles and by its calls; when they are gone, so is it."""
 
+    session = None  # the native runtime asks whose handles these are
+
     def __init__(
         self,
         runtime: "LocalRuntime",
@@ -75,6 +77,8 @@ class LocalActor:
 
     def describe(self) -> str:
         """The instance for people."""
+        if self._instance is None:
+            return ""  # it is being constructed
         try:
             return repr(self._instance)
         except Exception as error:  # noqa: BLE001 - the user's __repr__ may raise anything

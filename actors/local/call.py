@@ -8,6 +8,7 @@ import msgspec
 
 from ...exceptions import RayError, RayTaskError, TaskCancelledError, WorkerCrashedError
 from ...exceptions.death import DeathCause, DeathKind
+from ...exceptions.trace import forget_framework_frames
 from ..object_ref import ObjectRef
 from ..returns import split_returns
 from ..serialization import deserialize, serialize_args
@@ -167,6 +168,7 @@ class Call:
     def task_error(self, error: BaseException) -> RayTaskError:
         """The error that `get` raises for what the user's code raised."""
         actor = self.frame.actor
+        forget_framework_frames(error)
         return RayTaskError.from_exception(
             error,
             self.outputs.name,

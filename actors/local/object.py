@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ...exceptions import RayError, RayTaskError
+from ...exceptions import ObjectLostError, RayError, RayTaskError
 from ..object_ref import ObjectRef
 from ..serialization import deserialize, serialize
 
@@ -24,6 +24,13 @@ class LocalObject:
         self._refs: list[Any] = []  # what the value contains must live as long as the value
         self._error: RayError | None = None
         self._callbacks: list[Callback] = []
+
+    @property
+    def state(self) -> int:
+        """What the runtime of a cluster asks of an object first; this one is none of its session's."""
+        raise ObjectLostError(
+            self.object_id, reason="it belonged to a session in local mode, which has ended, so make it again"
+        )
 
     def dropped(self) -> None:
         """A ref was garbage collected; nothing to do, as the last one takes the object along."""

@@ -22,6 +22,7 @@ from ..object_ref import ObjectRef
 from ..options import ActorOptions, MethodOptions
 from ..serialization import serialize
 from .actor_entry import NativeActorEntry
+from .entrusted_object import entrust
 from .entry import INLINE, ObjectEntry
 from .old_session import check_handle
 from .task_record import TaskRecord
@@ -170,6 +171,21 @@ class ActorCalls:
         refs = self._runtime.results(record, template)
         core.wire.post(client.submit, record)
         return refs
+
+    def entrust(self, actor: NativeActorEntry, value: Any) -> ObjectRef[Any]:
+        """Put a value that the actor's process owns; waits until the actor lives.
+
+        Raises:
+            RayActorError: the actor is dead.
+        """
+        runtime = self._runtime
+        executor = self._hub.executor
+        if executor is not None and executor.hosted(actor.actor_id) is not None:  # type: ignore[comparison-overlap]
+            return runtime.put(value)
+        while (link := actor.client.link) is None:
+            ready: Any = self.call(actor, "__ray_ready__", (), {}, MethodOptions())
+            runtime.get(ready, None)
+        return entrust(self._hub, value, link.channel)
 
     # --- finding and ending ---
 

@@ -223,6 +223,7 @@ class Borrowing:
             waiting -= 1
             if waiting == 0:
                 channel.reply(job.call_id, encode(outcome))
+                self.came_home((channel, lent))
                 lent.clear()
 
         borrows: list[bytes] = []
@@ -250,6 +251,18 @@ class Borrowing:
 
         waiting += self._lend_to(channel, refs, known)
         known()
+
+    def came_home(self, sent: "tuple[Channel, list[ObjectRef[Any]]]") -> None:
+        """Refs have been sent. Where the process sent them to itself, what kept its own objects alive on the way ends.
+
+        Others take over the count of what was lent to them; at home there is nobody to count. The release travels
+        behind the refs, so that it arrives when they have.
+        """
+        channel, refs = sent
+        if channel.peer.process_id == self._hub.process_id and channel.error is None:
+            for ref in refs:
+                if ref._entry.owner is None and not ref._entry.freed:
+                    channel.notify(CORE, "ReleaseBorrow", encode(ReleaseBorrow(ref.binary(), 1)))
 
     def _lend_to(self, channel: Channel, refs: list[ObjectRef[Any]], known: Callable[[], None]) -> int:
         """Have owners count the process behind a channel; returns how many will call `known` later."""

@@ -102,6 +102,12 @@ class ObjectEntry:
                 self.waiters.append(callback)
         return True
 
+    def forget_waiter(self, callback: "Callable[[ObjectEntry], None]") -> None:
+        """Do not call back any more: who waited has given up. Nothing where it was called."""
+        with _waiters_lock:
+            if self.waiters is not None and callback in self.waiters:
+                self.waiters.remove(callback)
+
     def complete(self, state: int, data: bytes, location: Location | None = None) -> None:
         """Make the entry ready and tell who waits. On the wire thread."""
         self.data = data

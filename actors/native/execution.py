@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ...exceptions.trace import forget_framework_frames
 from ..contract import Dependency, Invocation, Outcome, Template, Value, encode
 from ..object_ref import ObjectRef
 from ..serialization import serialize_error
 from . import slot
 from .entry import ObjectEntry
+from .forked import end_child
 from .running import ActorExit, Job, Terminated, running
 from .slot import NO_ARGS
 from .value_codec import from_inline
@@ -38,6 +41,7 @@ class Functions:
 
     def __init__(self) -> None:
         self._loaded: dict[bytes, Any] = {}
+        self._calls: dict[bytes, int] = {}
 
     def load(self, template: Template) -> Any:
         """The function (or class) of a template.
@@ -49,6 +53,11 @@ class Functions:
         if found is None:
             found = self._loaded[template.function_id] = from_inline(template.function)
         return found
+
+    def is_used_up(self, template: Template) -> bool:
+        """Whether a function with `max_calls`, which has just run, has run as often as it may in one process."""
+        calls = self._calls[template.function_id] = self._calls.get(template.function_id, 0) + 1
+        return calls >= template.options["max_calls"]
 
 
 class Execution:
@@ -78,6 +87,8 @@ class Execution:
                 result = function(*args, **kwargs)
                 seconds = time.perf_counter() - start
                 del args, kwargs
+                if self._hub.forked:
+                    end_child(None)
                 if job.template.num_returns < 0:
                     self._hub.streaming.send(job, result)
                     seconds = time.perf_counter() - start
@@ -87,6 +98,8 @@ class Execution:
             outcome = Outcome("ok", seconds, self.returns(job, result))
             del result
         except BaseException as error:
+            if self._hub.forked:
+                end_child(error)
             if isinstance(error, SystemExit) and not job.invocation.actor_id:
                 raise
             args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
@@ -231,6 +244,8 @@ class Execution:
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
         self._hub.finish_lines()
+        if "max_calls" in job.template.options and self.functions.is_used_up(job.template):
+            outcome = msgspec.structs.replace(outcome, leaving=True)
         if imports or job.lent:
             self._hub.wire.post(self._hub.borrowing.answer, (job, outcome, imports, job.lent))
         else:

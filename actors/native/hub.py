@@ -40,9 +40,11 @@ from ..serialization import deserialize_error, serialize_error
 from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
+from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
+from .forked import guard
 from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
@@ -51,6 +53,7 @@ from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
+from .unseen_error import UnseenErrors
 from .values import Values
 from .waiting import Waiting
 from .wire import WireThread
@@ -82,6 +85,7 @@ class Hub:
         self.table = ObjectTable(self.wire, store.free, forget_lineage)
         self.borrowing = Borrowing(self)
         self.values = Values(self)
+        self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.submission = Submission(self)
@@ -99,10 +103,12 @@ class Hub:
         self.on_node_lost: Callable[[TransportError], None] = self.node_loss.noticed
         self.warn: Callable[[str], None] = logger.warning
         self.leave: Callable[[], None] = _nothing
+        self.forked = False  # this is a copy of it in a child that user code forked
         self._worker_links: dict[str, WorkerLink] = {}
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
             "AddBorrower": self.borrowing.on_add_borrower,
+            "AdoptObject": lambda channel, call: adopt(self, channel, call),
             "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
             "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
@@ -129,6 +135,7 @@ class Hub:
         Raises:
             TransportError: the node manager cannot be reached, or refuses.
         """
+        guard(self)
         self.wire.start()
         return self.wire.run(self._start())
 
@@ -147,7 +154,7 @@ class Hub:
             handler=self,
         )
         await self.endpoint.start()
-        self.links = Links(self.endpoint)
+        self.links = Links(self.endpoint, self)
         self.address = self.endpoint.address
         self.table.attach(self.address)
         await self.endpoint.connect(self.node)

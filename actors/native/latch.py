@@ -31,6 +31,12 @@ class Latch:
             if not entry.when_ready(hit):
                 hit(entry)
 
+    def take_off(self, entries: Iterable[ObjectEntry]) -> None:
+        """Leave those entries alone that are not ready: else each look at them would stay with them until they are."""
+        for entry in entries:
+            if not entry.state:
+                entry.forget_waiter(self.hit)
+
     def wait(self, timeout: float | None) -> bool:
         """Block until open; False when `timeout` seconds have gone before."""
         return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))

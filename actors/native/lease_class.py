@@ -39,16 +39,18 @@ class Lease:
     Attributes:
         in_flight: tasks sent and not answered, oldest first.
         reclaimed: the node manager wants it back as soon as it is empty.
+        spent: its worker is not to be used any more, by anybody.
         progressed: when it was granted, or last answered (seconds).
     """
 
-    __slots__ = ("in_flight", "lease_id", "link", "progressed", "recalling", "reclaimed")
+    __slots__ = ("in_flight", "lease_id", "link", "progressed", "recalling", "reclaimed", "spent")
 
     def __init__(self, lease_id: str, link: object, now: float) -> None:
         self.lease_id = lease_id
         self.link = link
         self.in_flight: dict[bytes, TaskRecord] = {}
         self.reclaimed = False
+        self.spent = False
         self.recalling = False
         self.progressed = now
 
@@ -116,6 +118,11 @@ class LeaseClass:
         average = self._average
         self._average = seconds if average is None else average + _SMOOTHING * (seconds - average)
 
+    def spent(self, lease: Lease) -> None:
+        """A worker has done all it is to do: give it back. Call `dispatch` afterwards."""
+        lease.spent = lease.reclaimed = True
+        self._recall(lease)
+
     def returned(self, lease: Lease, task: TaskRecord) -> None:
         """A worker gave back a task that it had not started."""
         lease.in_flight.pop(task.task_id, None)
@@ -137,7 +144,7 @@ class LeaseClass:
                 task.alone = True
         lease.in_flight.clear()
         # The caller knows best whether the tasks run again; until it has said so they count as work.
-        self._declare(tasks)
+        self._declare(now, tasks)
         self._port.give_back(lease, worker_ok=False)
         self.dispatch(now, tasks)
         return tasks
@@ -173,7 +180,7 @@ class LeaseClass:
             if not lease.in_flight:
                 if not self.queue and now - lease.progressed >= IDLE_S:
                     lease.reclaimed = True
-            elif len(lease.in_flight) > 1 and now - lease.progressed >= STUCK_S and not lease.recalling:
+            elif len(lease.in_flight) > 1 and self._is_stuck(lease, now) and not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
                 self._recall(lease)
@@ -188,9 +195,9 @@ class LeaseClass:
         for lease in unused:
             del self.leases[lease.lease_id]
         # Demand goes down before the leases go back, or they would be granted again at once.
-        self._declare(lost)
+        self._declare(now, lost)
         for lease in unused:
-            self._port.give_back(lease, worker_ok=True)
+            self._port.give_back(lease, worker_ok=not lease.spent)
         self._arm(now, full)
 
     def depth(self) -> int:
@@ -215,7 +222,7 @@ class LeaseClass:
             in_flight = lease.in_flight
             if not in_flight:
                 lease.progressed = now
-            elif now - lease.progressed >= STUCK_S or lease.recalling:
+            elif self._is_stuck(lease, now) or lease.recalling:
                 continue  # nothing is queued behind what is taking long, however short others are
             while queue and len(in_flight) < limit:
                 task = queue[0]
@@ -230,15 +237,25 @@ class LeaseClass:
                     in_flight[task.task_id] = task
         return full
 
+    @staticmethod
+    def _is_stuck(lease: Lease, now: float) -> bool:
+        return now - lease.progressed >= STUCK_S
+
     def _recall(self, lease: Lease) -> None:
         behind = list(lease.in_flight.values())[1:]
         if behind:
             lease.recalling = True
             self._port.recall(lease, behind)
 
-    def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
-        work = len(self.queue) + len(lost) + sum(len(lease.in_flight) for lease in self.leases.values())
-        wanted = max(len(self.leases), _rounded(-(-work // self.depth())))
+    def _declare(self, now: float, lost: Sequence[TaskRecord] = ()) -> None:
+        work, busy = len(self.queue) + len(lost), 0
+        for lease in self.leases.values():
+            if lease.in_flight and self._is_stuck(lease, now):
+                busy += 1  # nothing can be queued there: what waits needs other workers, however short it is
+            else:
+                work += len(lease.in_flight)
+        depth = 1 if self.queue and self.queue[0].alone else self.depth()
+        wanted = max(len(self.leases), busy + _rounded(-(-work // depth)))
         if wanted != self.declared:
             self.declared = wanted
             self._port.demand(self, wanted)
@@ -248,6 +265,8 @@ class LeaseClass:
         for lease in self.leases.values():
             if len(lease.in_flight) > 1 and not lease.recalling:
                 due = lease.progressed + STUCK_S
+            elif lease.in_flight and self.queue and not self._is_stuck(lease, now):
+                due = lease.progressed + STUCK_S  # then what waits asks for another worker
             elif not lease.in_flight and not self.queue:
                 due = lease.progressed + IDLE_S
             else:

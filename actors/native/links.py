@@ -6,11 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...transport.address import ProcessAddress
-from ...transport.channel import Channel
+from ...transport.channel import Channel, ChannelHandler
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ...transport.limits import DEFAULT_LIMITS
 from ...transport.protocol import Reply
+from ...transport.twin import connect_twins
 from ..contract import encode
 
 Answer = Callable[[Reply | TransportError], None]
@@ -25,8 +26,10 @@ class Links:
     notifications are dropped, as with a channel that is lost.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, handler: ChannelHandler) -> None:
         self._endpoint = endpoint
+        self._handler = handler
+        self._twins: tuple[Channel, Channel] | None = None
         self._queues: dict[str, deque[Connected]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,7 +81,9 @@ class Links:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is being dialled."""
+        """Give up what is being dialled, and talk to oneself no more."""
+        for twin in self._twins or ():
+            await twin.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -87,9 +92,18 @@ class Links:
         if address.process_id in self._queues:
             return None  # others queue for it: keep the order
         channel = self._endpoint.channel(address.process_id)
+        if channel is None and address.process_id == self._endpoint.address.process_id:
+            return self._to_itself()
         if channel is not None and channel.queued_bytes >= DEFAULT_LIMITS.send_buffer:
             return None
         return channel
+
+    def _to_itself(self) -> Channel:
+        """For an actor that calls itself, or a worker that is leased to a thread that its own task left behind."""
+        if self._twins is None:
+            own = self._endpoint.address
+            self._twins = connect_twins(own, self._handler, own, self._handler)
+        return self._twins[0]
 
     async def _serve(self, address: ProcessAddress) -> None:
         result: Channel | TransportError

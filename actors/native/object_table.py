@@ -83,6 +83,8 @@ class ObjectTable:
         entry = ref._entry
         if not entry.tracked:
             self.track(entry)
+        elif entry.state == FAILED:
+            entry.on_free = None  # whoever gets the ref may look at the error
         return ExportedRef(entry.object_id, entry.owner or self._address)
 
     def track(self, entry: ObjectEntry) -> None:

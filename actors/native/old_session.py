@@ -19,7 +19,7 @@ def check_refs(refs: Iterable[ObjectRef[Any]], table: "ObjectTable") -> None:
         ObjectLostError: there is one.
     """
     for ref in refs:
-        if ref._entry.table is not table:
+        if getattr(ref._entry, "table", None) is not table:  # one of local mode has none
             raise ObjectLostError(
                 ref.hex(), reason="it belonged to a session that shutdown() has ended, so make it again in this one"
             )

@@ -121,7 +121,7 @@ class NativeRuntime:
     def put(self, value: Any, owner: Any = None) -> ObjectRef[Any]:
         """See `Runtime.put`."""
         if owner is not None:
-            raise NotImplementedError("put(_owner=...) is not implemented yet: let the owning actor call put() itself.")
+            return self._actors.entrust(owner, value)
         hub = self.hub
         return hub.values.put(value, ids.object_id(hub.ids.task_id(), ids.PUT_INDEX))
 
@@ -139,9 +139,12 @@ class NativeRuntime:
         read = hub.values.read
         if len(listed) == 1:
             return [read(listed[0])]
-        for ref in listed:
-            if ref._entry.state == FAILED:
-                raise deserialize_error(ref._entry.data)
+        fault = next((ref._entry for ref in listed if ref._entry.state == FAILED), None)
+        if fault is not None:
+            for ref in listed:  # who asks for many and hears of one has been told
+                if ref._entry.state in {PENDING, FAILED}:
+                    hub.unseen.seen(ref._entry)
+            raise deserialize_error(fault.data)
         return [read(ref) for ref in listed]
 
     def wait(
@@ -179,9 +182,13 @@ class NativeRuntime:
         latch = Latch(num_returns, fail_fast=False)
         for generator in generators:
             generator._entry.when_ready(lambda: latch.hit(None))
-        latch.put_on([item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)])
-        with self.hub.waiting.blocked():
-            latch.wait(timeout)
+        entries = [item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)]
+        latch.put_on(entries)
+        try:
+            with self.hub.waiting.blocked():
+                latch.wait(timeout)
+        finally:
+            latch.take_off(entries)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
         """See `Runtime.future`."""

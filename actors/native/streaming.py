@@ -101,6 +101,8 @@ class Streaming:
             if refs:
                 self._lend(job, refs).result()
             job.channel.item(job.call_id, index, encode(value))
+            if refs:
+                self._hub.wire.post(self._hub.borrowing.came_home, (job.channel, refs))
 
     async def send_async(self, job: Job, items: Any) -> None:
         """Send all items of an async generator (or of an ordinary one)."""
@@ -117,6 +119,8 @@ class Streaming:
             if refs:
                 await asyncio.wrap_future(self._lend(job, refs))
             job.channel.item(job.call_id, index, encode(value))
+            if refs:
+                self._hub.wire.post(self._hub.borrowing.came_home, (job.channel, refs))
             index += 1
 
     def opened(self, job: Job, count: int) -> None:

@@ -79,6 +79,7 @@ class Submission:
             entry: ObjectEntry = ref._entry
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
                 return
             if entry.state == PENDING:
@@ -94,6 +95,7 @@ class Submission:
             record.missing -= 1
             if entry.state == FAILED:
                 record.missing = -1
+                self._hub.unseen.seen(entry)
                 failed(record, entry.data)
             elif record.missing == 0:
                 then(record)
@@ -266,6 +268,8 @@ class Submission:
                 self._returned(lease_class, lease, record)
             else:
                 lease_class.answered(lease, record, outcome.seconds, self._hub.now())
+                if outcome.leaving:
+                    lease_class.spent(lease)
                 self.conclude(record, outcome, link.channel.peer)
         self._mark(lease_class)
 
@@ -387,6 +391,7 @@ class Submission:
             record.generator.ended(error)
         for entry in record.results:
             if entry.state == PENDING:
+                self._hub.unseen.watch(entry, error)
                 self._hub.borrowing.complete(entry, Value("e", error))
             entry.producer = None
         self._release(record, keep=False)

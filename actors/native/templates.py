@@ -131,7 +131,13 @@ class Templates:
         return key
 
     def lease_spec(
-        self, placement: Placement, resources: dict[str, float], name: str, *, capture: bool = True, retriable: bool
+        self,
+        placement: Placement,
+        resources: dict[str, float],
+        name: str,
+        *,
+        capture: bool = True,
+        retriable: bool = True,
     ) -> LeaseSpec:
         """What the scheduler gets to know of a placement.
 

@@ -128,6 +128,7 @@ class Values:
                 if state == STORED:
                     check_refs((ref,), self._hub.table)
                     return self.read_stored(ref, entry.location)
+                self._hub.unseen.seen(entry)
                 raise deserialize_error(entry.data)
         finally:
             if imports:
@@ -147,7 +148,9 @@ class Values:
             parts = store.read(ref.binary(), location)
         return from_parts(parts)
 
-    @staticmethod
-    def error(entry: ObjectEntry) -> BaseException | None:
+    def error(self, entry: ObjectEntry) -> BaseException | None:
         """The error that a ready entry is, if it is one."""
-        return deserialize_error(entry.data) if entry.state == FAILED else None
+        if entry.state != FAILED:
+            return None
+        self._hub.unseen.seen(entry)
+        return deserialize_error(entry.data)

@@ -44,6 +44,12 @@ class Waiting:
         borrowed = [entry for entry in pending if entry.owner is not None]
         if borrowed:
             self._hub.wire.post(self._fetch_all, borrowed)
+        try:
+            return self._wait(latch, timeout)
+        finally:
+            latch.take_off(pending)
+
+    def _wait(self, latch: Latch, timeout: float | None) -> bool:
         if self._hub.identity.is_driver or running.get() is None:
             return latch.wait(timeout)
         first = _BLOCKED_AFTER_S if timeout is None else min(timeout, _BLOCKED_AFTER_S)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ...exceptions import RayError, RayTaskError, UnserializableException
+from ...exceptions.error import describe_place
 from ...exceptions.rebuild import native_members, new_exception, restore_state
 from ...exceptions.trace import describe_exception
 from .pickler import dump
@@ -74,6 +75,22 @@ def deserialize_error(data: bytes | memoryview) -> BaseException:
 def failure_summary(data: bytes | memoryview) -> str:
     """One line about an encoded error, without unpickling anything."""
     return _decoder.decode(data).summary
+
+
+def describe_failure(data: bytes | memoryview) -> tuple[str, str, str]:
+    """An encoded error for a log, without unpickling anything: the task's name, one line, and all that is known.
+
+    The name is "" for an error of Limelight's own.
+    """
+    failure = _decoder.decode(data)
+    pid, node, ip = (failure.where.get(key) for key in ("pid", "node_id", "ip"))
+    place = describe_place(_text(node), _text(ip), pid if isinstance(pid, int) else None)
+    report = f"{failure.function_name}() failed in {place}: {failure.summary}\n{failure.traceback_str.rstrip()}"
+    return failure.function_name, failure.summary, report
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _pickle(exc: BaseException) -> tuple[bytes, str]:

@@ -83,7 +83,7 @@ class ActorDesk:
         self._registering: dict[bytes, tuple[Channel, int]] = {}
         self._watchers: dict[str, Channel] = {}
         self._early: dict[bytes, set[str]] = {}
-        self._causes: dict[tuple[bytes, int], bytes] = {}
+        self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
             "RegisterActor": self._on_register,
@@ -208,7 +208,7 @@ class ActorDesk:
         if spec is None:
             return
         if given.error:
-            self._causes[given.actor_id, 0] = given.error
+            self._causes[given.actor_id] = given.error
             cause = t.DeathCause("constructor_failed", "an argument of its constructor could not be made", given.error)
             self.feed(t.KillActor(given.actor_id, no_restart=True, text=cause.text))
             return
@@ -310,7 +310,9 @@ class ActorDesk:
         """Call back with the error that a dead actor's callers get; best is what its node saw of its process's end."""
         cause = view.cause
         name = view.name or view.class_name
-        if cause is None:
+        if view.actor_id in self._causes:
+            then(self._causes[view.actor_id])
+        elif cause is None:
             then(serialize_error(ActorDiedError(actor_id=view.actor_id, actor_name=name)))
         elif cause.error:
             then(cause.error)

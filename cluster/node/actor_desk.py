@@ -1,5 +1,6 @@
 """A node's dealings with actors: constructs them in workers, on the head's order, and hosts the light ones."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 _HOST_PATIENCE = 60.0
 
+_EMPTY_S = 5.0
+"""How long the host processes of a job are kept without an actor in them: the next ones may be on their way."""
+
 
 class _Hosts:
     """The host processes of one job's light actors in one environment.
@@ -44,6 +48,7 @@ class _Hosts:
         names: by host, the request that got it.
         requested: requests for hosts that are not answered.
         waiting: requests of actors that wait for a host.
+        placed: how many actors were placed so far.
     """
 
     def __init__(self) -> None:
@@ -51,6 +56,11 @@ class _Hosts:
         self.names: dict[str, str] = {}
         self.requested: set[str] = set()
         self.waiting: list[str] = []
+        self.placed = 0
+
+    def are_empty(self) -> bool:
+        """No actor is in them, or on its way there."""
+        return not (self.waiting or self.requested or any(self.load.values()))
 
 
 class NodeActorDesk:
@@ -146,6 +156,7 @@ class NodeActorDesk:
     def _place(self, hosts: _Hosts, request_id: str) -> None:
         worker_id = min(hosts.load, key=hosts.load.__getitem__)
         hosts.load[worker_id] += 1
+        hosts.placed += 1
         self._placed[request_id] = (hosts, worker_id)
         self._residents.setdefault(worker_id, set()).add(request_id)
         self._manager.to_head(m.WorkerGranted(request_id, 0, worker_id, {}))
@@ -193,6 +204,15 @@ class NodeActorDesk:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
             worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
         self._release_idle()
+        if hosts.are_empty():
+            asyncio.get_running_loop().call_later(_EMPTY_S, self._release_empty, hosts, hosts.placed)
+
+    def _release_empty(self, hosts: _Hosts, placed: int) -> None:
+        """End hosts that have been empty all the time since `placed` actors had been placed."""
+        if self._manager.closing or hosts.placed != placed or not hosts.are_empty():
+            return
+        for key in [key for key, known in self._light.items() if known is hosts]:
+            self._release(key)
 
     def job_ended(self, job_id: bytes) -> None:
         """A job is over: its hosts end when the last actor in them has."""
@@ -201,9 +221,11 @@ class NodeActorDesk:
 
     def _release_idle(self) -> None:
         for key, hosts in [item for item in self._light.items() if item[0][0] in self._ended_jobs]:
-            if not (hosts.waiting or hosts.requested or any(hosts.load.values())):
-                del self._light[key]
-                for name in hosts.names.values():
-                    self._host_requests.pop(name, None)
-                    self._manager.feed(m.ReleaseWorker(name))
+            if hosts.are_empty():
+                self._release(key)
         self._ended_jobs &= {key[0] for key in self._light}
+
+    def _release(self, key: tuple[bytes, str]) -> None:
+        for name in self._light.pop(key).names.values():
+            self._host_requests.pop(name, None)
+            self._manager.feed(m.ReleaseWorker(name))

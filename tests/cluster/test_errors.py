@@ -436,3 +436,42 @@ def eventually():
             time.sleep(0.01)
 
     return ask
+
+
+class TestErrorsThatNobodySees:
+    @pytest.fixture
+    def log(self, caplog):
+        with caplog.at_level(logging.ERROR, "limelight"):
+            yield caplog
+
+    def test_they_are_logged_once_when_the_last_ref_goes(self, log, eventually):
+        @ll.remote
+        def unseen():
+            raise UserError("nobody looks")
+
+        refs = [unseen.remote() for _ in range(5)]
+        ll.wait(refs, num_returns=5, timeout=DEADLINE)
+        assert "nobody looks" not in log.text
+        del refs
+        eventually(lambda: "nobody has seen its error: " in log.text)
+        assert "unseen() failed in pid" in log.text
+        assert "in unseen" in log.text
+        assert len(log.records) == 1
+
+    def test_not_those_that_somebody_has(self, log, eventually):
+        @ll.remote
+        def seen():
+            raise UserError("somebody looks")
+
+        @ll.remote
+        def last():
+            raise UserError("the last")
+
+        error_of(seen.remote())
+        error_of([seen.remote() for _ in range(3)])
+        error_of(echo.remote(seen.remote()))
+        with pytest.raises(UserError):
+            seen.remote().future().result(DEADLINE)
+        last.remote()
+        eventually(lambda: "the last" in log.text)
+        assert "somebody looks" not in log.text

@@ -113,10 +113,8 @@ class World:
 
     def _grant_wanted(self, caller, class_key):
         held = sum(holder == (caller, class_key) for holder in self.leases.values())
-        workers = [process for process in self.alive if process.id != caller]
         for _ in range(min(self.wanted[caller, class_key], 3) - held):
-            if workers:
-                self._grant(caller, class_key, self.random.choice(workers))
+            self._grant(caller, class_key, self.random.choice(self.alive))  # also the caller itself
 
     def _grant(self, caller, class_key, worker):
         lease_id = str(next(self.lease_ids))
@@ -208,7 +206,7 @@ class Process:
             timer[1](*timer[2])
 
     def channel(self, process_id):
-        if process_id not in self.channels:
+        if process_id not in self.channels:  # its own is both ends of its channel to itself
             self.channels[process_id] = Channel(self, self.world.by_id[process_id])
         return self.channels[process_id]
 

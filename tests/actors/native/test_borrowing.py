@@ -38,7 +38,7 @@ class Program:
 
     def _prepare(self, process, number):
         hub = process.hub
-        spec = process.runtime.templates.lease_spec(Placement(), {}, "task")
+        spec = process.runtime.templates.lease_spec(Placement(), {}, "task", retriable=True)
         hub.submission.add_class(1, spec)
         kinds = {"one": (1, "list", 3), "once": (1, "list", 0), "three": (3, "list", 3), "stream": (-1, "streaming", 3)}
         process.templates = {}

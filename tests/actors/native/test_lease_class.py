@@ -225,6 +225,17 @@ def test_what_waits_behind_a_long_task_moves_on(world):
     assert max(starts) < begun + 2 * STUCK_S + 3 * TICK
 
 
+def test_a_task_that_comes_while_a_long_one_runs_gets_a_worker_of_its_own(world):
+    world.submit(*[0.0001] * 400)
+    world.run(until=0.03)
+    world.submit(2.0)
+    world.run(until=0.2)
+    begun = world.now
+    world.submit(0.0001)
+    finish(world)
+    assert list(world.started.values())[-1][0] < begun + STUCK_S + TICK
+
+
 def test_two_long_tasks_queued_at_one_worker_do_not_wait_for_each_other(world):
     world.submit(*[0.0001] * 400)
     world.run(until=0.03)
