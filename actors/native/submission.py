@@ -74,7 +74,7 @@ class Submission:
         else:
             self._ready(record)
 
-    def resolve(  # noqa: C901 - the callback inside counts, too
+    def resolve(
         self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
     ) -> None:
         """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
