@@ -91,6 +91,7 @@ class LeaseClass:
         self._port = port
         self._average: float | None = None
         self.declared = 0
+        self._refused = False
         self._wake_at: float | None = None
 
     # --- events ---
@@ -148,6 +149,17 @@ class LeaseClass:
         self._declare(now, tasks)
         self._port.give_back(lease, worker_ok=False)
         self.dispatch(now, tasks)
+        return tasks
+
+    def refused(self) -> list[TaskRecord]:
+        """No worker can ever be had as things are; returns the tasks that wait for one.
+
+        The node manager has dropped the demand. So it must hear of any that is left, or comes, even if the number is
+        the same: a task that is still with a worker which has just died will be back in the queue soon.
+        """
+        self._refused = True
+        tasks = list(self.queue)
+        self.queue.clear()
         return tasks
 
     def abandon(self) -> list[TaskRecord]:
@@ -262,8 +274,8 @@ class LeaseClass:
                 work += len(lease.in_flight)
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
         wanted = max(len(self.leases), busy + _rounded(-(-work // depth)))
-        if wanted != self.declared:
-            self.declared = wanted
+        if wanted != self.declared or self._refused:
+            self.declared, self._refused = wanted, False
             self._port.demand(self, wanted)
 
     def _arm(self, now: float, full: bool) -> None:
