@@ -136,6 +136,10 @@ class _ActorModule(ModuleType):
 
     __call__ = staticmethod(api.actor)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as cloudpickle does for modules: only of their very own type, though."""
+        return importlib.import_module, (self.__name__,)
+
 
 if not TYPE_CHECKING:
     actor = sys.modules[ActorClass.__module__]

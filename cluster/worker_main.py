@@ -89,7 +89,7 @@ def _announce(announcement: tuple[Hub, WorkerReady | WorkerUnfit]) -> None:
 
 
 def _leave(error: TransportError) -> None:
-    """The node manager is gone, and with it whoever could use this process. On the wire thread."""
+    """The node manager is gone, and with it whoever could use this process. From any thread."""
     if isinstance(error, PeerClosedError) and error.by_us:
         return  # this process ends anyway, in its own way
     logger.debug("leaving: %s", error)

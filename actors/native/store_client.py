@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...transport.address import ProcessAddress
-from ...transport.error import RemoteCallError
+from ...transport.error import PeerLostError, RemoteCallError
 from ...transport.shm.arena import PAGE, Arena
 from ...transport.shm.backing import ArenaLocation
-from ...transport.shm.error import ObjectMovedError
+from ...transport.shm.error import ArenaGoneError, ObjectMovedError
 from ...transport.shm.nursery import Grant, Nursery
 from ...transport.shm.stored_object import object_size
 from ..contract import (
@@ -107,8 +107,18 @@ class StoreClient:
             self._hub.node_loss.check()
             with self._granting:
                 if self._arena is None:
-                    self._arena = Arena.attach(msgspec.msgpack.decode(self._location, type=ArenaLocation))
+                    self._arena = self._attach_arena(self._hub)
         return self._hub, self._arena
+
+    def _attach_arena(self, hub: "Hub") -> Arena:
+        try:
+            return Arena.attach(msgspec.msgpack.decode(self._location, type=ArenaLocation))
+        except ArenaGoneError as error:
+            if not hub.identity.is_driver:
+                # The node process is dead, which the wire is about to notice. A worker ends with it, before this can
+                # pass for an error of the task, which is then run again elsewhere.
+                hub.on_node_lost(PeerLostError(str(error)))
+            raise
 
     def _reserve(self, size: int) -> tuple[int, Nursery]:
         nursery = self._nursery

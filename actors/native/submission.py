@@ -169,9 +169,7 @@ class Submission:
             names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
-        records = list(lease_class.queue)
-        lease_class.queue.clear()
-        for record in records:
+        for record in lease_class.refused():
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))

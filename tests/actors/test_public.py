@@ -1,6 +1,7 @@
 """The public face: what `import limelight` brings, and under which names."""
 
 import importlib
+import pickle
 import subprocess
 import sys
 
@@ -84,6 +85,11 @@ def test_the_module_actor_is_the_decorator():
 
     assert isinstance(Plain, limelight.actor.ActorClass)
     assert isinstance(WithOptions, limelight.actor.ActorClass)
+
+
+def test_the_module_actor_can_be_pickled():
+    """As cloudpickle asks of each module that a function names in passing."""
+    assert pickle.loads(pickle.dumps(limelight.actor)) is limelight.actor
 
 
 def test_unknown_names():

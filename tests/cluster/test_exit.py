@@ -54,6 +54,10 @@ def segment_names() -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir()}
 
 
+HEARS_SIGNALS = "import signal\nsignal.signal(2, signal.default_int_handler)\nsignal.signal(1, signal.SIG_DFL)\n"
+"""What runs in the background of a shell, or under nohup, as CI may, starts with these signals ignored."""
+
+
 class Driver:
     """A script that runs as a process of its own, with a temporary folder of its own."""
 
@@ -67,7 +71,7 @@ class Driver:
         }
         self.shared_memory = segment_names()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script)],
+            [sys.executable, "-c", HEARS_SIGNALS + textwrap.dedent(script)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

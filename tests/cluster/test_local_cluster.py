@@ -6,6 +6,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -445,3 +446,23 @@ class TestCluster:
         other.remove_node(other.head_node)
         eventually(lambda: not node.is_alive())
         other.shutdown()
+
+
+def test_nodes_come_and_go_under_work(cluster) -> None:
+    @ll.task(max_retries=-1)
+    def add(left, right):
+        time.sleep(0.02)
+        return left + right
+
+    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+    rows = [noise.options(max_retries=-1).remote(seed, 200_000) for seed in range(12)]
+    sums = [add.remote(left, right) for left, right in pairwise(rows)]
+    cluster.remove_node(nodes[0])
+    more = [add.remote(left, right) for left, right in pairwise(sums)]
+    ll.wait(more, num_returns=3)
+    cluster.remove_node(nodes[1])
+    wanted = [expected(seed, 200_000) for seed in range(12)]
+    for index, found in enumerate(ll.get(more, timeout=PATIENCE)):
+        first, middle, last = wanted[index : index + 3]
+        assert np.array_equal(found, first + middle + middle + last)
+    cluster.wait_for_nodes()

@@ -57,7 +57,7 @@ async def spawn_holding(zygote, spawn_id="a"):
 
 @pytest.fixture
 async def zygote(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     client = start_fresh_zygote("worker_mains:main")
     yield client
     await asyncio.wait_for(client.close(), DEADLINE)
