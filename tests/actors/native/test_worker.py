@@ -131,7 +131,8 @@ def test_a_worker_ends_after_max_calls():
         return os.getpid()
 
     pids = ll.get([pid.remote() for _ in range(8)], timeout=DEADLINE)
-    assert set(Counter(pids).values()) == {2}
+    assert max(Counter(pids).values()) <= 2
+    assert len(set(pids)) >= 4
 
 
 def test_an_actor_may_call_itself_and_lets_go_of_what_it_gave_itself():
