@@ -39,6 +39,11 @@ class LoopInbox:
                 self._loop.call_soon_threadsafe(self._run)
                 raise
 
+    def close(self) -> None:
+        """Drop what is put from now on."""
+        self._items = deque(maxlen=0)
+        self._awake = True  # nobody is woken
+
     def get(self) -> Any:
         """Take the oldest message. Raises IndexError when there is none."""
         return self._items.popleft()

@@ -104,7 +104,10 @@ class ActorClient:
         elif change.state == "dead":
             self._cause = change.cause
             self._link = None
-            for record in self._take_all():
+            calls = self._take_all()
+            if not calls and self._hub.actors.has_created(self.actor_id):
+                self._hub.unseen.actor_failed(change.cause)
+            for record in calls:
                 self._fail(record)
         else:
             self._link = None

@@ -70,6 +70,10 @@ class ActorRoster:
         """Hold what an actor's constructor needs as long as the actor may be (re)started."""
         self._creations[actor_id] = record
 
+    def has_created(self, actor_id: bytes) -> bool:
+        """Whether this process has created the actor, and answers for what it was created with."""
+        return actor_id in self._creations
+
     def forget_creation(self, actor_id: bytes) -> None:
         """The actor is dead for good."""
         self._creations.pop(actor_id, None)

@@ -37,7 +37,7 @@ def entrust(hub: "Hub", value: Any, channel: Channel) -> ObjectRef[Any]:
         packed = Value("s", b"", hub.store.write(object_id, channel.peer, parts), contained)
     hub.ask(channel.peer, CORE, AdoptObject(object_id, packed))
     ref = hub.table.adopted(object_id, channel.peer)
-    ref._entry.registered += 1  # noqa: SLF001 - the owner has counted this process
+    ref._entry.registered += 1  # the owner has counted this process
     return ref
 
 

@@ -86,6 +86,9 @@ class ObjectEntry:
             self.table.ref_dropped(self)
         else:
             self.count = 0
+            if self.state:  # its task's record, or the job that submitted that, may keep the entry for long
+                self.contained = None
+                self.data = b""
             if self.tracked:  # became tracked between the two lines, on another thread
                 self.table.ref_dropped(self, uncounted=True)
 

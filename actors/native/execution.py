@@ -129,7 +129,7 @@ class Execution:
             outcome = Outcome("ok", time.perf_counter() - start, self.returns(job, result))
             del result
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the outcome
-            args = kwargs = result = None  # noqa: F841
+            args = kwargs = result = None  # noqa: F841 - the traceback's frame must not keep them alive
             outcome = self.failure(job, error, time.perf_counter() - start, ours)
         self.answer(job, outcome, imports)
 

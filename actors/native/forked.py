@@ -35,7 +35,7 @@ def guard(hub: "Hub") -> None:
         hub = known()
         if hub is not None:
             hub.forked = True
-            hub.wire.post = _ignore
+            hub.wire.disable()
             runtime.install(ForkedRuntime())  # pyright: ignore[reportArgumentType]  # it has every method: each raises
 
     os.register_at_fork(after_in_child=in_child)
@@ -52,7 +52,3 @@ def end_child(error: BaseException | None) -> NoReturn:
             traceback.print_exception(error)
     standard_stream.flush()
     os._exit(code)
-
-
-def _ignore(_function: Any, _argument: Any) -> None:
-    """There is no wire thread in a forked child."""

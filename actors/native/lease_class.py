@@ -87,9 +87,11 @@ class LeaseClass:
         self.spec = spec
         self.leases: dict[str, Lease] = {}
         self.queue: deque[TaskRecord] = deque()
+        self._withdrawn: set[TaskRecord] = set()
         self._port = port
         self._average: float | None = None
         self.declared = 0
+        self._refused = False
         self._wake_at: float | None = None
 
     # --- events ---
@@ -149,6 +151,17 @@ class LeaseClass:
         self.dispatch(now, tasks)
         return tasks
 
+    def refused(self) -> list[TaskRecord]:
+        """No worker can ever be had as things are; returns the tasks that wait for one.
+
+        The node manager has dropped the demand. So it must hear of any that is left, or comes, even if the number is
+        the same: a task that is still with a worker which has just died will be back in the queue soon.
+        """
+        self._refused = True
+        tasks = list(self.queue)
+        self.queue.clear()
+        return tasks
+
     def abandon(self) -> list[TaskRecord]:
         """The node manager is gone: forget all leases; returns the tasks that were there."""
         tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
@@ -157,13 +170,16 @@ class LeaseClass:
         self.leases.clear()
         return tasks
 
-    def withdraw(self, task: TaskRecord) -> bool:
-        """Take a task that has not been sent off the queue (it was cancelled); False when it is not there."""
-        try:
-            self.queue.remove(task)
-        except ValueError:
-            return False
-        return True
+    def withdraw(self, task: TaskRecord) -> None:
+        """Take a task that has not been sent off the queue (it was cancelled). Call `dispatch` after a burst of these.
+
+        Nothing where it is not there. All of a burst are found in one pass over the queue.
+        """
+        self._withdrawn.add(task)
+
+    def _sweep(self) -> None:
+        withdrawn, self._withdrawn = self._withdrawn, set()
+        self.queue = deque(task for task in self.queue if task not in withdrawn)
 
     def tick(self, now: float, due: float) -> None:
         """Look after leases that are stuck or idle.
@@ -190,6 +206,8 @@ class LeaseClass:
 
     def dispatch(self, now: float, lost: Sequence[TaskRecord] = ()) -> None:
         """Send what can be sent, and bring demand and timer up to date."""
+        if self._withdrawn:
+            self._sweep()
         full = self._fill(now) if self.queue else False
         unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
         for lease in unused:
@@ -256,8 +274,8 @@ class LeaseClass:
                 work += len(lease.in_flight)
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
         wanted = max(len(self.leases), busy + _rounded(-(-work // depth)))
-        if wanted != self.declared:
-            self.declared = wanted
+        if wanted != self.declared or self._refused:
+            self.declared, self._refused = wanted, False
             self._port.demand(self, wanted)
 
     def _arm(self, now: float, full: bool) -> None:

@@ -169,7 +169,8 @@ class ObjectTable:
             if entry.count > 0 or entry.borrowers:
                 return
             if not entry.tracked:
-                entry.contained = None  # the entry may outlive its ref as a result of its task
+                entry.contained = None  # the entry may outlive its ref, as in `ObjectEntry.dropped`
+                entry.data = b""
                 return
             if self._entries.get(entry.object_id) is not entry:
                 return  # forgotten already

@@ -203,7 +203,10 @@ class NativeRuntime:
             else:
                 future.set_result(value)
 
-        self.on_ready(ref, lambda: self._readers.submit(resolve))
+        def ready() -> None:
+            self._readers.submit(resolve)
+
+        self.on_ready(ref, ready)
         return future
 
     def is_ready(self, ref: ObjectRef[Any]) -> bool:

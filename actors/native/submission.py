@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 
+Resolved = Callable[[TaskRecord], None]
+Unresolved = Callable[[TaskRecord, bytes], None]
+
+
 class Submission:
     """Resolves arguments, keeps the scheduling classes, and turns outcomes into ready objects or further attempts."""
 
@@ -70,25 +74,25 @@ class Submission:
         else:
             self._ready(record)
 
-    def resolve(  # noqa: C901 - the callback inside counts, too
+    def resolve(
         self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
     ) -> None:
         """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
-        pending: list[ObjectEntry] = []
-        for ref in record.dependencies or ():
-            entry: ObjectEntry = ref._entry
+        entries: list[ObjectEntry] = [ref._entry for ref in record.dependencies or ()]
+        for entry in entries:
             if entry.state == FAILED:
                 record.missing = -1
                 self._hub.unseen.seen(entry)
                 failed(record, entry.data)
                 return
-            if entry.state == PENDING:
-                pending.append(entry)
+        pending = [entry for entry in entries if entry.state == PENDING]
         record.missing = len(pending)
-        if not pending:
+        if pending:
+            self._await(record, pending, then, failed)
+        else:
             then(record)
-            return
 
+    def _await(self, record: TaskRecord, pending: list[ObjectEntry], then: Resolved, failed: Unresolved) -> None:
         def one_ready(entry: ObjectEntry) -> None:
             if record.missing < 0:
                 return  # another has failed, or the task was cancelled
@@ -168,9 +172,7 @@ class Submission:
             names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
-        records = list(lease_class.queue)
-        lease_class.queue.clear()
-        for record in records:
+        for record in lease_class.refused():
             name = record.template.wire.name
             if verdict.kind == "environment":
                 self.fail(record, RuntimeEnvSetupError(verdict.reason))

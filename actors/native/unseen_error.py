@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SILENCE = ("LIMELIGHT_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
 _MOST_REMEMBERED = 1000
+_DROPPED = "The result of a task that failed was dropped, and nobody has seen its error: "
 
 logger = logging.getLogger("limelight")
 
@@ -40,12 +41,17 @@ class UnseenErrors:
         """Somebody has the error of an entry now, or will not want it should it fail, too. From any thread."""
         entry.on_free = _ignore
 
-    def _tell(self, error: bytes) -> None:
+    def actor_failed(self, error: bytes) -> None:
+        """An actor has died that nobody has called yet. Of interest is only that its constructor raised."""
+        if not self._silent and error and describe_failure(error)[0]:
+            self._tell(error, "The constructor of an actor that nobody has called failed: ")
+
+    def _tell(self, error: bytes, what: str = _DROPPED) -> None:
         name, summary, report = describe_failure(error)
         if (name, summary) in self._told or len(self._told) >= _MOST_REMEMBERED:
             return
         self._told.add((name, summary))
-        logger.error("The result of a task that failed was dropped, and nobody has seen its error: %s", report)
+        logger.error("%s%s", what, report)
 
 
 def _ignore() -> None:

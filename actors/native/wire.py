@@ -43,6 +43,10 @@ class WireThread:
         """Run `function(argument)` on the loop, after everything posted before it. From any thread."""
         self._inbox.put((function, argument))
 
+    def disable(self) -> None:
+        """Take nothing any more, in a forked child: there is no thread, and the way to wake it is the parent's."""
+        self._inbox.close()
+
     def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for its result. From any thread but the wire thread."""
         return self.submit(coroutine).result(timeout)

@@ -458,6 +458,17 @@ class TestErrorsThatNobodySees:
         assert "in unseen" in log.text
         assert len(log.records) == 1
 
+    def test_of_a_constructor_although_nobody_calls_the_actor(self, log, eventually):
+        @ll.remote
+        class Stillborn:
+            def __init__(self):
+                raise UserError("no life")
+
+        actor = Stillborn.remote()
+        eventually(lambda: "UserError: no life" in log.text)
+        assert "constructor of an actor" in log.text
+        del actor
+
     def test_not_those_that_somebody_has(self, log, eventually):
         @ll.remote
         def seen():

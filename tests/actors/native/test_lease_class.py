@@ -137,11 +137,13 @@ class World:
     def push(self, lease, task):
         if self.full:
             return Push.LATER
-        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].receive(task))
+        worker = self.granted[lease.lease_id]
+        self.after(ROUND_TRIP, lambda: worker.receive(task))
         return Push.SENT
 
     def recall(self, lease, tasks):
-        self.after(ROUND_TRIP, lambda: self.granted[lease.lease_id].give_back(tasks))
+        worker = self.granted[lease.lease_id]
+        self.after(ROUND_TRIP, lambda: worker.give_back(tasks))
 
     def demand(self, lease_class, wanted):
         self.demands += 1

@@ -155,13 +155,12 @@ def test_an_actor_may_call_itself_and_lets_go_of_what_it_gave_itself():
                 values.append(await (await item)[0])
             del item
             table = runtime.current().hub.table
-            for _ in range(1000):
-                if not len(table):
-                    break
-                await asyncio.sleep(0.01)
-            return values, len(table)
+            async with asyncio.timeout(DEADLINE):
+                while len(table):  # noqa: ASYNC110 - nothing tells when a table is empty
+                    await asyncio.sleep(0.01)
+            return values
 
-    assert ll.get(Actor.remote().run.remote(), timeout=DEADLINE) == ([5, 0, 1, 2], 0)
+    assert ll.get(Actor.remote().run.remote(), timeout=DEADLINE) == [5, 0, 1, 2]
 
 
 def test_async_calls_have_contexts_of_their_own():
@@ -307,6 +306,6 @@ def test_a_function_that_is_too_large_to_send_says_so():
     def large():
         return len(captured)
 
-    with pytest.raises(ValueError, match="pickled function"):
+    with pytest.raises(ValueError, match=r"130.0 MiB large: captured"):
         ll.get(large.remote(), timeout=60)
     assert ll.get(one.remote(), timeout=DEADLINE) == 1
