@@ -1,120 +1,19 @@
-"""Several nodes on one machine: where work goes, how objects travel, and what is left when a node or a driver ends."""
+"""Several nodes on one machine: where work goes, how objects travel, and what a driver that joins leaves behind."""
 
 import os
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Iterator
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import limelight as ll
 from limelight.cluster_utils import Cluster
-from limelight.exceptions import (
-    ActorDiedError,
-    DeathKind,
-    GetTimeoutError,
-    ObjectLostError,
-    OwnerDiedError,
-    TaskUnschedulableError,
-    WorkerCrashedError,
-)
+from limelight.exceptions import GetTimeoutError, TaskUnschedulableError
 from limelight.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-SIZE = 5_000_000
-PATIENCE = 20.0
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes of two CPUs: the head's, on which the driver is, and "east"."""
-    made = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 2, "labels": {"side": "west"}})
-    try:
-        made.east = made.add_node(num_cpus=2, resources={"east": 8}, labels={"side": "east"})
-        yield made
-    finally:
-        made.shutdown()
-
-
-@pytest.fixture
-def doomed(cluster):
-    """A third node, which the test may remove."""
-    node = cluster.add_node(num_cpus=2, resources={"doomed": 8})
-    yield node
-    if node in cluster.list_all_nodes():
-        cluster.remove_node(node)
-    cluster.wait_for_nodes()
-
-
-def at(node, soft=False):
-    return NodeAffinitySchedulingStrategy(node.node_id, soft=soft)
-
-
-def eventually(condition) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come to that"
-        time.sleep(0.01)
-
-
-def alive(node) -> bool:
-    """What the cluster says of a node."""
-    return next(row for row in ll.nodes() if row["NodeID"] == node.node_id)["Alive"]
-
-
-def runs(pid) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def idle() -> None:
-    """Wait until nobody holds a CPU: leases are kept for a moment after their last task."""
-    eventually(lambda: ll.available_resources().get("CPU") == ll.cluster_resources()["CPU"])
-
-
-@ll.task
-def where(seconds: float = 0.0) -> str:
-    time.sleep(seconds)
-    return ll.get_runtime_context().get_node_id()
-
-
-@ll.task
-def noise(seed: int, size: int = SIZE) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
-
-
-@ll.task
-def digest(array: np.ndarray) -> tuple[int, str]:
-    return zlib.crc32(array), ll.get_runtime_context().get_node_id()
-
-
-@ll.actor
-class Counter:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self) -> int:
-        self.count += 1
-        return self.count
-
-    def where(self) -> str:
-        return ll.get_runtime_context().get_node_id()
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def restarted(self) -> bool:
-        return ll.get_runtime_context().was_current_actor_reconstructed
-
-    def put(self, size: int) -> list[ll.ObjectRef]:
-        return [ll.put(np.ones(size, np.uint8))]
-
-
-def expected(seed: int, size: int = SIZE) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+from .cluster_program import PATIENCE, Counter, at, digest, eventually, expected, idle, noise, runs, where
 
 
 class TestPlacement:
@@ -234,105 +133,6 @@ class TestObject:
             del ref
 
 
-class TestNodeDeath:
-    def test_the_state_says_so(self, cluster, doomed) -> None:
-        cluster.remove_node(doomed)
-        eventually(lambda: not alive(doomed))
-        assert ll.cluster_resources()["CPU"] == 4
-        assert "doomed" not in ll.cluster_resources()
-
-    def test_its_tasks_run_again_elsewhere(self, cluster, doomed, tmp_path) -> None:
-        lost = doomed.node_id
-
-        @ll.task(max_retries=2)
-        def slow(index: int) -> str:
-            place = ll.get_runtime_context().get_node_id()
-            (tmp_path / f"{index}-{place}").touch()
-            while place == lost:
-                time.sleep(0.01)
-            return place
-
-        refs = [slow.options(scheduling_strategy=at(doomed, soft=True)).remote(index) for index in range(2)]
-        eventually(lambda: len(list(tmp_path.iterdir())) == 2)
-        cluster.remove_node(doomed)
-        assert doomed.node_id not in ll.get(refs, timeout=PATIENCE)
-
-    def test_a_task_that_may_not_run_again_fails_with_the_reason(self, cluster, doomed, tmp_path) -> None:
-        @ll.task(max_retries=0)
-        def stuck() -> None:
-            (tmp_path / "started").touch()
-            while True:
-                time.sleep(0.01)
-
-        ref = stuck.options(scheduling_strategy=at(doomed)).remote()
-        eventually((tmp_path / "started").exists)
-        cluster.remove_node(doomed)
-        with pytest.raises(WorkerCrashedError, match="lost with its node"):
-            ll.get(ref, timeout=PATIENCE)
-
-    def test_an_actor_restarts_elsewhere(self, cluster, doomed) -> None:
-        actor = Counter.options(max_restarts=1, max_task_retries=-1, scheduling_strategy=at(doomed, soft=True)).remote()
-        assert ll.get(actor.where.remote()) == doomed.node_id
-        cluster.remove_node(doomed)
-        assert ll.get(actor.where.remote(), timeout=PATIENCE) != doomed.node_id
-        assert ll.get(actor.restarted.remote())
-
-    def test_an_actor_that_may_not_restart_is_dead_and_says_why(self, cluster, doomed) -> None:
-        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
-        ll.get(actor.add.remote())
-        cluster.remove_node(doomed)
-        eventually(lambda: not alive(doomed))
-        with pytest.raises(ActorDiedError) as died:
-            ll.get(actor.add.remote(), timeout=PATIENCE)
-        assert died.value.cause.kind is DeathKind.NODE_LOST
-        assert died.value.cause.node_id == doomed.node_id
-
-    def test_lost_results_are_made_again_with_all_they_came_from(self, cluster, doomed) -> None:
-        @ll.task
-        def double(array):
-            return array.astype(np.uint16) * 2
-
-        first = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(7)
-        second = double.options(scheduling_strategy=at(doomed, soft=True)).remote(first)
-        third = double.options(scheduling_strategy=at(doomed, soft=True)).remote(second)
-        ll.wait([third])
-        cluster.remove_node(doomed)
-        assert np.array_equal(ll.get(third, timeout=PATIENCE), expected(7).astype(np.uint16) * 4)
-
-    def test_a_task_reads_an_argument_that_was_lost(self, cluster, doomed) -> None:
-        ref = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(8)
-        ll.wait([ref])
-        cluster.remove_node(doomed)
-        read = digest.options(scheduling_strategy=at(cluster.east)).remote(ref)
-        assert ll.get(read, timeout=PATIENCE)[1] == cluster.east.node_id
-
-    def test_a_copy_on_another_node_is_as_good(self, cluster, doomed) -> None:
-        ref = noise.options(scheduling_strategy=at(doomed), max_retries=0).remote(9)
-        ll.get(digest.options(scheduling_strategy=at(cluster.east)).remote(ref))  # which leaves a copy there
-        cluster.remove_node(doomed)
-        assert np.array_equal(ll.get(ref, timeout=PATIENCE), expected(9))
-
-    def test_what_may_not_be_made_again_is_lost(self, cluster, doomed) -> None:
-        ref = noise.options(scheduling_strategy=at(doomed), max_retries=0).remote(10)
-        ll.wait([ref])
-        cluster.remove_node(doomed)
-        with pytest.raises(ObjectLostError, match="max_retries"):
-            ll.get(ref, timeout=PATIENCE)
-
-    def test_objects_die_with_their_owner(self, cluster, doomed) -> None:
-        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
-        (ref,) = ll.get(actor.put.remote(SIZE))
-        cluster.remove_node(doomed)
-        with pytest.raises(OwnerDiedError):
-            ll.get(ref, timeout=PATIENCE)
-
-    def test_its_workers_end(self, cluster, doomed) -> None:
-        actor = Counter.options(scheduling_strategy=at(doomed)).remote()
-        pid = ll.get(actor.pid.remote())
-        cluster.remove_node(doomed)
-        eventually(lambda: not runs(pid))
-
-
 DRIVER = """
 import sys, time, limelight as ll
 ll.init(sys.argv[1], namespace="guest")
@@ -446,23 +246,3 @@ class TestCluster:
         other.remove_node(other.head_node)
         eventually(lambda: not node.is_alive())
         other.shutdown()
-
-
-def test_nodes_come_and_go_under_work(cluster) -> None:
-    @ll.task(max_retries=-1)
-    def add(left, right):
-        time.sleep(0.02)
-        return left + right
-
-    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
-    rows = [noise.options(max_retries=-1).remote(seed, 200_000) for seed in range(12)]
-    sums = [add.remote(left, right) for left, right in pairwise(rows)]
-    cluster.remove_node(nodes[0])
-    more = [add.remote(left, right) for left, right in pairwise(sums)]
-    ll.wait(more, num_returns=3)
-    cluster.remove_node(nodes[1])
-    wanted = [expected(seed, 200_000) for seed in range(12)]
-    for index, found in enumerate(ll.get(more, timeout=PATIENCE)):
-        first, middle, last = wanted[index : index + 3]
-        assert np.array_equal(found, first + middle + middle + last)
-    cluster.wait_for_nodes()
