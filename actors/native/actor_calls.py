@@ -68,7 +68,7 @@ class ActorCalls:
                 placement, placement.running, descriptor.name, capture=not light, retriable=restarts
             ),
             light=light,
-            descriptor=self._outline(descriptor, options),
+            descriptor=template.wire.options["outline"],
             has_creation=not record.dependencies,
             creation=b"" if record.dependencies else self._creation(record),
         )
@@ -118,9 +118,6 @@ class ActorCalls:
         core.table.track(entry)
         entry.on_free = lambda: core.actors.unreferenced(actor_id)
         return core.table.new_ref(entry)
-
-    def _outline(self, descriptor: ActorDescriptor, options: ActorOptions) -> bytes:
-        return to_inline(serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls)))
 
     def _new_entry(
         self, actor_id: bytes, descriptor: ActorDescriptor, options: ActorOptions, hold: ObjectRef[Any] | None

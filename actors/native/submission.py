@@ -74,9 +74,7 @@ class Submission:
         else:
             self._ready(record)
 
-    def resolve(  # noqa: C901 - the callback inside counts, too
-        self, record: TaskRecord, then: Callable[[TaskRecord], None], failed: Callable[[TaskRecord, bytes], None]
-    ) -> None:
+    def resolve(self, record: TaskRecord, then: Resolved, failed: Unresolved) -> None:
         """Call `then(record)` when its dependencies are ready, or `failed` with the error of one that has failed."""
         entries: list[ObjectEntry] = [ref._entry for ref in record.dependencies or ()]
         for entry in entries:

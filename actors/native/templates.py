@@ -102,10 +102,18 @@ class Templates:
         return found[1]
 
     def of_creation(self, descriptor: ActorDescriptor, options: ActorOptions) -> TaskTemplate:
-        """The template that makes an actor."""
+        """The template that makes an actor. Found by the options' identity, as for tasks."""
         pickled: Pickled | None = descriptor.pickled
         if pickled is None or pickled.session is not self._session:
             pickled = descriptor.pickled = Pickled(descriptor.cls, f"the class {descriptor.name}", self._session)
+        if options.name:  # used once: kept, one for each name would pile up
+            return self._make_creation(descriptor, pickled, options)
+        found = pickled.templates.get(id(options))
+        if found is None or found[0] is not options:
+            found = pickled.templates[id(options)] = (options, self._make_creation(descriptor, pickled, options))
+        return found[1]
+
+    def _make_creation(self, descriptor: ActorDescriptor, pickled: Pickled, options: ActorOptions) -> TaskTemplate:
         extras: dict[str, Any] = {
             "async": descriptor.is_async,
             "max_concurrency": options.max_concurrency,

@@ -6,6 +6,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -455,9 +456,9 @@ def test_nodes_come_and_go_under_work(cluster) -> None:
 
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     rows = [noise.options(max_retries=-1).remote(seed, 200_000) for seed in range(12)]
-    sums = [add.remote(left, right) for left, right in zip(rows, rows[1:], strict=False)]
+    sums = [add.remote(left, right) for left, right in pairwise(rows)]
     cluster.remove_node(nodes[0])
-    more = [add.remote(left, right) for left, right in zip(sums, sums[1:], strict=False)]
+    more = [add.remote(left, right) for left, right in pairwise(sums)]
     ll.wait(more, num_returns=3)
     cluster.remove_node(nodes[1])
     wanted = [expected(seed, 200_000) for seed in range(12)]

@@ -80,7 +80,7 @@ def test_tasks_and_actors_run_on_their_bundles_node(cluster):
     remove_placement_group(group)
     deadline = time.monotonic() + 20
     for resident in residents:
-        with pytest.raises(ll.exceptions.ActorPlacementGroupRemoved):
+        with pytest.raises(ll.exceptions.ActorPlacementGroupRemoved):  # noqa: PT012 - until it does
             while time.monotonic() < deadline:  # nodes end what runs in the group when they hear of it
                 ll.get(resident.node.remote(), timeout=20)
 

@@ -1,10 +1,9 @@
 """Several processes of a cluster in one, with the network, the threads and the store simulated.
 
 Everything that decides who holds an object is the real thing: hubs, tables, borrowing, submission, leases, execution.
-What happens next is drawn from a seeded random: a message of some pair of processes arrives, a wire thread takes
+What happens next is drawn from a seeded random: a message of some pair arrives, a wire thread takes
 something from its inbox, a timer fires, a user's thread runs a job or does something of its own. Messages of a pair
-keep
-their order; nothing else does.
+keep their order; nothing else does.
 """
 
 import itertools

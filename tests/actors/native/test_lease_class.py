@@ -2,6 +2,7 @@
 
 import itertools
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -279,3 +280,16 @@ def test_timers_do_not_pile_up(world):
         world.submit(*[0.0001] * 30)
         world.run(until=world.now + 0.01)
     assert len(world.events) < 150, "each burst left a timer behind that never ends"
+
+
+def test_a_refused_class_declares_what_is_left_anew():
+    declared = []
+    port = SimpleNamespace(demand=lambda _, wanted: declared.append(wanted), wake_at=lambda *_: None)
+    lease_class = LeaseClass(1, SPEC, port)
+    tasks = [TaskRecord(bytes([i]), TEMPLATE, b"", None, None) for i in range(2)]
+    lease_class.submit(tasks[0])
+    lease_class.dispatch(0.0)
+    assert lease_class.refused() == tasks[:1]
+    lease_class.submit(tasks[1])
+    lease_class.dispatch(0.0)
+    assert declared == [1, 1]  # the node manager has dropped the first one
