@@ -11,7 +11,13 @@ with joblib.parallel_config(backend="limelight"):
 from collections.abc import Callable
 from typing import Any
 
-from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
+from joblib.parallel import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    register_parallel_backend,
+)
 
 from ... import cluster_resources, init, is_initialized
 from .multiprocessing import Pool
@@ -63,8 +69,14 @@ class LimelightBackend(AutoBatchingMixin, ParallelBackendBase):
         return max(1, cpus + 1 + n_jobs) if n_jobs < 0 else min(n_jobs, cpus)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_settings: Any) -> int:
-        """Start the pool for one `joblib.Parallel`."""
+        """Start the pool for one `joblib.Parallel`.
+
+        Raises:
+            FallbackToBackend: one job at a time runs in this process; joblib would never end a pool of one.
+        """
         self._processes = self.effective_n_jobs(n_jobs)
+        if self._processes == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self._pool = Pool(self._processes, ray_remote_args=self._remote_args)
         self.parallel = parallel
         return self._processes

@@ -1,5 +1,7 @@
 """joblib runs on the cluster."""
 
+import os
+
 import joblib
 import pytest
 
@@ -17,6 +19,12 @@ def backend(ll, request):
 def test_results_come_in_order(backend, n_jobs):
     with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
         assert joblib.Parallel()(joblib.delayed(pow)(n, 2) for n in range(50)) == [n * n for n in range(50)]
+
+
+def test_one_job_at_a_time_needs_no_worker(backend):
+    with joblib.parallel_config(backend=backend, n_jobs=1):
+        pids = joblib.Parallel()(joblib.delayed(os.getpid)() for _ in range(3))
+    assert set(pids) == {os.getpid()}
 
 
 def test_the_clusters_cpus_are_all_used_by_default(backend):
