@@ -154,8 +154,8 @@ class LeaseClass:
     def refused(self) -> list[TaskRecord]:
         """No worker can ever be had as things are; returns the tasks that wait for one.
 
-        The node manager has dropped the demand. So it must hear of any that is left, or comes, even if the number is the
-        same: a task that is still with a worker which has just died will be back in the queue soon.
+        The node manager has dropped the demand. So it must hear of any that is left, or comes, even if the number
+        is the same: a task that is still with a worker which has just died will be back in the queue soon.
         """
         self._refused = True
         tasks = list(self.queue)
