@@ -15,7 +15,8 @@ import limelight as ll
 DEADLINE = 60.0
 
 PREAMBLE = """
-import logging, os, sys, threading, time
+import logging, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
 import limelight as ll
 
 @ll.remote
