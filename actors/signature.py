@@ -35,10 +35,6 @@ class CallSignature(msgspec.Struct, frozen=True):
     least: int = 0
     most: int = _UNLIMITED
 
-    def accepts(self, args: Collection[Any]) -> bool:
-        """Whether a call with these positional arguments and no keywords is right."""
-        return self.least <= len(args) <= self.most
-
     def check(self, name: str, args: Collection[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError, with the signature, when the call is wrong."""
         problem = self._problem(len(args), kwargs)
