@@ -64,10 +64,12 @@ class NodeBirth:
 
     Attributes:
         config: what the driver passed.
+        driver_pid, driver_identity: as in the order.
     """
 
     def __init__(self, order: BirthOrder, pipe: int) -> None:
         self.config = order.config
+        self.driver_pid, self.driver_identity = order.driver_pid, order.driver_identity
         self._order = order
         self._pipe = pipe
 

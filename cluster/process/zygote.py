@@ -5,7 +5,8 @@ thread, and whatever lock another thread held would stay locked for ever. It has
 poll(2) until the control socket brings a request or SIGCHLD says that a worker has ended.
 
 Lifetimes: the end of the control socket (the node process is gone, or has closed it) ends the zygote, which kills and
-reaps its workers first. Should the zygote itself be killed, the kernel kills its workers (PR_SET_PDEATHSIG).
+reaps its workers first. Should the zygote itself be killed, the kernel kills its workers (PR_SET_PDEATHSIG). A zygote
+whose node process was killed is the last that knows of the session: it sees to what would be left behind.
 """
 
 import atexit
@@ -20,12 +21,14 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .child import WorkerMain, close_descriptors_but, die_with_parent, restore_signals, run_child, use_descriptors
 from .control import ControlSocket, Exited, Signal, Spawn, Spawned, SpawnFailed, close_all, request_decoder
 from .spawn import SpawnRequest, process_exit
 from .title import PADDING, set_process_title
+from .watch import is_exiting
 from .zygote_client import ZygoteClient
 
 _STANDARD_STREAMS = 2
@@ -33,7 +36,7 @@ _WAKEUP_BYTES = 4096
 _HANDLED_BY_ZYGOTE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def start_zygote(main: WorkerMain) -> ZygoteClient:
+def start_zygote(main: WorkerMain, orphaned: Callable[[], None] | None = None) -> ZygoteClient:
     """Fork a zygote from this process and return the client for it.
 
     Call it early, before any thread or event loop exists, and after importing what workers should have imported. The
@@ -41,6 +44,7 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
 
     Args:
         main: runs in each worker.
+        orphaned: runs in the zygote when this process has died and not closed the client, after the last worker's end.
 
     Raises:
         RuntimeError: this process already has several Python threads.
@@ -53,10 +57,11 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
         )
     ours, theirs = socket.socketpair()
     flush_standard_streams()
+    node_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _serve_and_exit(theirs, main)
+        _serve_and_exit(theirs, main, lambda: _mourn(node_pid, orphaned) if orphaned is not None else None)
     theirs.close()
     return ZygoteClient(ours, pid)
 
@@ -202,8 +207,22 @@ def flush_standard_streams() -> None:
         stream.flush()
 
 
-def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
-    """Be a zygote in this process."""
+def _mourn(node_pid: int, orphaned: Callable[[], None]) -> None:
+    """If the node process has died (rather than closed the control socket), call `orphaned` when it is gone."""
+    if os.getppid() != node_pid:  # reaped by somebody: init is the parent now
+        orphaned()
+    elif is_exiting(node_pid):
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(node_pid)
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll()
+            os.close(descriptor)
+        orphaned()
+
+
+def _serve_and_exit(sock: socket.socket, main: WorkerMain, after: Callable[[], None] | None = None) -> NoReturn:
+    """Be a zygote in this process; `after` its last worker's end, do that."""
     code = 1
     try:
         close_descriptors_but(sock.fileno())
@@ -219,6 +238,8 @@ def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
         gc.collect()
         gc.freeze()
         Zygote(ControlSocket(sock), main).serve()
+        if after is not None:
+            after()
         code = 0
     except BaseException:  # noqa: BLE001 - the outermost frame; without it the fork would run on in the node's code
         traceback.print_exc()

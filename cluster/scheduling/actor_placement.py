@@ -8,7 +8,7 @@ from .lease_message import ReleaseWorker, RequestWorker
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .scheduler import Scheduler
-from .strategy import HYBRID, LeaseSpec, Spread
+from .strategy import HYBRID, InBundle, LeaseSpec, Spread
 
 QUEUE_AFTER = 1.0
 """Seconds that an actor waits for a node with room before it queues at one without, where fairness brings its turn."""
@@ -48,9 +48,18 @@ class ActorPlacement:
         record.attempt += 1
         record.node_id = node_id
         record.request_id = f"{record.spec.actor_id.hex()}:{record.attempt}"
-        held = record.spec.lease.resources
-        self._transits[record.request_id] = self._view.reserve(node_id, held, now, until_told=True)
+        if isinstance(verdict, Chosen) and not verdict.queue:
+            self._take(record, now)
         return self.request_of(record)
+
+    def _take(self, record: ActorRecord, now: float) -> None:
+        """Count what the actor will hold as taken. One that queues takes nothing: there is nothing to take."""
+        lease = record.spec.lease
+        if isinstance(lease.strategy, InBundle):
+            self._view.reserve_in_bundle(lease.strategy.group_id, record.node_id, lease.resources)
+        else:
+            transit = self._view.reserve(record.node_id, lease.resources, now, until_told=True)
+            self._transits[record.request_id] = transit
 
     def wait(self, record: ActorRecord, now: float) -> None:
         """Try again later."""

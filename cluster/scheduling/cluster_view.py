@@ -30,6 +30,7 @@ class Node:
         "free",
         "has_accelerator",
         "labels",
+        "lasting",
         "node_id",
         "reported",
         "total",
@@ -46,6 +47,7 @@ class Node:
         self.reported: Mapping[str, int] = {}
         self.available: dict[str, int] = {}
         self.free: Shares = {}
+        self.lasting: Mapping[str, int] = {}
         self.labels: dict[str, str] = {}
         self.draining = False
         self.busy = 0.0
@@ -58,7 +60,7 @@ class Node:
         if report.total.amounts != tuple(self.total.items()):
             self.total = report.total.units()
             self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
-        self.reported, self.free = report.available, report.free
+        self.reported, self.free, self.lasting = report.available, report.free, report.lasting
         self.labels, self.draining = report.labels, report.draining
         self.unmet = sum(demand.count for demand in report.unmet)
         self.count_again()
@@ -77,6 +79,18 @@ class Node:
     def holds(self, request: ResourceSet) -> bool:
         """Whether it could hold `request` if it were empty."""
         return not self.draining and request.fits(self.total)
+
+    def reaches(self, request: ResourceSet) -> bool:
+        """Whether it will hold `request` when its tasks have ended, though its actors and bundles stay."""
+        free = {kind: units - self.lasting.get(kind, 0) for kind, units in self.total.items()}
+        return not self.draining and request.fits(free)
+
+    def unused(self) -> dict[str, int]:
+        """Units by kind that nobody uses, for people: never below zero.
+
+        The books are, of CPUs, while workers that waited in `get` and run again outnumber them.
+        """
+        return {kind: max(0, units) for kind, units in self.available.items()}
 
 
 class Transit:
