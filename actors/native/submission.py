@@ -355,7 +355,7 @@ class Submission:
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
             elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
-                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}"))
+                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}", cause=cause))
             else:
                 self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 
