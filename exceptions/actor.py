@@ -40,10 +40,19 @@ class ActorDiedError(RayActorError):
         actor_name: its name, or its class's.
     """
 
-    def __new__(cls, cause: RayTaskError | DeathCause | None = None, **_: Any) -> "ActorDiedError":  # noqa: PYI034
+    def __new__(  # noqa: PYI034 - it is of the class that fits the cause
+        cls,
+        cause: RayTaskError | DeathCause | None = None,
+        *,
+        actor_id: Any = None,  # noqa: ARG004 - the constructor's
+        actor_name: str = "",  # noqa: ARG004
+        method: str = "",  # noqa: ARG004
+    ) -> "ActorDiedError":
         """An error of the class that fits the cause."""
-        oom = isinstance(cause, DeathCause) and cause.kind is DeathKind.OUT_OF_MEMORY
-        return super().__new__(ActorOutOfMemoryError if cls is ActorDiedError and oom else cls)
+        fitting: Any = cls
+        if cls is ActorDiedError and isinstance(cause, DeathCause) and cause.kind is DeathKind.OUT_OF_MEMORY:
+            fitting = ActorOutOfMemoryError
+        return super().__new__(fitting)
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class Submission:
         self._classes: dict[int, LeaseClass] = {}
         self._dirty: dict[int, LeaseClass] = {}
         self._demand = DemandSplit(hub)
+        self._warned: set[int] = set()  # classes whose user knows that they wait, until they get a worker
 
     # --- from the user's threads, through the wire thread's inbox ---
 
@@ -148,6 +149,7 @@ class Submission:
     def lease_granted(self, grant: LeaseGranted) -> None:
         """A worker is ours."""
         lease_class = self._classes[grant.class_key]
+        self._warned.discard(grant.class_key)
 
         def connected(channel: Channel | TransportError) -> None:
             if isinstance(channel, TransportError) or channel.error is not None:
@@ -166,6 +168,9 @@ class Submission:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
         if not verdict.fatal:
+            if verdict.class_key in self._warned:
+                return
+            self._warned.add(verdict.class_key)
             names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return

@@ -4,6 +4,7 @@ import msgspec
 
 from .actor_table import ActorRecord, ToLeaseMachine
 from .cluster_view import Transit
+from .explanation import WARN_AFTER, why_waiting
 from .lease_message import ReleaseWorker, RequestWorker
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
@@ -28,6 +29,8 @@ class ActorPlacement:
         self._view = scheduler.view
         self._policy: Policy = scheduler.policy
         self._waiting: dict[bytes, tuple[ActorRecord, float]] = {}
+        self._untold: dict[bytes, tuple[ActorRecord, float]] = {}  # who has no worker since when, oldest first
+        self._searching: set[bytes] = set()
         self._transits: dict[str, Transit] = {}
 
     def __len__(self) -> int:
@@ -35,15 +38,19 @@ class ActorPlacement:
 
     def place(self, record: ActorRecord, now: float) -> ToLeaseMachine | Never | None:
         """Ask a node for a worker; None where the actor has to wait, `Never` where no node would do."""
-        _, since = self._waiting.pop(record.spec.actor_id, (record, now))
+        actor_id = record.spec.actor_id
+        if actor_id not in self._searching:
+            self._searching.add(actor_id)
+            self._untold[actor_id] = (record, now)
+        _, since = self._waiting.pop(actor_id, (record, now))
         verdict = self._policy.decide(placement_spec(record), record.spec.home or None)
         if isinstance(verdict, Never):
             if not verdict.fatal:
-                self._waiting[record.spec.actor_id] = (record, since)
+                self._waiting[actor_id] = (record, since)
             return verdict
         node_id = verdict.node_id if isinstance(verdict, Chosen) else self._queue_at(record, since, now)
         if node_id is None:
-            self._waiting[record.spec.actor_id] = (record, since)
+            self._waiting[actor_id] = (record, since)
             return None
         record.attempt += 1
         record.node_id = node_id
@@ -68,6 +75,25 @@ class ActorPlacement:
     def request_of(self, record: ActorRecord) -> ToLeaseMachine:
         """The request that is open; may be sent again."""
         return ToLeaseMachine(record.node_id, RequestWorker(record.request_id, record.spec.lease, PATIENCE))
+
+    def tell(self, record: ActorRecord) -> bool:
+        """Whether those who wait for the actor are still to be told why it has no worker: once in each search."""
+        return self._untold.pop(record.spec.actor_id, None) is not None
+
+    def overdue(self, now: float) -> list[tuple[ActorRecord, str]]:
+        """Actors that have waited long, and why; each once."""
+        found: list[tuple[ActorRecord, str]] = []
+        for record, since in list(self._untold.values()):
+            if now < since + WARN_AFTER:
+                break
+            self.tell(record)
+            found.append((record, why_waiting(self._view, placement_spec(record), now - since)))
+        return found
+
+    def settled(self, record: ActorRecord) -> None:
+        """The actor has a worker, or needs none any more."""
+        self._searching.discard(record.spec.actor_id)
+        self._untold.pop(record.spec.actor_id, None)
 
     def waiting(self) -> list[ActorRecord]:
         """Actors without a node, first come first."""

@@ -7,6 +7,7 @@ shows it, the decision's resources are *in transit*: they count as taken until i
 from collections import deque
 from collections.abc import Iterable, Mapping
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
@@ -105,6 +106,13 @@ class Transit:
         self.open = True
 
 
+class GroupStanding(NamedTuple):
+    """How a placement group stands: why it is not reserved, "" where it is; and whether that needs other nodes."""
+
+    problem: str = ""
+    infeasible: bool = False
+
+
 class ClusterView:
     """All nodes, indexed by the shapes of requests. Not thread-safe.
 
@@ -119,7 +127,7 @@ class ClusterView:
     def __init__(self, random: Random, transit_time: float = 0.25) -> None:
         self.nodes: dict[str, Node] = {}
         self.bundles: dict[bytes, dict[int, tuple[str, BundleReport]]] = {}
-        self.groups: set[bytes] = set()
+        self.groups: dict[bytes, GroupStanding] = {}
         self._random = random
         self._transit_time = transit_time
         self._transits: deque[Transit] = deque()

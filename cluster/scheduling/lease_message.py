@@ -341,6 +341,10 @@ class BundleReport(Struct, frozen=True, array_like=True):
     free: Shares
     lasting: dict[str, int] = {}
 
+    def reachable(self) -> dict[str, int]:
+        """Units by kind that would be free if every task in it ended."""
+        return {kind: units - self.lasting.get(kind, 0) for kind, units in self.total.amounts}
+
 
 class NodeReport(Struct, frozen=True, tag="report"):
     """All the head needs to know of a node; the newest version replaces all before.

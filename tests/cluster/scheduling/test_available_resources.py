@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from limelight.cluster.scheduling import actor_table as t
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.scheduling.actor_directory import ActorDirectory
-from limelight.cluster.scheduling.cluster_view import ClusterView
+from limelight.cluster.scheduling.cluster_view import ClusterView, GroupStanding
 from limelight.cluster.scheduling.scheduler import Scheduler, SchedulerTick
 from limelight.cluster.scheduling.strategy import InBundle, NodeAffinity
 
@@ -34,7 +34,7 @@ class OneNode:
     def __init__(self, cpus):
         self.node = NodeDriver({"CPU": cpus})
         self.scheduler = Scheduler(ClusterView(Random(0)))
-        self.scheduler.view.groups.add(GROUP)
+        self.scheduler.view.groups[GROUP] = GroupStanding()
         self.directory = ActorDirectory(self.scheduler)
         self.sequences: dict[int, int] = {}
         self.heard = 0
