@@ -40,6 +40,7 @@ from ..alarm import Alarm
 from ..cluster_message import ToHead
 from ..process.log_batch import LogBatch
 from ..process.spawn import SpawnerLostError, SpawnError
+from ..process.title import work_of
 from ..scheduling import lease_message as m
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
@@ -118,6 +119,18 @@ class NodeManager(SystemActor):
             **environments.methods,
         }
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
+
+    def describe(self, process_id: str) -> str:
+        """A process for people: what it is, or what it runs, and its pid on this node."""
+        worker = self.workers.find(process_id)
+        if worker is not None and worker.process is not None:
+            return f"{work_of(worker.process.pid)} (pid {worker.process.pid})"
+        channel = self._process.endpoint.channel(process_id)
+        told = channel.peer_info if channel is not None else {}
+        here = told.get("node") in {"", self._about.node_id.hex()}
+        if "pid" in told:
+            return f"{told.get('kind', 'a process')} (pid {told['pid']}{'' if here else ' on another node'})"
+        return f"a process that is gone or on another node ({process_id[:12]})"
 
     def begin(self) -> None:
         """Start prestarting workers and reporting."""

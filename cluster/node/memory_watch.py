@@ -11,13 +11,13 @@ import psutil
 from ...exceptions import DeathKind
 from ..memory_monitor import MemoryMonitor, ProcessMemory, WorkerMemory, describe_stop
 from ..memory_usage import MemoryUsage, node_memory, private_memory
+from ..process.title import TITLE_START, title_of, work_of
 from .setting import NodeSettings
 from .worker_table import Worker, WorkerTable
 
 if TYPE_CHECKING:
     from ..scheduling.lease_book import LeaseBook
 
-_OURS = "limelight: "
 _WORTH_NAMING = 16 << 20
 """Processes that hold less, in bytes, are not listed."""
 
@@ -82,13 +82,8 @@ class MemoryWatch:
         private = private_memory(process.pid) if lease is not None and process is not None else None
         if lease is None or process is None or private is None:
             return None
-        work, retriable = _work_of(process.pid), lease.demand.spec.retriable
+        work, retriable = work_of(process.pid), lease.demand.spec.retriable
         return WorkerMemory(worker.worker_id, process.pid, work, private, lease.since, retriable)
-
-
-def _work_of(pid: int) -> str:
-    """What a worker runs, as its title says (cluster/process/title.py)."""
-    return _title(pid).removeprefix(_OURS) or "a task"
 
 
 def _others(known: set[int]) -> list[ProcessMemory]:
@@ -103,8 +98,8 @@ def _others(known: set[int]) -> list[ProcessMemory]:
 
 def _name(pid: int) -> str:
     """A process for people: no more of its arguments than the script, for the others may be secret."""
-    title = _title(pid)
-    if title.startswith(_OURS):
+    title = title_of(pid)
+    if title.startswith(TITLE_START):
         return title
     try:
         process = psutil.Process(pid)
@@ -112,10 +107,3 @@ def _name(pid: int) -> str:
         return " ".join([process.name(), *scripts[:1]])
     except psutil.Error:
         return "a process that has ended"
-
-
-def _title(pid: int) -> str:
-    try:
-        return psutil.Process(pid).cmdline()[0]
-    except (psutil.Error, IndexError):
-        return ""

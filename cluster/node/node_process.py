@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_PRESTARTED = 4
 
+_GRANT_S = 30.0
+"""How long a request for memory may wait while memory comes free, but not enough for it."""
+
 
 async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> None:
     """Start a node, tell the driver, serve until the driver is gone or a signal comes, and end everything."""
@@ -130,8 +133,15 @@ class NodeProcess:
         self._inventory = inventory = take_inventory(self._config, _HOST)
         arena = Arena.create(inventory.store_bytes)
         storage = DirectoryStorage(str(self._folder.path / "spill"))
-        patience = self._settings.oom_grace_period_s
-        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return, grant_timeout=patience)
+        return ObjectStore(
+            arena,
+            inventory.store_bytes,
+            storage,
+            self._ask_return,
+            grant_timeout=max(_GRANT_S, self._settings.oom_grace_period_s),
+            grace=self._settings.oom_grace_period_s,
+            name_of=lambda process_id: self._manager_().describe(process_id),
+        )
 
     def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory

@@ -9,6 +9,9 @@ import ctypes
 import sys
 from pathlib import Path
 
+TITLE_START = "limelight: "
+"""Titles of Limelight's processes begin so."""
+
 PADDING = "-" * 40
 """An extra argument that makes room for a title."""
 
@@ -55,3 +58,18 @@ def set_process_title(title: str) -> None:
     if _title is None:
         _title = ProcessTitle()
     _title.set(title)
+
+
+def title_of(pid: int) -> str:
+    """The title that a process shows, or the first of its arguments; "" where there is no such process."""
+    import psutil  # not needed by those who only show a title
+
+    try:
+        return psutil.Process(pid).cmdline()[0]
+    except (psutil.Error, IndexError):
+        return ""
+
+
+def work_of(pid: int) -> str:
+    """What a worker runs, as its title says."""
+    return title_of(pid).removeprefix(TITLE_START) or "a task"

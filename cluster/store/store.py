@@ -94,6 +94,8 @@ class ObjectStore:
         ask_return: called with a process and a grant's number to ask that process to retire its nursery. May be lost.
         high_water: share of the capacity above which objects are spilled ahead of need.
         grant_timeout: seconds that a request for memory may wait.
+        grace: seconds that it waits while no memory comes free, and none is about to.
+        name_of: what a process is called in messages, by its id.
     """
 
     def __init__(
@@ -104,13 +106,15 @@ class ObjectStore:
         ask_return: Callable[[str, int], None],
         high_water: float = 0.8,
         grant_timeout: float = 30.0,
+        grace: float = 2.0,
+        name_of: Callable[[str], str] = str,
     ) -> None:
         capacity = capacity // PAGE * PAGE
         self.arena = arena
         self._mover = Mover(arena, storage)
         self._ask_return = ask_return
         self._machine = StoreMachine(
-            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, can_spill=storage is not None)
+            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace), name_of
         )
         self._reclaimer = Reclaimer(arena)
         self._loop = asyncio.get_running_loop()
@@ -136,7 +140,7 @@ class ObjectStore:
             request: a number that makes repeating the request harmless; unique in the process.
 
         Raises:
-            ObjectStoreFullError: there is no room, and none came free in time.
+            ObjectStoreFullError: there is no room, and none came free, or not in time.
         """
         self._check_open()
         number = -next(self._numbers) if request is None else request
