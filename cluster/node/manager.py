@@ -207,6 +207,7 @@ class NodeManager(SystemActor):
                 demand.version,
                 demand.placed,
                 demand.seen_redirects,
+                tuple(demand.locality),
             )
         )
 

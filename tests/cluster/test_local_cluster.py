@@ -55,6 +55,22 @@ class TestPlacement:
             cluster.east.node_id,
         }
 
+    def test_a_task_goes_where_its_large_arguments_lie(self, cluster) -> None:
+        idle()
+        east = at(cluster.east)
+        large = [noise.options(scheduling_strategy=east).remote(seed) for seed in (7, 8)]
+        small = ll.put(np.zeros(2_000_000, np.uint8))
+        ll.wait(large, num_returns=2, fetch_local=False)
+        idle()
+
+        @ll.task
+        def place(*arrays) -> str:
+            return ll.get_runtime_context().get_node_id()
+
+        assert ll.get(place.remote(*large, small)) == cluster.east.node_id
+        idle()
+        assert ll.get(place.options(num_cpus=2).remote(small)) == cluster.head_node.node_id
+
     def test_what_no_node_can_hold_starts_when_one_comes_that_can(self, cluster) -> None:
         waiting = where.options(resources={"doomed": 1}).remote()
         actor = Counter.options(resources={"doomed": 1}).remote()
