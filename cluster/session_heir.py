@@ -32,7 +32,7 @@ class SessionHeir:
         """The node process is dead: return when nothing of the session is left, except what is meant to stay."""
         if not self._driver_pid:
             return
-        with suppress(ProcessLookupError):
+        with suppress(OSError):  # it is dead, or the system is old and cannot watch it
             descriptor = os.pidfd_open(self._driver_pid)
             try:
                 self._wait_for_driver(descriptor)

@@ -146,9 +146,11 @@ class OutOfMemoryError(RayError):
         cause: what was observed of its end, where that is known.
     """
 
+    cause: Any = None
+
     def __init__(self, message: str = "", *, cause: DeathCause | None = None) -> None:
         if cause is not None:
-            self.cause: Any = cause
+            self.cause = cause
         super().__init__(message)
 
 

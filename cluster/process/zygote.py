@@ -212,7 +212,7 @@ def _mourn(node_pid: int, orphaned: Callable[[], None]) -> None:
     if os.getppid() != node_pid:  # reaped by somebody: init is the parent now
         orphaned()
     elif is_exiting(node_pid):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it is gone, or the system is old and cannot tell
             descriptor = os.pidfd_open(node_pid)
             ended = select.poll()
             ended.register(descriptor, select.POLLIN)

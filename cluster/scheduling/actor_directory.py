@@ -83,11 +83,11 @@ class ActorDirectory:
                 self._subscribers.get(event.actor_id, {}).pop(event.process_id, None)
             case PlaceActors():
                 self._tried_at = now
-                for record in self._placement.waiting():
-                    self._place(record, now)
                 for record, text in self._placement.overdue(now):
                     record.problem = text
                     self._tell(record)
+                for record in self._placement.waiting():
+                    self._place(record, now)
             case _:
                 if record := self.table.actors.get(event.actor_id):
                     self._about(record, event, now)

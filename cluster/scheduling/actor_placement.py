@@ -1,5 +1,7 @@
 """Finding workers for actors: which wait for room, which have asked a node."""
 
+import itertools
+
 import msgspec
 
 from .actor_table import ActorRecord, ToLeaseMachine
@@ -81,14 +83,14 @@ class ActorPlacement:
         return self._untold.pop(record.spec.actor_id, None) is not None
 
     def overdue(self, now: float) -> list[tuple[ActorRecord, str]]:
-        """Actors that have waited long, and why; each once."""
-        found: list[tuple[ActorRecord, str]] = []
-        for record, since in list(self._untold.values()):
-            if now < since + WARN_AFTER:
-                break
-            self.tell(record)
-            found.append((record, why_waiting(self._view, placement_spec(record), now - since)))
-        return found
+        """Actors that have waited for room for long, and why; each once. Others may wait for a worker to start."""
+        due = itertools.takewhile(lambda untold: now >= untold[1] + WARN_AFTER, self._untold.values())
+        found = [(record, since) for record, since in due if record.spec.actor_id in self._waiting]
+        return [
+            (record, why_waiting(self._view, placement_spec(record), now - since))
+            for record, since in found
+            if self.tell(record)
+        ]
 
     def settled(self, record: ActorRecord) -> None:
         """The actor has a worker, or needs none any more."""

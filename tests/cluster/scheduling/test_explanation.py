@@ -65,6 +65,14 @@ def test_an_actor_that_waits_for_a_long_task_is_explained_too():
     assert "CPU 2 (2 in use) on 1 node" in text
 
 
+def test_an_actor_whose_worker_takes_long_to_start_does_not_wait_for_room():
+    told = Told()
+    told.node.start_workers = False
+    told.actor(lease=spec(env_key="large"))
+    told.wait(3 * WARN_AFTER)
+    assert told.problems == []
+
+
 def test_an_actor_that_no_node_can_hold_is_explained_at_once_and_once():
     told = Told()
     told.actor(lease=spec(CPU=7))
