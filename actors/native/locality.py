@@ -1,4 +1,4 @@
-"""Where the large arguments of the tasks that go next lie, so that workers are had near them."""
+"""Where tasks' large arguments lie, so that workers are had near them, and each gets the tasks that are near it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,14 +24,26 @@ def locality(tasks: Iterable[TaskRecord], home: bytes) -> list[tuple[str, int]]:
         tasks: those that go next, in order.
         home: the caller's node.
     """
-    held: Counter[bytes] = Counter()
-    for entry in islice(_stored(islice(tasks, _TASKS)), _ARGUMENTS):
-        for location in (entry.location, *(entry.copies or ())):
-            if location is not None:
-                held[location.node_id] += location.size
+    held = _held(islice(tasks, _TASKS))
     if not held or max(held.values()) - held[home] < _WORTHWHILE:
         return []
     return [(node_id.hex(), size) for node_id, size in held.most_common()]
+
+
+def nearest(task: TaskRecord) -> str:
+    """The node (id in hexadecimal) that has most bytes of a task's stored arguments; "" where they are few."""
+    held = _held((task,))
+    node_id, size = max(held.items(), key=lambda item: item[1], default=(b"", 0))
+    return node_id.hex() if size >= _WORTHWHILE else ""
+
+
+def _held(tasks: Iterable[TaskRecord]) -> "Counter[bytes]":
+    held: Counter[bytes] = Counter()
+    for entry in islice(_stored(tasks), _ARGUMENTS):
+        for location in (entry.location, *(entry.copies or ())):
+            if location is not None:
+                held[location.node_id] += location.size
+    return held
 
 
 def _stored(tasks: Iterable[TaskRecord]) -> Iterator[ObjectEntry]:

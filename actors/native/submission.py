@@ -37,6 +37,7 @@ from ..serialization import serialize_error
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
+from .locality import nearest
 from .task_failure import cancelled_error, refused_error, too_large_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
@@ -162,7 +163,9 @@ class Submission:
 
     def lease_redirected(self, redirect: LeaseRedirected) -> None:
         """Some of a class's demand is better placed with another node."""
-        self._demand.redirected(self._classes[redirect.class_key], redirect)
+        lease_class = self._classes[redirect.class_key]
+        lease_class.scattered = True
+        self._demand.redirected(lease_class, redirect)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
@@ -203,6 +206,13 @@ class Submission:
         elif pushed is Push.TOO_LARGE:
             self.fail(task, too_large_error(task))
         return pushed
+
+    def is_near(self, lease: Lease, task: TaskRecord) -> bool:
+        """Whether the task's large arguments lie on the lease's node, at least most of them."""
+        link: Any = lease.link
+        if task.near is None:
+            task.near = nearest(task)
+        return task.near == link.channel.peer_info.get("node")
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask for tasks back. Newest first, so that putting each at the front of the queue restores their order."""

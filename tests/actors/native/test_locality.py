@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from limelight.actors.contract import Location
 from limelight.actors.native.entry import INLINE, STORED
-from limelight.actors.native.locality import locality
+from limelight.actors.native.locality import locality, nearest
 
 HOME, EAST, WEST = (name * 28 for name in (b"h", b"e", b"w"))
 MIB = 1 << 20
@@ -47,3 +47,9 @@ def test_only_the_tasks_that_go_next_count_however_many_there_are():
     endless = (task(stored(EAST, MIB)) for _ in iter(int, 1))
     assert locality(endless, HOME) == [(EAST.hex(), 16 * MIB)]
     assert locality([task(*(stored(EAST, MIB) for _ in range(10_000)))], HOME) == [(EAST.hex(), 64 * MIB)]
+
+
+def test_a_task_is_near_the_node_that_has_most_of_its_arguments():
+    assert nearest(task(stored(EAST, 2 * MIB), stored(WEST, MIB), stored(WEST, MIB + 1))) == WEST.hex()
+    assert nearest(task(stored(HOME, 2 * MIB))) == HOME.hex()
+    assert nearest(task(inline(), stored(EAST, MIB - 1))) == nearest(task()) == ""
