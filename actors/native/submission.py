@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...exceptions import (
     DeathKind,
     OutOfMemoryError,
-    RuntimeEnvSetupError,
     TaskPlacementGroupRemoved,
-    TaskUnschedulableError,
     WorkerCrashedError,
 )
 from ...transport.address import ProcessAddress
@@ -38,7 +36,7 @@ from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
 from .locality import nearest
-from .task_failure import cancelled_error, refused_error, too_large_error
+from .task_failure import cancelled_error, refused_error, too_large_error, unplaceable_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
@@ -178,13 +176,7 @@ class Submission:
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
         for record in lease_class.refused():
-            name = record.template.wire.name
-            if verdict.kind == "environment":
-                self.fail(record, RuntimeEnvSetupError(verdict.reason))
-            elif verdict.kind == "group":
-                self.fail(record, TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}."))
-            else:
-                self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
+            self.fail(record, unplaceable_error(record, verdict))
         self._mark(lease_class)
 
     def reclaim(self, lease_id: str) -> None:
