@@ -31,7 +31,7 @@ class StoreLimits(msgspec.Struct, frozen=True):
         high_water: above this share of the capacity, objects are spilled ahead of need.
         grant_timeout: seconds that a request for memory may wait.
         can_spill: whether there is a spill storage.
-        grace: seconds that a request for memory waits while none comes free, and none is about to.
+        grace: seconds that a writer's request for memory waits while none comes free, and none is about to.
     """
 
     capacity: int
@@ -116,8 +116,12 @@ class StoreState:
             self._progress, self.progress_at = progress, now
 
     def hopeless_at(self, request: Request) -> float:
-        """When a request has waited long enough, unless memory comes free before; it may always be about to."""
-        if self.leaving or self.punching:
+        """When a request has waited long enough, unless memory comes free before.
+
+        While something leaves, memory is about to come free. And who reads waits for other readers to end: the object
+        is there, and its task cannot do anything better.
+        """
+        if self.leaving or self.punching or request.key:
             return request.deadline
         return min(request.deadline, max(request.since, self.progress_at) + self.limits.grace)
 

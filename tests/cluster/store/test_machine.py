@@ -210,6 +210,24 @@ def test_a_request_waits_while_something_is_written_to_disk_however_slow():
     assert "GrantReady" in kinds(bench.feed(e.SpillDone(second.key, "file")))
 
 
+def test_a_reader_of_a_spilled_object_waits_for_other_readers():
+    bench = Bench()
+    object_id, _ = bench.put(40)
+    bench.put(40)
+    (spill,) = bench.grant(40)
+    bench.feed(e.SpillDone(spill.key, "file"))  # reclaimed, and the room given to the grant
+    pinned = [bench.machine.state.objects.by_key[2].offset]
+    bench.pinned.update(pinned)
+    wanted = bench.feed(e.LocateRequested(1, object_id))
+    for command in wanted:
+        if isinstance(command, c.Spill):
+            bench.feed(e.SpillDone(command.key, "file2"))
+    for _ in range(8):
+        assert not [told for told in bench.after(1.0) if isinstance(told, c.LocateFailed)]
+    (failed,) = [told for told in bench.after(3.0) if isinstance(told, c.LocateFailed)]
+    assert failed.full
+
+
 def test_a_request_waits_while_memory_comes_free_but_not_for_ever():
     bench = Bench(can_spill=False)
     held = [bench.put(10) for _ in range(8)]
