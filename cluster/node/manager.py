@@ -25,7 +25,6 @@ from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
 from ..cluster_message import ToHead
-from ..process.title import work_of
 from ..scheduling import lease_message as m
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
@@ -34,6 +33,7 @@ from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
 from .output_desk import OutputDesk
+from .residents import Residents
 from .store_desk import StoreDesk
 from .worker_desk import WorkerDesk
 from .worker_table import Worker, WorkerTable
@@ -79,6 +79,7 @@ class NodeManager(SystemActor):
         self._about = about
         self._callers: dict[str, Channel] = {}
         self.jobs = JobTable(process, about.head)
+        self.residents = Residents(process, workers, self.jobs, about.node_id)
         self._devices = devices
         self._alarm = Alarm(self._loop, machine.wake_at, lambda: self.feed(m.Tick()))
         self.closing = False
@@ -92,18 +93,6 @@ class NodeManager(SystemActor):
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
-
-    def describe(self, process_id: str) -> str:
-        """A process for people: what it is, or what it runs, and its pid on this node."""
-        worker = self.workers.find(process_id)
-        if worker is not None and worker.process is not None:
-            return f"{work_of(worker.process.pid)} (pid {worker.process.pid})"
-        channel = self._process.endpoint.channel(process_id)
-        told = channel.peer_info if channel is not None else {}
-        here = told.get("node") in {"", self._about.node_id.hex()}
-        if "pid" in told:
-            return f"{told.get('kind', 'a process')} (pid {told['pid']}{'' if here else ' on another node'})"
-        return f"a process that is gone or on another node ({process_id[:12]})"
 
     def begin(self) -> None:
         """Start prestarting workers and reporting."""

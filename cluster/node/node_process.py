@@ -32,6 +32,7 @@ from .manager import NodeManager
 from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .residents import Residents
 from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
@@ -142,7 +143,8 @@ class NodeProcess:
             self._ask_return,
             grant_timeout=max(_GRANT_S, self._settings.oom_grace_period_s),
             grace=self._settings.oom_grace_period_s,
-            name_of=self._describe,
+            name_of=lambda process_id: self._residents().name_of(process_id),
+            readers=lambda: self._residents().readers(),
         )
 
     def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
@@ -195,8 +197,8 @@ class NodeProcess:
     def _worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         self._manager_().worker_desk.ended(worker, cause)
 
-    def _describe(self, process_id: str) -> str:
-        return self._manager_().describe(process_id)
+    def _residents(self) -> Residents:
+        return self._manager_().residents
 
     def _expelled(self, reason: str) -> None:
         logger.error("this node ends: %s", reason)

@@ -11,6 +11,7 @@ Events may be doubled, late, or in another order than they happened; grants' num
 so that what is out of date finds nothing to act on.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
@@ -50,11 +51,17 @@ class StoreMachine:
     Args:
         limits: capacity, high-water mark and the like.
         name_of: what a process is called in messages, by its id.
+        readers: tells how many bytes each process reads, by name; for messages.
     """
 
-    def __init__(self, limits: StoreLimits, name_of: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        limits: StoreLimits,
+        name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
+    ) -> None:
         self.limits = limits
-        self.state = StoreState(limits, name_of)
+        self.state = StoreState(limits, name_of, readers)
         self._residence = Residence(self.state)
         self._freed_early: ExpiringSet[tuple[bytes, int | None]] = ExpiringSet(REMEMBER_SECONDS, REMEMBER_COUNT)
         self._answered: ExpiringSet[tuple[str, int]] = ExpiringSet(REMEMBER_SECONDS, REMEMBER_COUNT)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from .request import Request
 from .state import StoreState
 
+_LISTED = 3
+
 
 def describe_shortage(state: StoreState, request: Request, now: float) -> str:
     """Why memory was not to be had."""
@@ -19,8 +21,9 @@ def describe_shortage(state: StoreState, request: Request, now: float) -> str:
         f"Of {amount(limits.capacity)}, {amount(objects.resident)} are objects ({amount(pinned)} in use by readers)"
         f" and {amount(state.grants.bytes)} are granted to processes that write."
     )
-    lines += _largest("Objects by owner", objects.bytes_by_owner(), state.name_of)
-    lines += _largest("Grants by process", state.grants.bytes_by_process(), state.name_of)
+    lines += _largest("Objects by owner", _named(objects.bytes_by_owner(), state.name_of))
+    lines += _largest("Objects by reader", state.readers() if pinned else Counter[str]())
+    lines += _largest("Grants by process", _named(state.grants.bytes_by_process(), state.name_of))
     if not limits.can_spill:
         lines.append("Spilling to disk is off.")
     elif state.spill_error:
@@ -49,8 +52,10 @@ def amount(size: int) -> str:
     return f"{size} bytes"
 
 
-def _largest(title: str, held: "Counter[str]", name_of: Callable[[str], str]) -> list[str]:
-    if not held:
-        return []
-    listed = (f"{name_of(process) if process else 'the store'} {amount(size)}" for process, size in held.most_common(3))
-    return [f"{title}: {', '.join(listed)}."]
+def _named(held: "Counter[str]", name_of: Callable[[str], str]) -> "Counter[str]":
+    return Counter({name_of(process) if process else "the store": size for process, size in held.most_common(_LISTED)})
+
+
+def _largest(title: str, held: "Counter[str]") -> list[str]:
+    listed = [f"{name} {amount(size)}" for name, size in held.most_common(_LISTED)]
+    return [f"{title}: {', '.join(listed)}."] if listed else []

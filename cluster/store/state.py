@@ -1,5 +1,6 @@
 """All that a node's store knows."""
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 
@@ -50,9 +51,15 @@ class StoreState:
     pins), free but populated, or being punched. Together they never exceed the capacity.
     """
 
-    def __init__(self, limits: StoreLimits, name_of: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        limits: StoreLimits,
+        name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
+    ) -> None:
         self.limits = limits
         self.name_of = name_of
+        self.readers = readers
         self.space = AddressSpace(limits.address_space)
         self.grants = GrantTable()
         self.objects = ObjectTable()

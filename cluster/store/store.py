@@ -1,7 +1,7 @@
 """One node's object store: `StoreMachine`'s decisions carried out on a real arena, with real files."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -96,6 +96,7 @@ class ObjectStore:
         grant_timeout: seconds that a request for memory may wait.
         grace: seconds that it waits while no memory comes free, and none is about to.
         name_of: what a process is called in messages, by its id.
+        readers: tells how many bytes each of this node's processes reads, by name; for messages.
     """
 
     def __init__(
@@ -108,13 +109,16 @@ class ObjectStore:
         grant_timeout: float = 30.0,
         grace: float = 2.0,
         name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
     ) -> None:
         capacity = capacity // PAGE * PAGE
         self.arena = arena
         self._mover = Mover(arena, storage)
         self._ask_return = ask_return
         self._machine = StoreMachine(
-            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace), name_of
+            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace),
+            name_of,
+            readers,
         )
         self._reclaimer = Reclaimer(arena)
         self._loop = asyncio.get_running_loop()
