@@ -2,6 +2,9 @@
 
 In a session of its own, a Ctrl-C at the driver's terminal reaches neither the node nor its workers; the node ends
 because it watches the driver, or because it is told to.
+
+Whoever calls `init` waits for all that is imported before the new process runs: what this module imports is little, and
+no asyncio. The driver imports the rest while the node process starts.
 """
 
 import os
@@ -17,10 +20,9 @@ from typing import IO
 
 import msgspec
 
-from .birth import LENGTH_SIZE, BirthOrder, OutputAt, Ready, StartFailed, report_decoder
-from .death import split_fault_dump
+from .birth_message import LENGTH_SIZE, BirthOrder, OutputAt, Ready, StartFailed, report_decoder
+from .identity import process_identity
 from .title import PADDING
-from .watch import process_identity
 
 _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
@@ -206,6 +208,8 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
 
 def _tail(output: IO[bytes], log: Path | None) -> str:
     """The end of its output, for an error message."""
+    from .death import split_fault_dump  # see the module's docstring
+
     output.seek(0)
     written = output.read()
     if log is not None:

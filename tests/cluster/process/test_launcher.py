@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
-from limelight.cluster.process.watch import process_identity, wait_for_death
+from limelight.cluster.process.watch import wait_for_death
 
 DEADLINE = 20
 
@@ -106,6 +107,12 @@ def killed_driver(how):
     result = subprocess.run([sys.executable, "-c", DRIVER, how], stdout=subprocess.PIPE, text=True, check=False)
     assert result.returncode == -signal.SIGKILL
     return int(result.stdout)
+
+
+def test_nothing_large_is_imported_before_the_node_process_runs():
+    script = "import sys, limelight.cluster.session; print({'asyncio', 'aiohttp', 'ctypes', 'ssl'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n", "whoever calls init() waits for it"
 
 
 def test_a_file_beside_the_user_does_not_stand_in_for_a_module(tmp_path, monkeypatch):
