@@ -9,8 +9,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from limelight.cluster.node.node_config import NodeConfig
 from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
 from limelight.cluster.process.watch import wait_for_death
@@ -107,6 +109,14 @@ def killed_driver(how):
     result = subprocess.run([sys.executable, "-c", DRIVER, how], stdout=subprocess.PIPE, text=True, check=False)
     assert result.returncode == -signal.SIGKILL
     return int(result.stdout)
+
+
+def test_a_node_collects_garbage_but_does_not_look_at_what_it_shares_with_its_workers():
+    node = launch_node(msgspec.msgpack.encode(NodeConfig()), main="observed_node")
+    node.wait()
+    collects, frozen = ast.literal_eval(node.info.decode())
+    assert collects
+    assert frozen > 10_000
 
 
 def test_nothing_large_is_imported_before_the_node_process_runs():
