@@ -57,7 +57,6 @@ def start(**settings: Any) -> "NativeRuntime":
 def _import_driver() -> None:
     """Import what a driver needs (aiohttp takes longest) while the node process, on another core, does the same."""
     importlib.import_module(".driver", __package__)
-    importlib.import_module("..actors.native.wire", __package__).import_loop()
 
 
 def _join(address: str, settings: dict[str, Any]) -> "NativeRuntime":
