@@ -5,7 +5,7 @@ import select
 from contextlib import suppress
 from pathlib import Path
 
-from .process.watch import process_identity
+from .process.identity import process_identity
 from .session_folder import remove_dead
 
 _LOOK_S = 0.5

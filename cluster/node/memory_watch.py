@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from ...exceptions import DeathKind
 from ..memory_monitor import MemoryMonitor, ProcessMemory, WorkerMemory, describe_stop
 from ..memory_usage import MemoryUsage, node_memory, private_memory
@@ -88,6 +86,8 @@ class MemoryWatch:
 
 def _others(known: set[int]) -> list[ProcessMemory]:
     """The machine's other processes: what is short of memory may be none of the workers. Takes some milliseconds."""
+    import psutil  # memory is short: until then nobody needs it
+
     found: list[ProcessMemory] = []
     for pid in psutil.pids():
         private = private_memory(pid) if pid not in known else None
@@ -101,6 +101,8 @@ def _name(pid: int) -> str:
     title = title_of(pid)
     if title.startswith(TITLE_START):
         return title
+    import psutil
+
     try:
         process = psutil.Process(pid)
         scripts = [Path(word).name for word in process.cmdline()[1:] if word.endswith(".py")]

@@ -26,9 +26,9 @@ from typing import Any, NoReturn
 
 from .child import WorkerMain, close_descriptors_but, die_with_parent, restore_signals, run_child, use_descriptors
 from .control import ControlSocket, Exited, Signal, Spawn, Spawned, SpawnFailed, close_all, request_decoder
+from .identity import is_exiting
 from .spawn import SpawnRequest, process_exit
 from .title import PADDING, set_process_title
-from .watch import is_exiting
 from .zygote_client import ZygoteClient
 
 _STANDARD_STREAMS = 2
@@ -40,7 +40,8 @@ def start_zygote(main: WorkerMain, orphaned: Callable[[], None] | None = None) -
     """Fork a zygote from this process and return the client for it.
 
     Call it early, before any thread or event loop exists, and after importing what workers should have imported. The
-    zygote and its workers keep none of this process's file descriptors but the standard streams.
+    zygote and its workers keep none of this process's file descriptors but the standard streams. What this process has
+    made so far is never garbage-collected again.
 
     Args:
         main: runs in each worker.
@@ -58,6 +59,9 @@ def start_zygote(main: WorkerMain, orphaned: Callable[[], None] | None = None) -
     ours, theirs = socket.socketpair()
     flush_standard_streams()
     node_pid = os.getpid()
+    # Frozen objects are never visited by the collector, here or in any child, so that their pages stay shared.
+    # Collecting what garbage there is would write to all of them first.
+    gc.freeze()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -233,9 +237,7 @@ def _serve_and_exit(sock: socket.socket, main: WorkerMain, after: Callable[[], N
             signal.signal(number, signal.SIG_IGN)
         atexit._clear()  # noqa: SLF001 - the node process's handlers are not the workers'
         set_process_title("limelight: zygote")
-        # Frozen objects are never visited by the collector, so that their pages stay shared with every worker.
         gc.disable()
-        gc.collect()
         gc.freeze()
         Zygote(ControlSocket(sock), main).serve()
         if after is not None:
