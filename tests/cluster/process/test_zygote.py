@@ -36,8 +36,8 @@ NODE = textwrap.dedent(
         for index in range(2):
             null = os.open(os.devnull, os.O_WRONLY)
             worker = await client.spawn(SpawnRequest(str(index), "worker", {}, b"hello"), os.dup(1), null)
-            print(worker.pid, flush=True)
-        print(client.pid, flush=True)
+            os.write(1, f"{worker.pid}\\n".encode())  # a line at once: others write to the pipe, too
+        os.write(1, f"{client.pid}\\n".encode())
         await asyncio.Event().wait()
 
     asyncio.run(node())
