@@ -34,8 +34,12 @@ class ObjectRef(Generic[T_co]):
         self._entry = entry
 
     def __del__(self) -> None:
-        if self._entry is not None:
-            self._entry.dropped()
+        try:
+            entry = self._entry
+        except AttributeError:  # Ctrl-C struck as it was made
+            return
+        if entry is not None:
+            entry.dropped()
 
     def binary(self) -> bytes:
         """The object's id, 28 bytes."""

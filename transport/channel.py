@@ -321,15 +321,19 @@ class Channel:
             )
 
     def _push(self, message: ChannelMessage, size: int) -> None:
-        self._queue.append(message)
-        self._queue_bytes += size + _OVERHEAD
-        # A flush clears the flag before it looks at the queue, so a message behind a set flag is always seen.
-        if not self._flushing:
-            self._flushing = True
-            if threading.get_ident() == self._thread:
-                self._loop.call_soon(self._flush)
-            else:
-                self._wake_loop()
+        try:
+            self._queue.append(message)
+            self._queue_bytes += size + _OVERHEAD
+            # A flush clears the flag before it looks at the queue, so a message behind a set flag is always seen.
+            if not self._flushing:
+                self._flushing = True
+                if threading.get_ident() == self._thread:
+                    self._loop.call_soon(self._flush)
+                else:
+                    self._wake_loop()
+        except BaseException:  # Ctrl-C struck somewhere in between: what is queued leaves nevertheless
+            self._wake_loop()
+            raise
 
     def _wake_loop(self) -> None:
         try:

@@ -62,14 +62,20 @@ class StoreClient:
         offset, nursery = self._reserve(size)
         try:
             arena.write(offset, nursery.grant, object_id, bytes.fromhex(owner.process_id), parts)
+            told = SealedObject(object_id, owner.process_id, nursery.grant, offset, size, self._foreign(owner))
+            location = Location(hub.identity.node_id, offset, size)
         except BaseException:
             back = nursery.abandon(offset, size)
             if back is not None:
                 hub.wire.post(self._return, back)
             raise
-        told = SealedObject(object_id, owner.process_id, nursery.grant, offset, size, self._foreign(owner))
-        hub.wire.post(self._seal, told)
-        return Location(hub.identity.node_id, offset, size)
+        try:
+            hub.wire.post(self._seal, told)
+        except BaseException:  # Ctrl-C: it may have been posted or not, and the caller will not know of the object
+            hub.wire.post(self._seal, told)
+            hub.wire.post(lambda place: self.free(object_id, place), location)
+            raise
+        return location
 
     def _foreign(self, owner: ProcessAddress) -> ProcessAddress | None:
         """The owner where the node manager may not know it."""
