@@ -75,6 +75,8 @@ from .store import (
     ReclaimMemory,
     ReturnMemory,
     SealedObject,
+    WriterLost,
+    WrittenCopy,
 )
 
 __all__ = [
@@ -149,6 +151,8 @@ __all__ = [
     "WorkerLeaving",
     "WorkerReady",
     "WorkerUnfit",
+    "WriterLost",
+    "WrittenCopy",
     "decoder_of",
     "encode",
 ]

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from limelight.transport.address import ProcessAddress
 from limelight.transport import channel
+from limelight.transport.address import ProcessAddress
 from limelight.transport.twin import connect_twins
 from tests.interrupts import interrupts
 
@@ -36,14 +36,14 @@ async def test_a_message_that_was_queued_when_ctrl_c_struck_leaves_by_itself():
 
     async def empty(step):
         async with asyncio.timeout(1):
-            while near._queue:
+            while near._queue:  # noqa: ASYNC110 - the channel tells nobody
                 await asyncio.sleep(0)
         assert not near._flushing, f"nothing more is sent after an interrupt at moment {step}"
 
     await asyncio.to_thread(interrupt_all)
     near.notify("core", "Last", b"")
     async with asyncio.timeout(DEADLINE):
-        while handler.methods[-1:] != ["Last"]:
+        while handler.methods[-1:] != ["Last"]:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     await near.close()
     await far.close()
