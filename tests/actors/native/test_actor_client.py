@@ -60,10 +60,20 @@ class Scene:
         self.world.settle()
 
     def tell(self, state, incarnation=0, process=None, cause=b""):
+        self.hear(state, incarnation, process, cause)
+        self.settle()
+
+    def hear(self, state, incarnation=0, process=None, cause=b""):
+        """What the head says has arrived, and nothing else."""
         change = ActorChanged(ACTOR, state, incarnation, process and process.address, NODE, cause)
         with self.caller.acting(wire=True):
             self.caller.hub.on_call(None, Call(0, CORE, "ActorChanged", encode(change)))
-        self.settle()
+
+    def deliver(self):
+        """All that is on its way arrives; no timer goes off."""
+        while lanes := [lane for lane, events in self.world.lanes.items() if events]:
+            for lane in lanes:
+                self.world._arrive(lane)
 
     def live(self, process, incarnation=0):
         host = Host(process)
@@ -280,3 +290,48 @@ def test_what_a_killed_actor_still_answers_is_taken_back(scene):
     scene.settle()
     assert len(scene.first.hub.table) == 0, "the result's ref is never given up"
     assert len(scene.caller.hub.table) == 0, "the argument is never freed"
+
+
+@pytest.mark.parametrize("state", ["restarting", "dead", "alive"])
+def test_an_answer_that_is_overtaken_by_the_news_of_the_end_counts_and_the_call_does_not_run_again(scene, state):
+    host, next_host = scene.live(scene.first), Host(scene.second)
+    scene.second.hub.executor.host_actor(ACTOR, next_host)
+    answered, unanswered = scene.call(1, retries=1), scene.call(2, retries=1)
+    host.run()  # its answer is on the way
+    scene.hear(state, 1, scene.second, serialize_error(ActorDiedError(actor_id=ACTOR)))
+    scene.deliver()
+    assert scene.value(answered) == (1,)
+    if state == "dead":
+        assert isinstance(scene.error(unanswered), ActorDiedError)
+    else:
+        scene.tell("alive", 1, scene.second)
+        run_all(scene, next_host)
+        assert numbers(next_host) == [2]
+        assert scene.value(unanswered) == (2,)
+    assert scene.client.pending_calls == 0
+
+
+def test_news_that_come_while_answers_are_awaited_take_effect_in_their_order(scene):
+    host = scene.live(scene.first)
+    ref = scene.call(1)
+    next_host = Host(scene.second)
+    scene.second.hub.executor.host_actor(ACTOR, next_host)
+    scene.hear("restarting", 1)
+    scene.hear("alive", 1, scene.second)
+    later = scene.call(2)
+    assert isinstance(scene.error(ref), ActorUnavailableError)
+    run_all(scene, next_host)
+    assert scene.value(later) == (2,)
+    assert len(host.jobs) == 1
+    assert scene.client.pending_calls == 0
+
+
+def test_a_process_that_is_cut_off_is_not_waited_for(scene):
+    scene.live(scene.first)
+    ref = scene.call(1)
+    scene.hear("dead", cause=serialize_error(ActorDiedError(actor_id=ACTOR)))
+    while scene.caller.timers:  # time passes, and nothing arrives
+        scene.caller.fire()
+    assert isinstance(scene.error(ref), ActorDiedError)
+    scene.deliver()
+    assert scene.client.pending_calls == 0
