@@ -71,6 +71,11 @@ class Carrier(Protocol):
         """Bytes of messages that the peer has not acknowledged. May be read from any thread."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is transmitted now goes out now, as far as is known."""
+        ...
+
     def transmit(self, messages: Sequence[ChannelMessage], size: int) -> None:
         """Take messages on their way; `size` is about what their bodies come to.
 
@@ -226,6 +231,11 @@ class Channel:
     def queued_bytes(self) -> int:
         """What was sent and the peer has not acknowledged."""
         return self._queue_bytes + self._carrier.held_bytes
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known; else it is being dialled again, or the channel is over."""
+        return self.error is None and self._carrier.connected
 
     async def drain(self) -> None:
         """Wait until there is room in the send buffer, or the channel has ended. On the loop only."""

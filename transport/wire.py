@@ -60,6 +60,11 @@ class Wire:
         """Bytes that the peer has not acknowledged."""
         return self._resume.held_bytes
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None
+
     def transmit(self, messages: Sequence[ChannelMessage], size: int) -> None:
         """Put messages into frames and send what the connection takes."""
         if size <= self._limits.frame:

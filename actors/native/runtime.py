@@ -88,7 +88,7 @@ class NativeRuntime:
         return refs
 
     def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
-        completed = ObjectEntry(self.hub.table, ids.object_id(record.task_id, 0 if not dynamic else 1))
+        completed = ObjectEntry(self.hub.table, ids.object_id(record.task_id, 0))
         completed.producer = record
         stream = Stream(self.hub, record, completed, dynamic)
         record.generator = stream

@@ -36,9 +36,12 @@ class WorkerLink:
 
     @property
     def full(self) -> bool:
-        """Whether calls must wait until the process has taken what was sent before."""
+        """Whether calls must wait until the process has taken what was sent before.
+
+        Or until its connection is back: if that is never, because the process is dead, they have not been with it.
+        """
         channel = self.channel
-        return channel.queued_bytes >= _PUSH_BUFFER and channel.error is None
+        return channel.error is None and (channel.queued_bytes >= _PUSH_BUFFER or not channel.connected)
 
     def push(self, record: TaskRecord, invocation: Invocation, on_reply: Any, on_item: Any = None) -> Push:
         """Send an invocation, and before it what the process needs to understand it. Ask `full` first."""

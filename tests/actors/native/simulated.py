@@ -301,6 +301,7 @@ class Channel:
     """One end of a channel; sending puts an event on the pair's lane."""
 
     queued_bytes = 0
+    connected = True
 
     def __init__(self, process, peer):
         self.process, self._peer = process, peer
