@@ -46,8 +46,9 @@ class ActorClient:
         self._cause = b""
         self._link: WorkerLink | None = None
         self._queue: deque[TaskRecord] = deque()
+        self._withdrawn: set[TaskRecord] = set()  # of those in the queue; swept out when they are many, or come up
         self._in_flight: dict[bytes, TaskRecord] = {}
-        self._in_doubt: list[TaskRecord] = []
+        self._in_doubt: dict[bytes, TaskRecord] = {}
         self._waiting_for: WorkerLink | None = None
         self._news: list[ActorChanged] = []  # waits until parting from the last process is over
 
@@ -80,10 +81,16 @@ class ActorClient:
             self._flush()  # it held back those behind it
 
     def _withdraw(self, record: TaskRecord) -> bool:
-        try:
-            self._queue.remove(record)
-        except ValueError:
+        """Take a call off the queue; False where it is not there. Of many, each costs the same."""
+        withdrawn = self._withdrawn
+        if record.ended or record in withdrawn or record.task_id in self._in_flight or record.task_id in self._in_doubt:
             return False
+        withdrawn.add(record)
+        if 2 * len(withdrawn) > len(self._queue):
+            kept = [record for record in self._queue if record not in withdrawn]
+            self._queue.clear()
+            self._queue.extend(kept)
+            withdrawn.clear()
         return True
 
     def cancel(self, record: TaskRecord, force: bool, recursive: bool) -> None:
@@ -166,10 +173,12 @@ class ActorClient:
 
     def _take_all(self) -> list[TaskRecord]:
         """All calls that have not ended, in order."""
-        calls = [*self._in_flight.values(), *self._in_doubt, *self._queue]
+        waiting = [record for record in self._queue if record not in self._withdrawn]
+        calls = [*self._in_flight.values(), *self._in_doubt.values(), *waiting]
         self._in_flight.clear()
         self._in_doubt.clear()
         self._queue.clear()
+        self._withdrawn.clear()
         return calls
 
     def _connected(self, change: ActorChanged, channel: Channel | TransportError) -> None:
@@ -183,13 +192,13 @@ class ActorClient:
         self._flush()
 
     def _doubt(self) -> None:
-        self._in_doubt.extend(self._in_flight.values())
+        self._in_doubt.update(self._in_flight)
         self._in_flight.clear()
 
     def _settle(self) -> None:
         """Decide what happens to calls that may or may not have run."""
-        in_doubt, self._in_doubt = self._in_doubt, []
-        for record in reversed(in_doubt):
+        in_doubt, self._in_doubt = self._in_doubt, {}
+        for record in reversed(in_doubt.values()):
             limit = record.template.max_retries
             if record.cancelled:
                 self._end(record)
@@ -209,6 +218,9 @@ class ActorClient:
         queue, link = self._queue, self._link
         while link is not None and queue and queue[0].missing <= 0:
             record = queue[0]
+            if self._withdrawn and record in self._withdrawn:
+                self._withdrawn.discard(queue.popleft())
+                continue
             if link.full:
                 self._flush_later(link)
                 return

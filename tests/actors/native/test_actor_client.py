@@ -1,5 +1,7 @@
 """Calls of one actor from one process: their order, and what becomes of them when the actor does not live."""
 
+import time
+
 import pytest
 
 from limelight.actors.contract import ActorChanged, Template, encode
@@ -334,4 +336,44 @@ def test_a_process_that_is_cut_off_is_not_waited_for(scene):
         scene.caller.fire()
     assert isinstance(scene.error(ref), ActorDiedError)
     scene.deliver()
+    assert scene.client.pending_calls == 0
+
+
+def test_cancelling_a_call_costs_the_same_however_many_wait():
+    def seconds_of(count):
+        scene = Scene()
+        scene.live(scene.first)
+        scene.call(scene.promise())
+        template = TaskTemplate(Template(1, "method", "Counter.m", b"", b"", 1, {"method": "m"}), 0, 0)
+        hub, refs, records = scene.caller.hub, [], []
+        with scene.caller.acting(wire=True):
+            for _ in range(count):
+                record = hub.values.record(hub.ids.task_id(), template, (), {})
+                refs += scene.caller.runtime.results(record, template)
+                records.append(record)
+                scene.client.submit(record)
+            start = time.thread_time()
+            for record in reversed(records):
+                scene.client.cancel(record, force=False, recursive=False)
+            seconds = time.thread_time() - start
+        assert all(ref._entry.state == FAILED for ref in refs)
+        scene.settle()
+        scene.world.close()
+        return seconds
+
+    seconds_of(1000)
+    assert seconds_of(32_000) < 3 * 8 * seconds_of(4000)
+
+
+def test_cancelled_calls_are_gone_wherever_they_waited(scene):
+    host = scene.live(scene.first)
+    slow = scene.promise()
+    refs = [scene.call(slow), *(scene.call(number) for number in range(1, 20))]
+    for ref in refs[::3]:
+        scene.cancel(ref)
+        scene.cancel(ref)
+    scene.keep(slow, 0)
+    run_all(scene, host)
+    assert numbers(host) == [number for number in range(20) if number % 3]
+    assert all(isinstance(scene.error(ref), TaskCancelledError) for ref in refs[::3])
     assert scene.client.pending_calls == 0
