@@ -87,20 +87,9 @@ class ObjectRef(Generic[T_co]):
         """An asyncio future of the running loop that gets the value, or the error. Cancelling it cancels no task."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[T_co] = loop.create_future()
-        current = runtime.current()
-        if current.is_ready(self):
-            _resolve(self, waiter)
-            return waiter
+        from .awaited import Awaited
 
-        def on_ready() -> None:
-            # The value is unpickled on the loop that awaits it, as it is user code, and never on the runtime's thread.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_resolve, self, waiter)
-
-        current.on_ready(self, on_ready)
-        return waiter
+        return Awaited(self, runtime.current(), asyncio.get_running_loop())
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
@@ -121,19 +110,3 @@ class ObjectRef(Generic[T_co]):
 def restore_ref(*exported: Any) -> ObjectRef[Any]:
     """Make a reference from its pickled form, in a process of the same cluster."""
     return runtime.current().import_ref(*exported)
-
-
-def _resolve(ref: ObjectRef[Any], waiter: "asyncio.Future[Any]") -> None:
-    """Give the waiter the value, or the error, of a ref that is ready."""
-    if waiter.done():
-        return
-    try:
-        value = runtime.current().get([ref], None)[0]
-    except StopIteration as error:  # asyncio refuses it: it would end the coroutine that awaits
-        wrapped = RuntimeError(f"The task raised StopIteration, which a coroutine cannot raise on: {error}")
-        wrapped.__cause__ = error
-        waiter.set_exception(wrapped)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the waiter's
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(value)

@@ -111,6 +111,10 @@ class Runtime(Protocol):
         """Call back once, from any thread, when `next_item` would not block."""
         ...
 
+    def forget(self, waitable: "ObjectRef[Any] | ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
+        """Do not call back any more: who gave `on_ready` or `on_next_item` the callback has given up waiting."""
+        ...
+
     def cancel(self, ref: "ObjectRef[Any] | ObjectRefGenerator[Any]", force: bool, recursive: bool) -> None:
         """Cancel the task that makes the ref. No effect when it has finished."""
         ...

@@ -105,7 +105,7 @@ class ObjectEntry:
                 self.waiters.append(callback)
         return True
 
-    def forget_waiter(self, callback: "Callable[[ObjectEntry], None]") -> None:
+    def forget_waiter(self, callback: "Callable[[ObjectEntry], object]") -> None:
         """Do not call back any more: who waited has given up. Nothing where it was called."""
         with _waiters_lock:
             if self.waiters is not None and callback in self.waiters:
@@ -132,3 +132,22 @@ class ObjectEntry:
         if self.state == STORED:
             return Value("s", b"", self.location, contained)
         return Value("e", self.data)
+
+
+class Notice:
+    """A callback without an argument, as what waits for an entry."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback = callback
+
+    def __call__(self, _: ObjectEntry) -> None:
+        """The entry is ready."""
+        self._callback()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Notice) and other._callback == self._callback
+
+    def __hash__(self) -> int:
+        return hash(self._callback)

@@ -27,7 +27,7 @@ from ..task import FunctionDescriptor
 from .actor_calls import ActorCalls
 from .actor_entry import NativeActorEntry
 from .context import NativeContext
-from .entry import FAILED, PENDING, ObjectEntry
+from .entry import FAILED, PENDING, Notice, ObjectEntry
 from .hub import Hub
 from .latch import Latch
 from .old_session import check_refs
@@ -180,8 +180,12 @@ class NativeRuntime:
             self.hub.waiting.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
             return
         latch = Latch(num_returns, fail_fast=False)
+
+        def hit() -> None:
+            latch.hit(None)
+
         for generator in generators:
-            generator._entry.when_ready(lambda: latch.hit(None))
+            generator._entry.when_ready(hit)
         entries = [item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)]
         latch.put_on(entries)
         try:
@@ -189,6 +193,8 @@ class NativeRuntime:
                 latch.wait(timeout)
         finally:
             latch.take_off(entries)
+            for generator in generators:
+                generator._entry.forget_waiter(hit)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
         """See `Runtime.future`."""
@@ -216,7 +222,7 @@ class NativeRuntime:
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_ready`."""
         entry: ObjectEntry = ref._entry
-        if not entry.when_ready(lambda _: callback()):
+        if not entry.when_ready(Notice(callback)):
             callback()
         elif entry.owner is not None:
             self.hub.wire.post(self.hub.borrowing.fetch, entry)
@@ -232,6 +238,11 @@ class NativeRuntime:
     def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_next_item`."""
         generator._entry.when_ready(callback)
+
+    def forget(self, waitable: "ObjectRef[Any] | ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
+        """See `Runtime.forget`."""
+        is_ref = isinstance(waitable, ObjectRef)
+        waitable._entry.forget_waiter(Notice(callback) if is_ref else callback)
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""

@@ -178,6 +178,12 @@ class Stream:
                 return
         callback()
 
+    def forget_waiter(self, callback: Callable[[], None]) -> None:
+        """Do not call back any more. Nothing where it was called."""
+        with self._changed:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
     def dropped(self) -> None:
         """Nobody will take items any more: let the task run on, and forget what it yields."""
         self._wanted = False
