@@ -87,9 +87,15 @@ class ObjectRef(Generic[T_co]):
         """An asyncio future of the running loop that gets the value, or the error. Cancelling it cancels no task."""
         import asyncio
 
-        from .awaited import Awaited
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T_co] = loop.create_future()
+        current = runtime.current()
+        if current.is_ready(self):
+            _resolve(self, waiter)
+            return waiter
 
-        return Awaited(self, runtime.current(), asyncio.get_running_loop())
+        current.on_ready(self, Wakeup(self, waiter, loop))
+        return waiter
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
@@ -110,3 +116,43 @@ class ObjectRef(Generic[T_co]):
 def restore_ref(*exported: Any) -> ObjectRef[Any]:
     """Make a reference from its pickled form, in a process of the same cluster."""
     return runtime.current().import_ref(*exported)
+
+
+class Wakeup:
+    """Has a loop resolve an asyncio future that waits for a ref. From any thread.
+
+    The value is unpickled on the loop that awaits it, as it is user code, and never on the runtime's thread.
+    """
+
+    __slots__ = ("_loop", "_ref", "_waiter")
+
+    def __init__(self, ref: ObjectRef[Any], waiter: "asyncio.Future[Any]", loop: "asyncio.AbstractEventLoop") -> None:
+        self._ref = ref
+        self._waiter = waiter
+        self._loop = loop
+
+    def __call__(self, _: object = None) -> None:
+        """The ref is ready."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, self._ref, self._waiter)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits any more: the future was cancelled, for example as its time was up."""
+        return self._waiter.done()
+
+
+def _resolve(ref: ObjectRef[Any], waiter: "asyncio.Future[Any]") -> None:
+    """Give the waiter the value, or the error, of a ref that is ready."""
+    if waiter.done():
+        return
+    try:
+        value = runtime.current().get([ref], None)[0]
+    except StopIteration as error:  # asyncio refuses it: it would end the coroutine that awaits
+        wrapped = RuntimeError(f"The task raised StopIteration, which a coroutine cannot raise on: {error}")
+        wrapped.__cause__ = error
+        waiter.set_exception(wrapped)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the waiter's
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(value)

@@ -70,7 +70,7 @@ class ObjectRefGenerator(Generic[T_co]):
         try:
             await waiter
         except BaseException:
-            current.forget(self, on_ready)
+            current.forget_next_item(self, on_ready)
             raise
 
     def completed(self) -> ObjectRef[None]:

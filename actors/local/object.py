@@ -62,11 +62,6 @@ class LocalObject:
             self._callbacks.remove(callback)
             callback()
 
-    def forget(self, callback: Callback) -> None:
-        """Call back no more."""
-        if callback in self._callbacks:
-            self._callbacks.remove(callback)
-
     def value(self) -> Any:
         """A fresh copy of the value, with arrays read-only as in a cluster. Raises the error, if it is one."""
         if isinstance(self._error, RayTaskError):

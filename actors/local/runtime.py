@@ -216,9 +216,10 @@ class LocalRuntime:
         stream.on_ready(callback)
         self._watcher.watch(stream, lambda: stream.ready)
 
-    def forget(self, waitable: Waitable, callback: Callable[[], object]) -> None:
+    def forget_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """Call back no more."""
-        waitable._entry.forget(callback)
+        stream: LocalStream = generator._entry
+        stream.forget(callback)
 
     def cancel(self, ref: Waitable, force: bool, recursive: bool) -> None:
         """Cancel what has not ended: coroutines, streams, and what waits for its arguments."""

@@ -15,6 +15,9 @@ INLINE = 1
 STORED = 2
 FAILED = 3
 
+_MANY = 64
+"""When so many wait for an entry, or twice, four times... as many, those that have given up are dropped."""
+
 _waiters_lock = threading.Lock()
 
 
@@ -103,6 +106,9 @@ class ObjectEntry:
                 self.waiters = [callback]
             else:
                 self.waiters.append(callback)
+                count = len(self.waiters)
+                if count >= _MANY and not count & (count - 1):
+                    self.waiters = [waiter for waiter in self.waiters if not getattr(waiter, "given_up", False)]
         return True
 
     def forget_waiter(self, callback: "Callable[[ObjectEntry], object]") -> None:
@@ -132,22 +138,3 @@ class ObjectEntry:
         if self.state == STORED:
             return Value("s", b"", self.location, contained)
         return Value("e", self.data)
-
-
-class Notice:
-    """A callback without an argument, as what waits for an entry."""
-
-    __slots__ = ("_callback",)
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self._callback = callback
-
-    def __call__(self, _: ObjectEntry) -> None:
-        """The entry is ready."""
-        self._callback()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Notice) and other._callback == self._callback
-
-    def __hash__(self) -> int:
-        return hash(self._callback)

@@ -19,7 +19,7 @@ from ..contract import (
     RemoveGroup,
     decoder_of,
 )
-from ..object_ref import ObjectRef
+from ..object_ref import ObjectRef, Wakeup
 from ..object_ref_generator import ObjectRefGenerator
 from ..options import ActorOptions, MethodOptions, TaskOptions
 from ..serialization import deserialize_error, note_pickled, serialize
@@ -27,7 +27,7 @@ from ..task import FunctionDescriptor
 from .actor_calls import ActorCalls
 from .actor_entry import NativeActorEntry
 from .context import NativeContext
-from .entry import FAILED, PENDING, Notice, ObjectEntry
+from .entry import FAILED, PENDING, ObjectEntry
 from .hub import Hub
 from .latch import Latch
 from .old_session import check_refs
@@ -222,7 +222,7 @@ class NativeRuntime:
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_ready`."""
         entry: ObjectEntry = ref._entry
-        if not entry.when_ready(Notice(callback)):
+        if not entry.when_ready(callback if isinstance(callback, Wakeup) else lambda _: callback()):
             callback()
         elif entry.owner is not None:
             self.hub.wire.post(self.hub.borrowing.fetch, entry)
@@ -239,10 +239,9 @@ class NativeRuntime:
         """See `Runtime.on_next_item`."""
         generator._entry.when_ready(callback)
 
-    def forget(self, waitable: "ObjectRef[Any] | ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
-        """See `Runtime.forget`."""
-        is_ref = isinstance(waitable, ObjectRef)
-        waitable._entry.forget_waiter(Notice(callback) if is_ref else callback)
+    def forget_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
+        """See `Runtime.forget_next_item`."""
+        generator._entry.forget_waiter(callback)
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""

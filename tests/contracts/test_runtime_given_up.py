@@ -62,7 +62,8 @@ async def test_await(ll, pending):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(generator), 0.0001)
     gc.collect()
-    assert [waiters(waitable) for waitable in pending] == [0, 0]
+    assert waiters(generator) == 0
+    assert waiters(ref) < TIMES / 2, "those that have given up pile up"
 
 
 def test_get(ll, pending):
