@@ -3,6 +3,8 @@
 import enum
 from typing import Any
 
+import msgspec
+
 from ...transport.channel import Channel
 from ...transport.error import BackpressureError, MessageTooLargeError
 from ..contract import EXECUTOR, Invocation, Template, encode
@@ -11,6 +13,9 @@ from .task_record import TaskRecord
 _PUSH_BUFFER = 16 * 1024 * 1024
 """Bytes that may wait for a process to take them before no further calls are pushed to it. Well below the channel's own
 bound, which is for what cannot wait in a queue: cancellations, recalls, releases."""
+
+_MOST_TEMPLATES = 1024
+"""A process that executes is told to begin anew when it knows so many: each may be for one call only."""
 
 
 class Push(enum.Enum):
@@ -49,7 +54,10 @@ class WorkerLink:
         wire = record.template.wire
         try:
             if wire.template_id not in self.templates:
-                channel.notify(EXECUTOR, "Template", encode(self._known(wire)))
+                anew = len(self.templates) >= _MOST_TEMPLATES
+                channel.notify(EXECUTOR, "Template", encode(self._told(wire, anew)))
+                if anew:
+                    self.templates.clear()
                 self.templates.add(wire.template_id)
                 self.functions.add(wire.function_id)
             record.call_id = channel.call(EXECUTOR, "Invocation", encode(invocation), on_reply, on_item)
@@ -59,8 +67,7 @@ class WorkerLink:
             return Push.TOO_LARGE
         return Push.SENT
 
-    def _known(self, wire: Template) -> Template:
+    def _told(self, wire: Template, anew: bool) -> Template:
         """The template without the function, where the process has that of another template."""
-        if wire.function_id not in self.functions:
-            return wire
-        return Template(wire.template_id, wire.kind, wire.name, wire.function_id, b"", wire.num_returns, wire.options)
+        function = b"" if wire.function_id in self.functions else wire.function
+        return msgspec.structs.replace(wire, function=function, anew=anew)
