@@ -65,7 +65,7 @@ class Templates:
         self._methods_alike: dict[Any, TaskTemplate] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
-        """The template of a task. Found by the options' identity; where `.options()` made new ones, by what they say."""
+        """The template of a task. Found by the options' identity; else, where they are new, by what they say."""
         pickled: Pickled | None = function.pickled
         if pickled is None or pickled.session is not self._session:
             pickled = function.pickled = Pickled(function.function, f"the function {function.name}", self._session)
