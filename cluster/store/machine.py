@@ -142,14 +142,16 @@ class StoreMachine:
         if state.grants.carve(event.process, event.grant, event.offset, event.size) is None:
             return []  # doubled, or its process was lost, and the scan has found the object
         stored = state.objects.add(event.object_id, event.owner, event.process, event.offset, event.size, event.primary)
-        early = ((event.object_id, None), (event.object_id, event.offset))
-        if event.owner in state.lost or any(freed in self._freed_early for freed in early):
+        here = (event.object_id, event.offset)
+        if event.owner in state.lost or here in self._freed_early or (event.object_id, None) in self._freed_early:
+            self._freed_early.discard(here)  # a retry may write the object to the same place
             return self._residence.free(stored)
         return []
 
     def _freed(self, event: Freed, now: float) -> list[AnyCommand]:
         copies = [copy for copy in self.state.objects.copies(event.object_id) if event.offset in {None, copy.home}]
-        if not copies:
+        # Where nobody can still report it as sealed there, it is no early bird but a repetition.
+        if not copies and (event.offset is None or self.state.grants.covers(event.offset)):
             self._freed_early.add((event.object_id, event.offset), now)
         return [command for stored in copies for command in self._residence.free(stored)]
 

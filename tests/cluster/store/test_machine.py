@@ -267,3 +267,32 @@ class TestWhatALostProcessMadeForOthers:
         bench.feed(e.Freed(object_id, offset))
         assert bench.feed(e.Disowned((asked.copies[0].key,))) == []
         assert bench.machine.state.objects.by_key == {}
+
+
+class TestWhatIsFreedBeforeItIsSealed:
+    def seal(self, bench, ready):
+        bench.feed(e.Sealed("w", ready.grant, b"o" * 28, "driver", ready.offset, 10))
+
+    def test_it_does_not_stay(self, bench):
+        (ready,) = bench.grant(10)
+        bench.feed(e.Freed(b"o" * 28, ready.offset))
+        self.seal(bench, ready)
+        assert bench.machine.state.objects.by_key == {}
+
+    def test_a_retry_that_writes_to_the_same_place_is_not_taken_for_it(self, bench):
+        (ready,) = bench.grant(10)
+        bench.feed(e.Freed(b"o" * 28, ready.offset))
+        self.seal(bench, ready)
+        (again,) = bench.grant(10)
+        assert again.offset == ready.offset
+        self.seal(bench, again)
+        assert bench.feed(e.LocateRequested(1, b"o" * 28)) == [c.Located(1, again.offset, 10)]
+
+    def test_what_is_freed_twice_does_not_harm_a_retry_in_the_same_place(self, bench):
+        (ready,) = bench.grant(10)
+        self.seal(bench, ready)
+        for _ in range(2):
+            bench.feed(e.Freed(b"o" * 28, ready.offset))
+        (again,) = bench.grant(10)
+        self.seal(bench, again)
+        assert bench.feed(e.LocateRequested(1, b"o" * 28)) == [c.Located(1, again.offset, 10)]
