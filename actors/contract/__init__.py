@@ -75,6 +75,7 @@ from .store import (
     ReclaimMemory,
     ReturnMemory,
     SealedObject,
+    TellSealed,
     WriterLost,
     WrittenCopy,
 )
@@ -142,6 +143,7 @@ __all__ = [
     "SealedObject",
     "SetCreation",
     "StorePackage",
+    "TellSealed",
     "Template",
     "Value",
     "WaitObject",
