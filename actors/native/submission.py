@@ -4,14 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import (
-    DeathKind,
-    OutOfMemoryError,
-    RuntimeEnvSetupError,
-    TaskPlacementGroupRemoved,
-    TaskUnschedulableError,
-    WorkerCrashedError,
-)
+from ...exceptions import RuntimeEnvSetupError, TaskPlacementGroupRemoved, TaskUnschedulableError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -37,7 +30,7 @@ from ..serialization import serialize_error
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
-from .task_failure import cancelled_error, refused_error, too_large_error
+from .task_failure import cancelled_error, lost_error, refused_error, too_large_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
@@ -361,15 +354,8 @@ class Submission:
         def described(reply: Reply | TransportError) -> None:
             if self._hub.node_loss:
                 self.fail(record, self._hub.node_loss.error())
-                return
-            cause = self._hub.death_cause(reply)
-            name = record.template.wire.name
-            if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
-                self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
-            elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
-                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}"))
             else:
-                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
+                self.fail(record, lost_error(record, self._hub.death_cause(reply)))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
