@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import psutil
-
 from ...exceptions import DeathKind
 from ..memory_monitor import MemoryMonitor, WorkerMemory
 from ..memory_usage import MemoryUsage, node_memory, private_memory
@@ -81,6 +79,8 @@ class MemoryWatch:
 
 def _work_of(pid: int) -> str:
     """What a worker runs, as its title says (cluster/process/title.py)."""
+    import psutil
+
     try:
         return psutil.Process(pid).cmdline()[0].removeprefix("limelight: ") or "a task"
     except (psutil.Error, IndexError):

@@ -37,7 +37,8 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
     """Fork a zygote from this process and return the client for it.
 
     Call it early, before any thread or event loop exists, and after importing what workers should have imported. The
-    zygote and its workers keep none of this process's file descriptors but the standard streams.
+    zygote and its workers keep none of this process's file descriptors but the standard streams. What this process has
+    made so far is never garbage-collected again.
 
     Args:
         main: runs in each worker.
@@ -53,6 +54,9 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
         )
     ours, theirs = socket.socketpair()
     flush_standard_streams()
+    # Frozen objects are never visited by the collector, here or in any child, so that their pages stay shared.
+    # Collecting what garbage there is would write to all of them first.
+    gc.freeze()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -214,9 +218,7 @@ def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
             signal.signal(number, signal.SIG_IGN)
         atexit._clear()  # noqa: SLF001 - the node process's handlers are not the workers'
         set_process_title("limelight: zygote")
-        # Frozen objects are never visited by the collector, so that their pages stay shared with every worker.
         gc.disable()
-        gc.collect()
         gc.freeze()
         Zygote(ControlSocket(sock), main).serve()
         code = 0
