@@ -56,7 +56,7 @@ class Borrowing:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._table = hub.table
-        self._lent: dict[str, set[ObjectEntry]] = {}
+        self._lent: dict[str, dict[ObjectEntry, None]] = {}
         hub.table.on_forgotten = self._forgotten
         hub.table.on_stray = self._register_stray
 
@@ -70,12 +70,12 @@ class Borrowing:
         held = borrowers.get(borrower.process_id, 0) + count
         if held:
             borrowers[borrower.process_id] = held
-            self._lent.setdefault(borrower.process_id, set()).add(entry)
+            self._lent.setdefault(borrower.process_id, {})[entry] = None
             return
         borrowers.pop(borrower.process_id, None)
         lent = self._lent.get(borrower.process_id)
         if lent is not None:
-            lent.discard(entry)
+            lent.pop(entry, None)
             if not lent:
                 del self._lent[borrower.process_id]
         self._table.free_if_unused(entry)

@@ -54,6 +54,8 @@ class Recovery:
             return
         record: TaskRecord | None = entry.producer
         entry.state = PENDING
+        if record is not None and any(other.state == PENDING for other in record.results if other is not entry):
+            return  # its task is running again, for a sibling
         if record is None or not self._hub.submission.again(record):
             entry.producer = None
             entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))

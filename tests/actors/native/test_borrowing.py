@@ -10,6 +10,13 @@ from .simulation.program import INLINE_LIMIT, Program
 from .simulation.world import World
 
 ACTIONS = 120
+FAMILIES = {
+    "tasks only": {},
+    "actors": {"actors": "held"},
+    "actors that are killed": {"actors": "killed"},
+    "processes that die": {"actors": "held", "processes": 6, "deaths": 4},
+    "objects that get lost": {"losses": 20},
+}
 
 
 def run(seed, processes=4, actors=None, deaths=0, losses=0):
@@ -88,26 +95,7 @@ def collections_at_known_times():
     gc.enable()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(30))
-def test_nothing_is_freed_while_held_and_everything_when_dropped(seed):
-    assert run(seed).reads
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_actors_hold_lives_and_actors_end_when_nobody_holds_them(seed):
-    run(seed, actors="held")
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_was_given_up_is_freed_when_its_late_result_comes(seed):
-    run(seed, actors="killed")
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_the_living_hold_is_freed_when_others_die(seed):
-    run(seed, actors="held", deaths=1 + seed % 2)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_is_lost_is_made_again(seed):
-    run(seed, losses=20)
+def test_nothing_is_freed_while_held_and_everything_when_dropped(family, seed):
+    run(seed, **FAMILIES[family])

@@ -3,6 +3,7 @@
 import itertools
 
 from limelight.actors.contract import CORE, Location, ObjectCopied, encode
+from limelight.actors.native.running import running
 from limelight.transport.protocol import Call
 
 from .network import NODE
@@ -38,9 +39,17 @@ class Store:
     def read(self, object_id, location):
         parts = self.objects.get((object_id, location))
         if parts is None:
-            assert (object_id, location) in self.lost or self.world.faults, "an object was freed that is being read"
+            if not self._may_be_gone((object_id, location)):
+                self.world.problem(f"{object_id.hex()} was freed that is being read")
             return None
         return [memoryview(part) for part in parts]
+
+    def _may_be_gone(self, key):
+        """It was lost, or is read for somebody who is dead or was given up."""
+        world, job = self.world, running.get()
+        if key in self.lost or world.faults or world.deaths or world.gave_up:
+            return True
+        return job.template.kind == "create" and world.head.actors[job.invocation.actor_id].state == "dead"
 
     def locate(self, object_id, hint):
         return encode(hint) if (object_id, hint) in self.objects else b""

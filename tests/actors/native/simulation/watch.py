@@ -39,15 +39,18 @@ class Watch:
                 continue
             known = found.registered and not process.hub.links.registering[entry.object_id]
             excused = process.id in world.gave_up or (world.deaths and not known)
-            assert excused, f"{entry.object_id.hex()} of {owner.id} was freed although {process.id} holds it"
+            if not excused:
+                self.world.problem(f"{entry.object_id.hex()} of {owner.id} was freed although {process.id} holds it")
 
     def started(self, job):
         task_id = job.invocation.task_id
         if job.template.kind == "task" and not self.world.deaths:
-            assert task_id not in self.under_way, "two run the same task"
+            if task_id in self.under_way:
+                self.world.problem("two run the same task")
             self.under_way.add(task_id)
             self.runs[task_id] += 1
-            assert self.runs[task_id] <= 1 + self.world.retries, "a task ran more often than it may"
+            if self.runs[task_id] > 1 + self.world.retries:
+                self.world.problem("a task ran more often than it may")
 
     def ended(self, job):
         self.under_way.discard(job.invocation.task_id)
