@@ -57,6 +57,7 @@ from .lease import (
 from .object import (
     AddBorrower,
     AdoptObject,
+    AskTaken,
     Dependency,
     ExportedRef,
     Location,
@@ -89,6 +90,7 @@ __all__ = [
     "ActorUnreferenced",
     "AddBorrower",
     "AdoptObject",
+    "AskTaken",
     "AssignWorker",
     "AwaitGroup",
     "Body",

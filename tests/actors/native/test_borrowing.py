@@ -74,6 +74,7 @@ def check_empty(process):
     }
     assert not left, f"process {process.id} never forgets {left}"
     assert hub.borrowing.lent() == 0
+    assert not len(hub.borrowing.hand_overs)
     assert not hub.executor.queued
     assert not hub.executor.started
     for lease_class in hub.submission._classes.values():
@@ -90,8 +91,12 @@ def small_values_are_stored(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def collections_at_known_times():
+    """And quick ones: what was there before a test is not looked at."""
     gc.disable()
+    gc.collect()
+    gc.freeze()
     yield
+    gc.unfreeze()
     gc.enable()
 
 

@@ -33,12 +33,17 @@ class Actor:
 
 
 class Head:
-    """Actors by id. Everything it sends takes the lane from the node, so that it may be late."""
+    """Actors by id. Everything it sends takes the lane from the node, so that it may be late.
+
+    Attributes:
+        place: chooses the process of an actor.
+    """
 
     def __init__(self, world):
         self.world = world
         self.actors = {}
         self.early = {}
+        self.place = lambda: world.random.choice(world.alive)
 
     def register(self, spec):
         actor = self.actors[spec.actor_id] = Actor(spec)
@@ -85,9 +90,7 @@ class Head:
         """Its calls are given up at once; what runs of them in its host runs to its end, as with light actors."""
         actor = self.actors.get(actor_id)
         if actor is not None and actor.state != "dead":
-            if actor.host is not None:
-                self.world.gave_up.add(actor.host.id)
-            self._die(actor)
+            self._die(actor, killed=True)
 
     def process_lost(self, gone):
         for actor in self.actors.values():
@@ -109,7 +112,7 @@ class Head:
         self._start(actor)
 
     def _start(self, actor):
-        actor.host = host = self.world.random.choice(self.world.alive)
+        actor.host = host = self.place()
         incarnation = actor.incarnation
         creation = decoder_of(Creation).decode(actor.creation)
 
@@ -131,8 +134,10 @@ class Head:
     def _order(self, actor, method, body):
         actor.host.node_channel.call(EXECUTOR, method, encode(body))
 
-    def _die(self, actor, error=b""):
+    def _die(self, actor, error=b"", *, killed=False):
         if actor.host is not None:
+            if killed or actor.state != "alive":  # calls, or its constructor, may be running there
+                self.world.gave_up.add(actor.host.id)
             self._order(actor, "DropActor", DropActor(actor.spec.actor_id))
         actor.state = "dead"
         actor.cause = error or serialize_error(ActorDiedError(actor_id=actor.spec.actor_id))

@@ -3,7 +3,6 @@
 import itertools
 
 from limelight.actors.contract import CORE, Location, ObjectCopied, encode
-from limelight.actors.native.running import running
 from limelight.transport.protocol import Call
 
 from .network import NODE
@@ -46,10 +45,8 @@ class Store:
 
     def _may_be_gone(self, key):
         """It was lost, or is read for somebody who is dead or was given up."""
-        world, job = self.world, running.get()
-        if key in self.lost or world.faults or world.deaths or world.gave_up:
-            return True
-        return job.template.kind == "create" and world.head.actors[job.invocation.actor_id].state == "dead"
+        world = self.world
+        return key in self.lost or world.faults or world.deaths or world.gave_up
 
     def locate(self, object_id, hint):
         return encode(hint) if (object_id, hint) in self.objects else b""

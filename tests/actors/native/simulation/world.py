@@ -39,6 +39,7 @@ from .watch import Watch
 PATIENCE = 20_000
 STALL = 0.03
 LONGEST_STALL = 400
+HURRY = 0.03
 
 
 class GaveUpError(Exception):
@@ -80,6 +81,7 @@ class World:
         self.now = 0.0
         self.lanes = {}
         self.stalled = {}
+        self.slow = set()
         self.steps = 0
         self.leases = {}
         self.wanted = {}
@@ -137,6 +139,9 @@ class World:
     def _choices(self):
         """What could happen next, as (function, argument) pairs."""
         found = [(self._arrive, lane) for lane, events in self.lanes.items() if events and not self._stands(lane)]
+        if self.slow:
+            fast = [choice for choice in found if choice[1] not in self.slow]
+            found = fast if self.random.random() > HURRY else found
         for process in self.alive:
             if process.inbox and not self._stands(process):
                 found.append((process.drain, None))
@@ -147,6 +152,11 @@ class World:
             if self.work is not None and not process.busy:
                 found.append((self._work, process))
         return found
+
+    def slow_lanes(self, share):
+        """From now on, about so many of the lanes between processes are slower than all the rest."""
+        ids = [process.id for process in self.processes]
+        self.slow = {lane for lane in itertools.product(ids, ids) if self.random.random() < share}
 
     def _stands(self, who):
         return self.stalled.get(who, 0) > self.steps
@@ -179,9 +189,11 @@ class World:
             self._stall()
         self._fail()
         choices = self._choices()
-        if not choices and self.stalled:
+        if not choices:
             self.stalled.clear()
+            slow, self.slow = self.slow, set()
             choices = self._choices()
+            self.slow = slow
         if not choices:
             return False
         function, argument = self.random.choice(choices)
