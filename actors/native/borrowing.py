@@ -126,6 +126,7 @@ class Borrowing:
         def connected(result: Channel | TransportError) -> None:
             if isinstance(result, TransportError):
                 self._borrower_lost(borrower.process_id)
+                self.hand_overs.receiver_lost(borrower.process_id)
 
         self._hub.links.connected(borrower, connected)
 

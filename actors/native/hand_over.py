@@ -69,15 +69,19 @@ class HandOvers:
 
     def process_lost(self, process_id: str) -> None:
         """A process is gone: ask whom it has handed refs to; answer who has asked about it; it has no refs itself."""
+        self.receiver_lost(process_id)
+        for (object_id, _), found in list(self._given.get(process_id, {}).items()):
+            self._ask(object_id, found)
+        for answer in self._awaiting.pop(process_id, ()):
+            answer()
+
+    def receiver_lost(self, process_id: str) -> None:
+        """A process is gone, or cannot be reached: whatever it was handed."""
         for giver, given in list(self._given.items()):
             for key in [key for key in given if key[1] == process_id]:
                 del given[key]
             if not given:
                 del self._given[giver]
-        for (object_id, _), found in list(self._given.get(process_id, {}).items()):
-            self._ask(object_id, found)
-        for answer in self._awaiting.pop(process_id, ()):
-            answer()
 
     def _ask(self, object_id: bytes, found: _Given) -> None:
         giver, receiver = found.giver, found.receiver

@@ -112,8 +112,8 @@ class Hub:
             "AdoptObject": lambda channel, call: adopt(self, channel, call),
             "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
-            "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
-                decoder_of(LeaseRedirected).decode(call.body)
+            "LeaseRedirected": lambda channel, call: self.submission.lease_redirected(
+                decoder_of(LeaseRedirected).decode(call.body), channel.peer
             ),
             "LeaseInfeasible": lambda _, call: self.submission.lease_infeasible(
                 decoder_of(LeaseInfeasible).decode(call.body)

@@ -158,9 +158,9 @@ class Submission:
 
         self._hub.links.connected(grant.worker, connected)
 
-    def lease_redirected(self, redirect: LeaseRedirected) -> None:
-        """Some of a class's demand is better placed with another node."""
-        self._demand.redirected(self._classes[redirect.class_key], redirect)
+    def lease_redirected(self, redirect: LeaseRedirected, source: ProcessAddress) -> None:
+        """Some of what a class wants of a node (`source`) is better placed with another."""
+        self._demand.redirected(self._classes[redirect.class_key], redirect, source)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""

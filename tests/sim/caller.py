@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 REFUSED_AFTER = 0.05
 ROUND_TRIP = 0.001
-MEMORY = 2.0
 
 
 class Work:
@@ -54,13 +53,49 @@ class Worker:
         self.lost = False
 
 
+class Asked:
+    """What a caller has asked of the nodes for one class, which it checks each time: all it wants, once.
+
+    Attributes:
+        wanted: in all, as the class says.
+        told: workers wanted, by node, as last said; without nodes that cannot be reached.
+        seen: redirects followed, by node, as last said.
+        redirected: the newest total by who redirected, and to whom.
+        dialling: nodes that are being dialled; only then is something else asked of whom.
+    """
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.wanted = 0
+        self.told: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
+        self.redirected: dict[tuple[str, str], int] = {}
+        self.dialling = 0
+
+    def tell(self, node_id: str, wanted: int, *, placed: bool, seen: int) -> None:
+        assert placed == (node_id != self.home), "only what was redirected is placed"
+        self.told[node_id] = wanted
+        self.seen[node_id] = seen
+        sent = sum(total for (_, target), total in self.redirected.items() if target == node_id)
+        assert wanted <= sent or not placed, "more is asked of a node than was redirected to it"
+
+    def check(self, held: dict[str, int]) -> None:
+        if self.dialling:
+            return
+        assert sum(self.told.values()) == self.wanted, (self.told, self.wanted)
+        for node_id in self.told:
+            followed = sum(total for (source, _), total in self.redirected.items() if source == node_id)
+            assert self.seen.get(node_id, 0) == followed, f"{node_id} is told of all of its redirects, once"
+        for node_id, count in held.items():
+            assert self.told.get(node_id, count) >= count, (node_id, self.told, held)
+
+
 class Caller:
     """Submits tasks; is what a `DemandSplit` knows as its hub and its links, and the port of its lease classes.
 
     Attributes:
         failures: how many times a task's worker was lost.
         failed: how many tasks cannot run at all.
-        surplus: the most leases of a class that it had beyond what it had wanted within the last `MEMORY` seconds.
     """
 
     def __init__(self, cluster: "SimCluster", name: str, home: str) -> None:
@@ -75,14 +110,13 @@ class Caller:
         self.failures = 0
         self.failed = 0
         self.infeasible: list[m.Infeasible] = []
-        self.surplus = 0
-        self._wanted: dict[bytes, deque[tuple[float, int]]] = {}
+        self._asked: dict[bytes, Asked] = {}
         self._dirty: dict[bytes, LeaseClass] = {}
 
     def submit(self, work: Work, tasks: range) -> None:
         work.last_start = self.world.now
         lease_class = self.classes[work.key] = LeaseClass(work.key, work.spec, self)  # type: ignore[arg-type]
-        self._wanted[work.key] = deque()
+        self._asked[work.key] = Asked(self.home)
         for number in tasks:
             lease_class.submit(Task(number, work))  # type: ignore[arg-type]
         self._mark(lease_class)
@@ -107,8 +141,13 @@ class Caller:
                 self._granted(node_id, message)
             case m.Redirect():
                 address = ProcessAddress(message.node_id, "host")
+                asked = self._asked[message.class_key]
+                asked.redirected[node_id, message.node_id] = message.total
+                asked.told.setdefault(message.node_id, 0)
+                asked.dialling += message.node_id not in self.cluster.nodes
                 redirect = LeaseRedirected(0, message.total, address)
-                self.split.redirected(self.classes[message.class_key], redirect)
+                self.split.redirected(self.classes[message.class_key], redirect, ProcessAddress(node_id, "host"))
+                self._check()
             case m.Reclaim():
                 self.classes[message.class_key].reclaim(_name(node_id, message.lease_id), self.world.now)
             case m.LeaseLost():
@@ -127,7 +166,22 @@ class Caller:
             for name, lease in list(lease_class.leases.items()):
                 if lease.link.node.process_id == node_id:
                     self._lost(lease_class, name)
+        self._unreachable(node_id)
         self.split.node_lost(node_id)
+        self._check()
+
+    def _unreachable(self, node_id: str) -> None:
+        for asked in self._asked.values():
+            asked.told.pop(node_id, None)
+
+    def _check(self) -> None:
+        """Nothing is asked of two nodes, or of none."""
+        for key, asked in self._asked.items():
+            held: dict[str, int] = {}
+            for lease in self.classes[key].leases.values():
+                held[lease.link.node.process_id] = held.get(lease.link.node.process_id, 0) + 1
+            if self.alive:
+                asked.check(held)
 
     def die(self) -> None:
         self.alive = False
@@ -141,10 +195,6 @@ class Caller:
         if node_id not in self.cluster.nodes:
             return  # its worker cannot be reached any more
         lease_class.granted(Lease(_name(node_id, grant.lease_id), worker, self.world.now), self.world.now)
-        recent = self._wanted[grant.class_key]
-        while len(recent) > 1 and recent[1][0] < self.world.now - MEMORY:
-            recent.popleft()
-        self.surplus = max(self.surplus, len(lease_class.leases) - max(wanted for _, wanted in recent))
 
     def _lost(self, lease_class: LeaseClass, name: str) -> None:
         lease = lease_class.leases.get(name)
@@ -171,6 +221,8 @@ class Caller:
             demand.placed,
             demand.seen_redirects,
         )
+        asked = self._asked[demand.class_key]
+        asked.tell(node.process_id, demand.wanted, placed=demand.placed, seen=demand.seen_redirects)
         if self.alive:
             self.cluster.to_node(self.name, node.process_id, event)
 
@@ -178,13 +230,21 @@ class Caller:
         if node.process_id in self.cluster.nodes:
             then(SimpleNamespace(error=None))
         else:
-            self.world.after(REFUSED_AFTER, then, PeerLostError("the node is gone"))
+            asked = next(asked for asked in self._asked.values() if asked.dialling)
+            self.world.after(REFUSED_AFTER, self._refused, asked, node.process_id, then)
+
+    def _refused(self, asked: Asked, node_id: str, then: object) -> None:
+        asked.dialling -= 1
+        self._unreachable(node_id)
+        then(PeerLostError("the node is gone"))
+        self._check()
 
     # LeasePort
 
     def demand(self, lease_class: LeaseClass, wanted: int) -> None:
-        self._wanted[lease_class.key].append((self.world.now, wanted))
+        self._asked[lease_class.key].wanted = wanted
         self.split.declare(lease_class, wanted)
+        self._check()
 
     def push(self, lease: Lease, task: Task) -> Push:
         worker: Worker = lease.link

@@ -157,7 +157,9 @@ class NodeChannel:
         if on_reply:
             self.pending[call_id] = on_reply
         self.process.world.send(
-            NODE.process_id, self.process.id, lambda process: process.hub.on_call(self, Call(call_id, actor, method, body))
+            NODE.process_id,
+            self.process.id,
+            lambda process: process.hub.on_call(self, Call(call_id, actor, method, body)),
         )
 
     def reply(self, call_id, body, failed=False):
