@@ -27,7 +27,7 @@ class _Share:
     def __init__(self, node: ProcessAddress) -> None:
         self.node = node
         self.wanted = 0
-        self.declared = (0, 0)
+        self.declared: tuple[int, int] = (0, 0)
         self.redirects: dict[str, int] = {}
         self.lost = False
 

@@ -9,9 +9,11 @@ from limelight.exceptions import RayError
 
 from .simulation.relay import Relay
 from .simulation.world import World
-from .test_borrowing import check_end
+from .test_borrowing import check_end, collections_at_known_times  # noqa: F401 - a fixture
 
 SCHEDULES = 60
+
+pytestmark = pytest.mark.usefixtures("collections_at_known_times")
 
 
 def run(seed, padding=b"", streamed=False, dies=None):
