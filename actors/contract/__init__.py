@@ -57,6 +57,7 @@ from .lease import (
 from .object import (
     AddBorrower,
     AdoptObject,
+    AskTaken,
     Dependency,
     ExportedRef,
     Location,
@@ -92,6 +93,7 @@ __all__ = [
     "ActorUnreferenced",
     "AddBorrower",
     "AdoptObject",
+    "AskTaken",
     "AssignWorker",
     "AwaitGroup",
     "Body",

@@ -13,10 +13,14 @@ class Location(Body, frozen=True):
 
 
 class ExportedRef(Body, frozen=True):
-    """A ref inside a value, as it crosses a process boundary."""
+    """A ref inside a value, as it crosses a process boundary.
+
+    `giver`: the process that has had the owner count the receiver, where that is not the owner itself.
+    """
 
     object_id: bytes
     owner: ProcessAddress
+    giver: str = ""
 
 
 class Value(Body, frozen=True):
@@ -69,7 +73,21 @@ class AddBorrower(Body, frozen=True):
 
 
 class ReleaseBorrow(Body, frozen=True):
-    """To an owner's core, from the borrower: it holds the object `count` times less."""
+    """To an owner's core, from the borrower: it holds the object `count` times less.
+
+    `taken`: how many of these it was handed by which other processes.
+    """
 
     object_id: bytes
     count: int
+    taken: tuple[tuple[str, int], ...] = ()
+
+
+class AskTaken(Body, frozen=True):
+    """To a borrower's core, from the owner, which has lost `giver`: how many refs of that has it taken over, and has?
+
+    Answered with a number, once `giver` is lost to the borrower, too.
+    """
+
+    object_id: bytes
+    giver: ProcessAddress

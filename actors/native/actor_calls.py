@@ -77,9 +77,11 @@ class ActorCalls:
             found: ActorFound = decoder_of(ActorFound).decode(core.ask(core.head, HEAD, body))
             if found.actor_id != actor_id:
                 return self._existing(found, options)
-        # Registered before it is watched, which making its entry does: the head knows nothing of strangers.
-        core.wire.post(self._register, (spec, record, bool(options.name)))
-        return self._new_entry(actor_id, descriptor, options, hold=None if detached else self._hold(actor_id))
+        hold = None if detached else self._hold(actor_id)
+        # Registered before it is watched, which making its entry does: the head knows nothing of strangers. Nor may it
+        # hear first that there is no handle left, so the hold goes along.
+        core.wire.post(self._register, (spec, record, bool(options.name), hold))
+        return self._new_entry(actor_id, descriptor, options, hold)
 
     def _existing(self, found: ActorFound, options: ActorOptions) -> NativeActorEntry:
         if not found.actor_id or not options.get_if_exists:
@@ -89,9 +91,9 @@ class ActorCalls:
             )
         return self._of_outline(found.actor_id, found.descriptor, hold=None)
 
-    def _register(self, registration: tuple[ActorSpec, TaskRecord, bool]) -> None:
+    def _register(self, registration: tuple[ActorSpec, TaskRecord, bool, ObjectRef[Any] | None]) -> None:
         """On the wire thread: send the registration, and the creation when its arguments are ready."""
-        spec, record, registered = registration
+        spec, record, registered, _ = registration
         core = self._hub
         core.actors.keep_creation(spec.actor_id, record)
         if not registered:

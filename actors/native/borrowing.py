@@ -6,7 +6,7 @@ keeps an object alive for somebody else must first know that the owner counts th
 * A task's arguments: the caller holds them until it has the task's reply. What the worker still holds then is named in
   the reply (objects of the caller's) or has been registered with, and acknowledged by, its owner before the reply.
 * A result: who returns a ref makes sure that its owner counts the caller, and lets go only after that. The
-  caller takes the count over as its own (`adopt`).
+  caller takes the count over as its own (`adopt`); should the giver die, see hand_over.py.
 * A value that was read: its refs are registered while the ref to the value, which keeps them alive, is held.
 
 Counts are per borrowing process and only ever added up, so that the order in which a release and a registration from
@@ -39,6 +39,7 @@ from ..contract import (
 from ..object_ref import ObjectRef
 from ..serialization import serialize_error
 from .entry import FAILED, INLINE, STORED, ObjectEntry
+from .hand_over import HandOvers
 from .running import Job
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Borrowing:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._table = hub.table
-        self._lent: dict[str, set[ObjectEntry]] = {}
+        self._lent: dict[str, dict[ObjectEntry, None]] = {}
+        self.hand_overs = HandOvers(hub, self.lend)
         hub.table.on_forgotten = self._forgotten
         hub.table.on_stray = self._register_stray
 
@@ -70,12 +72,12 @@ class Borrowing:
         held = borrowers.get(borrower.process_id, 0) + count
         if held:
             borrowers[borrower.process_id] = held
-            self._lent.setdefault(borrower.process_id, set()).add(entry)
+            self._lent.setdefault(borrower.process_id, {})[entry] = None
             return
         borrowers.pop(borrower.process_id, None)
         lent = self._lent.get(borrower.process_id)
         if lent is not None:
-            lent.discard(entry)
+            lent.pop(entry, None)
             if not lent:
                 del self._lent[borrower.process_id]
         self._table.free_if_unused(entry)
@@ -106,6 +108,7 @@ class Borrowing:
         if entry is not None:
             self.lend(entry, request.borrower, request.count)
             if request.borrower.process_id != channel.peer.process_id:
+                self.hand_overs.given(request.object_id, channel.peer, request.borrower, request.count)
                 self._watch(request.borrower)
         channel.reply(call.call_id, b"")
 
@@ -114,6 +117,7 @@ class Borrowing:
         release: ReleaseBorrow = decoder_of(ReleaseBorrow).decode(call.body)
         entry = self._table.find(release.object_id)
         if entry is not None:
+            self.hand_overs.released(release.object_id, channel.peer.process_id, release.taken)
             self.lend(entry, channel.peer, -release.count)
 
     def _watch(self, borrower: ProcessAddress) -> None:
@@ -122,6 +126,7 @@ class Borrowing:
         def connected(result: Channel | TransportError) -> None:
             if isinstance(result, TransportError):
                 self._borrower_lost(borrower.process_id)
+                self.hand_overs.receiver_lost(borrower.process_id)
 
         self._hub.links.connected(borrower, connected)
 
@@ -134,6 +139,7 @@ class Borrowing:
         """A process is gone: it borrows nothing any more, and counts this one as a borrower of nothing."""
         self._borrower_lost(process_id)
         self._table.owner_lost(process_id)
+        self.hand_overs.process_lost(process_id)
 
     def lent(self) -> int:
         """How many borrowers are counted, over all objects."""
@@ -185,6 +191,7 @@ class Borrowing:
             ref = self._table.adopted(exported.object_id, exported.owner)
             if ref._entry.owner is not None:
                 ref._entry.registered += 1
+                self.hand_overs.taken(ref._entry, exported.giver)
             refs.append(ref)
         return refs
 
@@ -297,8 +304,10 @@ class Borrowing:
     def _forgotten(self, entry: ObjectEntry) -> None:
         """The last ref of this process to a borrowed object is gone."""
         registered, entry.registered = entry.registered, 0
+        givers, entry.givers = entry.givers, None
         if registered and entry.owner is not None:
-            self._hub.links.notify(entry.owner, CORE, ReleaseBorrow(entry.object_id, registered))
+            taken = tuple(givers.items()) if givers else ()
+            self._hub.links.notify(entry.owner, CORE, ReleaseBorrow(entry.object_id, registered, taken))
 
 
 _STATES = {"i": INLINE, "s": STORED, "e": FAILED}

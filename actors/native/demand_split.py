@@ -14,41 +14,55 @@ if TYPE_CHECKING:
 
 
 class _Share:
-    """What of a class's demand was sent to another node: workers wanted there now, and redirected there in all."""
+    """What of a class's demand is asked of one node.
 
-    __slots__ = ("declared", "node", "seen", "wanted")
+    Attributes:
+        wanted: workers wanted there now, for all but the home node.
+        declared: `wanted` and `seen` as its node manager was last told.
+        redirects: workers that it has redirected to others in all, by node.
+        lost: its node manager is gone.
+    """
+
+    __slots__ = ("declared", "lost", "node", "redirects", "wanted")
 
     def __init__(self, node: ProcessAddress) -> None:
         self.node = node
         self.wanted = 0
-        self.declared = 0
-        self.seen = 0
+        self.declared: tuple[int, int] = (0, 0)
+        self.redirects: dict[str, int] = {}
+        self.lost = False
+
+    @property
+    def seen(self) -> int:
+        """How many redirects of its have been followed."""
+        return sum(self.redirects.values())
 
 
 class DemandSplit:
     """Tells node managers how many workers are wanted of them: others what they were redirected, this node's the rest.
 
-    What is held of a node's leases is wanted of it, so that it does not hand out others for those that come back. The
-    home node is told how many redirects have been seen (`seen_redirects`, over all nodes and times): those it counts
-    beyond that are still included in what it is asked for. On the wire thread.
+    In all it is what the class wants, and of each node at least what is held of its leases, so that it does not hand
+    out others for those that come back. A node that was redirected demand may redirect it in turn. Each is told how
+    many of its redirects have been followed (`seen_redirects`): those it counts beyond that are still included in what
+    it is asked for. On the wire thread.
     """
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._shares: dict[int, dict[str, _Share]] = {}
-        self._seen_of_lost: dict[int, int] = {}
         self._classes: dict[int, LeaseClass] = {}
         self._version = 0
 
-    def redirected(self, lease_class: LeaseClass, redirect: LeaseRedirected) -> None:
-        """The home node says how many workers, in all so far, are to be asked of another."""
+    def redirected(self, lease_class: LeaseClass, redirect: LeaseRedirected, source: ProcessAddress) -> None:
+        """A node says how many workers, in all so far, are to be asked of another instead."""
         self._classes[lease_class.key] = lease_class
-        shares = self._shares.setdefault(lease_class.key, {})
-        share = shares.get(redirect.node.process_id)
-        if share is None:
-            share = shares[redirect.node.process_id] = _Share(redirect.node)
-        share.wanted += max(0, redirect.total - share.seen)
-        share.seen = max(share.seen, redirect.total)
+        giving, taking = self._share(lease_class, source), self._share(lease_class, redirect.node)
+        more = max(0, redirect.total - giving.redirects.get(redirect.node.process_id, 0))
+        if more:
+            giving.redirects[redirect.node.process_id] = redirect.total
+        giving.wanted -= min(more, giving.wanted)
+        taking.wanted += more
+        taking.lost = False
 
         def connected(channel: Channel | TransportError) -> None:
             if isinstance(channel, TransportError):
@@ -58,39 +72,50 @@ class DemandSplit:
 
         self._hub.links.connected(redirect.node, connected)
 
+    def _share(self, lease_class: LeaseClass, node: ProcessAddress) -> _Share:
+        shares = self._shares.setdefault(lease_class.key, {})
+        share = shares.get(node.process_id)
+        if share is None:
+            share = shares[node.process_id] = _Share(node)
+        return share
+
     def node_lost(self, process_id: str) -> None:
-        """A node manager is gone: what it was to give is asked for at home again."""
+        """A node manager is gone: what it was to give is asked for at home again.
+
+        What was redirected there stays counted: it is what the next redirect there is told by.
+        """
         for key, shares in self._shares.items():
-            share = shares.pop(process_id, None)
+            share = shares.get(process_id)
             if share is not None:
-                self._seen_of_lost[key] = self._seen_of_lost.get(key, 0) + share.seen
+                share.wanted, share.declared, share.lost = 0, (0, 0), True
                 self.declare(self._classes[key], self._classes[key].declared)
 
     def declare(self, lease_class: LeaseClass, wanted: int) -> None:
         """A class wants so many workers in all."""
         shares = self._shares.get(lease_class.key)
         if not shares:
-            self._tell(self._hub.node, lease_class, wanted, seen=self._seen_of_lost.get(lease_class.key, 0))
+            self._tell(self._hub.node, lease_class, wanted, 0, placed=False)
             return
         held: dict[str, int] = {}
         for lease in lease_class.leases.values():
             link: Any = lease.link
             held[link.node.process_id] = held.get(link.node.process_id, 0) + 1
-        home = held.get(self._hub.node.process_id, 0)
-        left = wanted - home
-        for process_id, share in shares.items():
-            here = held.get(process_id, 0)
-            share.wanted = max(here, min(share.wanted, left) if lease_class.queue else 0)
-            left -= share.wanted
-            if share.wanted != share.declared:
-                share.declared = share.wanted
-                self._tell(share.node, lease_class, share.wanted, placed=True)
-        seen = self._seen_of_lost.get(lease_class.key, 0) + sum(share.seen for share in shares.values())
-        self._tell(self._hub.node, lease_class, home + max(0, left), seen=seen)
+        at_home = self._hub.node.process_id
+        home = held.get(at_home, 0)
+        living = [share for share in shares.values() if not share.lost and share.node.process_id != at_home]
+        spare = max(0, wanted - home - sum(held.get(share.node.process_id, 0) for share in living))
+        for share in living:
+            here = held.get(share.node.process_id, 0)
+            more = min(max(0, share.wanted - here), spare) if lease_class.queue else 0
+            spare -= more
+            share.wanted = here + more
+            if (share.wanted, share.seen) != share.declared:
+                share.declared = share.wanted, share.seen
+                self._tell(share.node, lease_class, share.wanted, share.seen, placed=True)
+        seen = shares[at_home].seen if at_home in shares else 0
+        self._tell(self._hub.node, lease_class, home + spare, seen, placed=False)
 
-    def _tell(
-        self, node: ProcessAddress, lease_class: LeaseClass, wanted: int, *, placed: bool = False, seen: int = 0
-    ) -> None:
+    def _tell(self, node: ProcessAddress, lease_class: LeaseClass, wanted: int, seen: int, *, placed: bool) -> None:
         self._version += 1
         near = [] if placed or not wanted else locality(lease_class.queue, self._hub.identity.node_id)
         body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen, near)

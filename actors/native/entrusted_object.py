@@ -29,7 +29,7 @@ def entrust(hub: "Hub", value: Any, channel: Channel) -> ObjectRef[Any]:
         lent: Future[None] = Future()
         hub.wire.post(hub.borrowing.lend_item, (channel, serialized.refs, lent))
         lent.result()
-    contained = tuple(hub.table.exported(ref) for ref in serialized.refs)
+    contained = tuple(hub.table.handed_on(ref) for ref in serialized.refs)
     if serialized.size <= INLINE_LIMIT:
         packed = Value("i", to_inline(serialized), None, contained)
     else:

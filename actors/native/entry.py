@@ -35,6 +35,7 @@ class ObjectEntry:
         near: where this node's copy was last, of an object whose `location` is on another node.
         freed: the object was freed before this ref to it came home; it is in no table, and nobody is counted.
         registered: how many times the owner counts this process as a borrower.
+        givers: how many of these were taken over from which other processes.
         borrowers: who else holds the object, by process id (owner's side).
         on_free: called on the wire thread when the object is freed (owner's side).
         producer: the task that makes it, kept for cancellation and for making it again (owner's side).
@@ -50,6 +51,7 @@ class ObjectEntry:
         "data",
         "fetching",
         "freed",
+        "givers",
         "location",
         "near",
         "object_id",
@@ -76,6 +78,7 @@ class ObjectEntry:
         self.count = 1
         self.tracked = False
         self.registered = 0
+        self.givers: dict[str, int] | None = None
         self.fetching = False
         self.freed = False
         self.borrowers: dict[str, int] | None = None

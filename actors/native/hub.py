@@ -111,11 +111,12 @@ class Hub:
         self._methods: dict[str, Callable[[Channel, Call], None]] = {
             "WaitObject": self.borrowing.on_wait_object,
             "AddBorrower": self.borrowing.on_add_borrower,
+            "AskTaken": self.borrowing.hand_overs.on_ask_taken,
             "AdoptObject": lambda channel, call: adopt(self, channel, call),
             "ReleaseBorrow": self.borrowing.on_release_borrow,
             "LeaseGranted": lambda _, call: self.submission.lease_granted(decoder_of(LeaseGranted).decode(call.body)),
-            "LeaseRedirected": lambda _, call: self.submission.lease_redirected(
-                decoder_of(LeaseRedirected).decode(call.body)
+            "LeaseRedirected": lambda channel, call: self.submission.lease_redirected(
+                decoder_of(LeaseRedirected).decode(call.body), channel.peer
             ),
             "LeaseInfeasible": lambda _, call: self.submission.lease_infeasible(
                 decoder_of(LeaseInfeasible).decode(call.body)

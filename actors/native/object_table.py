@@ -87,6 +87,13 @@ class ObjectTable:
             entry.on_free = None  # whoever gets the ref may look at the error
         return ExportedRef(entry.object_id, entry.owner or self._address)
 
+    def handed_on(self, ref: ObjectRef[Any]) -> ExportedRef:
+        """A ref as it leaves for a process that its owner is told of first."""
+        exported = self.exported(ref)
+        if ref._entry.owner is None:
+            return exported
+        return ExportedRef(exported.object_id, exported.owner, self._address.process_id)
+
     def track(self, entry: ObjectEntry) -> None:
         """Put an entry into the table, so that dropping its last ref has consequences."""
         with self._lock:
@@ -202,6 +209,7 @@ class ObjectTable:
         for entry in entries:
             if entry.owner is not None and entry.owner.process_id == process_id:
                 entry.registered = 0
+                entry.givers = None
 
 
 def _ignore(_: ObjectEntry) -> None:

@@ -77,6 +77,8 @@ class Recovery:
         made = value.location
         if entry.state != STORED or made is None or any(place and place.node_id == made.node_id for place in there):
             return False
+        if self._hub.table.find(entry.object_id) is not entry:
+            return False  # it was dropped, and freed, before its sibling was lost
         entry.copies = [*(entry.copies or ()), made]
         entry.contained = [*(entry.contained or ()), *self._hub.borrowing.adopt(value.contained)]
         return True
@@ -89,9 +91,11 @@ class Recovery:
         elif entry.copies is None:
             entry.copies = [told.location]
         else:
-            # A node that tells of a copy has none of those it told of before.
+            # A node that tells of a copy has none of those it told of before. But the first one there may be no such:
+            # a task that ran again may have made it (`made`), and then only this process frees it.
+            there = [copy for copy in entry.copies if copy.node_id == told.location.node_id and copy != told.location]
             kept = [copy for copy in entry.copies if copy.node_id != told.location.node_id]
-            entry.copies = [*kept, told.location]
+            entry.copies = [*kept, *there[:1], told.location]
 
 
 def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:

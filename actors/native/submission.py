@@ -154,11 +154,11 @@ class Submission:
 
         self._hub.links.connected(grant.worker, connected)
 
-    def lease_redirected(self, redirect: LeaseRedirected) -> None:
-        """Some of a class's demand is better placed with another node."""
+    def lease_redirected(self, redirect: LeaseRedirected, source: ProcessAddress) -> None:
+        """Some of what a class wants of a node (`source`) is better placed with another."""
         lease_class = self._classes[redirect.class_key]
         lease_class.scattered = True
-        self._demand.redirected(lease_class, redirect)
+        self._demand.redirected(lease_class, redirect, source)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""

@@ -64,7 +64,7 @@ class Values:
         serialized = serialize(value, "the result")
         contained: tuple[ExportedRef, ...] = ()
         if serialized.refs:
-            contained = tuple(self._hub.table.exported(ref) for ref in serialized.refs)
+            contained = tuple(self._hub.table.handed_on(ref) for ref in serialized.refs)
         if serialized.size <= INLINE_LIMIT and serialized.size <= room:
             return Value("i", to_inline(serialized), None, contained), serialized.refs
         object_id = ids.object_id(job.invocation.task_id, index)

@@ -56,7 +56,8 @@ class SimCluster:
             self._node_event(node_id, m.WorkerLost(worker_id, "killed by the test"))
 
     def to_node(self, source: str, node_id: str, event: m.LeaseEvent, *, may_lose: bool = False) -> None:
-        self.world.send(source, node_id, self._node_event, node_id, event, may_lose=may_lose)
+        once = isinstance(event, m.DemandChanged)
+        self.world.send(source, node_id, self._node_event, node_id, event, may_lose=may_lose, once=once)
 
     def _head_event(self, event: s.SchedulerEvent) -> None:
         commands = self.scheduler.handle(event, self.world.now)
@@ -79,8 +80,7 @@ class SimCluster:
         match command:
             case m.Grant() | m.Redirect() | m.Reclaim() | m.LeaseLost() | m.Infeasible() | m.EnvironmentFailed():
                 caller = self.callers[command.caller]
-                may_lose = isinstance(command, m.Redirect)
-                self.world.send(node_id, command.caller, caller.hear, node_id, command, may_lose=may_lose)
+                self.world.send(node_id, command.caller, caller.hear, node_id, command, once=True)
             case m.StartWorker():
                 self._workers += 1
                 started = m.WorkerStarted(command.start_id, f"w{self._workers}")

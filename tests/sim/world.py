@@ -38,9 +38,24 @@ class World:
         heapq.heappush(self._heap, (max(time, self.now), next(self._order), callback, args))
 
     def send(
-        self, source: str, target: str, callback: Callable[..., None], *args: object, may_lose: bool = False
+        self,
+        source: str,
+        target: str,
+        callback: Callable[..., None],
+        *args: object,
+        may_lose: bool = False,
+        once: bool = False,
     ) -> None:
-        """Deliver over the channel between two processes, which keeps order. `may_lose`: a loss must heal by itself."""
+        """Deliver over the channel between two processes, which keeps order.
+
+        Args:
+            source: who sends.
+            target: who receives.
+            callback: called when it arrives.
+            args: its arguments.
+            may_lose: a loss must heal by itself.
+            once: who receives it relies on the channel that it comes once.
+        """
         faults, random = self.faults, self.random
         if may_lose and faults.lost and random.random() < faults.lost:
             return
@@ -50,7 +65,7 @@ class World:
         at = max(at, self._channels.get((source, target), 0.0))
         self._channels[source, target] = at
         heapq.heappush(self._heap, (at, next(self._order), callback, args))
-        if faults.doubled and random.random() < faults.doubled:
+        if not once and faults.doubled and random.random() < faults.doubled:
             heapq.heappush(self._heap, (at + 0.3 * random.random(), next(self._order), callback, args))
 
     def note(self, text: str) -> None:

@@ -12,7 +12,7 @@ from limelight.actors.serialization import serialize_error
 from limelight.exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
 from limelight.transport.protocol import Call
 
-from .simulated import CORE, NODE, World
+from .simulation.world import CORE, NODE, World
 
 ACTOR = b"a" * 16
 
