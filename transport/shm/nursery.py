@@ -46,6 +46,7 @@ class Nursery:
         self.grant = grant.grant
         self._next = grant.offset
         self._end = grant.offset + grant.size
+        self._touched = grant.offset  # up to here something may have been written, also where it was abandoned
         self._retired = False
         self._mutex = threading.Lock()
         self._pid = os.getpid()
@@ -80,6 +81,7 @@ class Nursery:
         with self._mutex:
             if offset + size == self._next and not self._retired:
                 self._next = offset
+                self._touched = max(self._touched, offset + size)
                 return None
         return Return(self.grant, offset, size, touched=True)
 
@@ -92,4 +94,5 @@ class Nursery:
             offset, size = self._next, self._end - self._next
             self._end = self._next
             self._retired = True
-        return Return(self.grant, offset, size, touched=False) if size else None
+            touched = self._touched > offset
+        return Return(self.grant, offset, size, touched) if size else None

@@ -71,3 +71,18 @@ def test_a_forked_process_cannot_write_over_its_parent_s_objects():
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     assert nursery.reserve(PAGE) == 0
+
+
+def test_what_an_abandoned_reservation_may_have_touched_is_told_with_the_rest():
+    nursery = Nursery(Grant(1, 0, 10 * PAGE))
+    offset = nursery.reserve(4 * PAGE)
+    assert nursery.abandon(offset, 4 * PAGE) is None
+    nursery.reserve(PAGE)
+    assert nursery.retire() == Return(1, PAGE, 9 * PAGE, touched=True)
+
+
+def test_a_later_object_over_an_abandoned_one_leaves_the_rest_untouched():
+    nursery = Nursery(Grant(1, 0, 10 * PAGE))
+    nursery.abandon(nursery.reserve(2 * PAGE), 2 * PAGE)
+    nursery.reserve(3 * PAGE)
+    assert nursery.retire() == Return(1, 3 * PAGE, 7 * PAGE, touched=False)
