@@ -24,7 +24,7 @@ from .auth import (
     new_nonce,
     same,
 )
-from .error import AuthenticationError, ConnectError, VersionMismatchError
+from .error import AuthenticationError, ConnectError, StaleChallengeError, VersionMismatchError
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
@@ -143,6 +143,7 @@ class Dial:
 
         Raises:
             ConnectError: the connection broke, or the peer does not speak the protocol. AuthenticationError.
+            StaleChallengeError.
         """
         challenge = self._challenge or await self.challenge()
         hello_text = base64.b64encode(encode(hello)).decode()
@@ -183,7 +184,9 @@ class Dial:
             yield
         except aiohttp.WSServerHandshakeError as error:
             reason = (error.headers or {}).get(REASON_HEADER, f"HTTP status {error.status}")
-            raise AuthenticationError(f"The process at {self._route} refused the connection: {reason}.") from error
+            stale = error.status == HTTPStatus.UNAUTHORIZED
+            kind = StaleChallengeError if stale else AuthenticationError
+            raise kind(f"The process at {self._route} refused the connection: {reason}.") from error
         except aiohttp.ClientConnectorError as error:
             gone = isinstance(error.os_error, ConnectionRefusedError | FileNotFoundError)
             hint = " Nobody listens there: the process has ended, or the address is wrong." if gone else ""

@@ -218,8 +218,12 @@ def test_threads_reading_and_dropping_lose_no_pin(store):
     def reader():
         kept = []
         while time.monotonic() < stop:
-            view = store.read()
-            kept.append(view)
+            try:
+                kept.append(store.read())
+            except ObjectMovedError:  # just then it was taken back
+                if kept:
+                    failures.append("taken back under a live view")
+                continue
             if len(kept) > 3:
                 kept.pop(0)
             if store.arena.pins.count != 1:
