@@ -49,6 +49,20 @@ def part_size(part: Part) -> int:
     return part.nbytes if isinstance(part, memoryview) else len(part)
 
 
+def address_of(part: Part) -> int:
+    """Where a contiguous buffer begins, read-only or not; valid as long as the caller keeps it.
+
+    Raises:
+        BufferError: it is not contiguous.
+    """
+    buffer = _PyBuffer()
+    _get_buffer(part, ctypes.byref(buffer), 0)
+    try:
+        return int(buffer.buf or 0)
+    finally:
+        _release_buffer(ctypes.byref(buffer))
+
+
 def copy_part(destination: memoryview, part: Part) -> None:
     """Copy `part` into `destination`, a writable byte view of the same size.
 

@@ -38,9 +38,9 @@ def tell(*message):
     sys.stdout.write(json.dumps(message) + "\\n")
     sys.stdout.flush()
 
-def give_back(rest):
-    if rest is not None:
-        tell("returned", rest.grant, rest.offset, rest.size, rest.touched)
+def give_back(parts):
+    for part in parts:
+        tell("returned", part.grant, part.offset, part.size, part.touched)
 
 def ask(*message):
     tell(*message)
@@ -71,7 +71,7 @@ def put():
     object_id = bytes.fromhex(process[:24]) + number.to_bytes(16, "big")
     if rng.random() < 0.05:  # a put that fails half-way
         arena.begin(offset, nursery.grant, object_id, bytes.fromhex(process), [4, len(data)])
-        give_back(nursery.abandon(offset, size))
+        nursery.release(offset, size)
         return
     arena.write(offset, nursery.grant, object_id, bytes.fromhex(process), parts)
     tell("sealed", nursery.grant, object_id.hex(), offset, size)
