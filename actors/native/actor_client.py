@@ -98,7 +98,7 @@ class ActorClient:
             self.name = change.name
         self.incarnation = change.incarnation
         self.state = change.state
-        if change.problem:
+        if change.problem and self._is_ours_to_tell():
             self._hub.warn(f"Actor {self.name} waits until the cluster has room: {change.problem}")
         if change.state == "alive" and change.address is not None:
             self._hub.links.connected(change.address, functools.partial(self._connected, change))
@@ -114,6 +114,10 @@ class ActorClient:
             self._link = None
             self._doubt()
             self._settle()
+
+    def _is_ours_to_tell(self) -> bool:
+        """Whether this process shows why the actor waits: others that have a handle to it do not, too."""
+        return self._hub.identity.is_driver or self._hub.actors.has_created(self.actor_id)
 
     def node_lost(self, error: bytes) -> None:
         """The node process of this session is gone: the actor is out of reach for good."""

@@ -15,11 +15,11 @@ from ...exceptions import DeathCause, DeathKind
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ..process.death import KernelOomWatch, KnownKill, death_cause
+from ..process.identity import is_exiting
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
-from ..process.watch import is_exiting
 from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
