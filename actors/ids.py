@@ -46,6 +46,12 @@ def task_of(object_id: bytes) -> bytes:
     return object_id[:TASK_ID_SIZE]
 
 
+def index_of(object_id: bytes) -> int:
+    """The index of the object among those of its task."""
+    (index,) = _index.unpack_from(object_id, TASK_ID_SIZE)
+    return index
+
+
 def placement_group_id() -> bytes:
     """A new placement group's id (18 random bytes)."""
     return os.urandom(PLACEMENT_GROUP_ID_SIZE)

@@ -34,8 +34,12 @@ class ObjectRef(Generic[T_co]):
         self._entry = entry
 
     def __del__(self) -> None:
-        if self._entry is not None:
-            self._entry.dropped()
+        try:
+            entry = self._entry
+        except AttributeError:  # Ctrl-C struck as it was made
+            return
+        if entry is not None:
+            entry.dropped()
 
     def binary(self) -> bytes:
         """The object's id, 28 bytes."""
@@ -90,12 +94,7 @@ class ObjectRef(Generic[T_co]):
             _resolve(self, waiter)
             return waiter
 
-        def on_ready() -> None:
-            # The value is unpickled on the loop that awaits it, as it is user code, and never on the runtime's thread.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_resolve, self, waiter)
-
-        current.on_ready(self, on_ready)
+        current.on_ready(self, Wakeup(self, waiter, loop))
         return waiter
 
     def __await__(self) -> Generator[Any, None, T_co]:
@@ -117,6 +116,30 @@ class ObjectRef(Generic[T_co]):
 def restore_ref(*exported: Any) -> ObjectRef[Any]:
     """Make a reference from its pickled form, in a process of the same cluster."""
     return runtime.current().import_ref(*exported)
+
+
+class Wakeup:
+    """Has a loop resolve an asyncio future that waits for a ref. From any thread.
+
+    The value is unpickled on the loop that awaits it, as it is user code, and never on the runtime's thread.
+    """
+
+    __slots__ = ("_loop", "_ref", "_waiter")
+
+    def __init__(self, ref: ObjectRef[Any], waiter: "asyncio.Future[Any]", loop: "asyncio.AbstractEventLoop") -> None:
+        self._ref = ref
+        self._waiter = waiter
+        self._loop = loop
+
+    def __call__(self, _: object = None) -> None:
+        """The ref is ready."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, self._ref, self._waiter)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits any more: the future was cancelled, for example as its time was up."""
+        return self._waiter.done()
 
 
 def _resolve(ref: ObjectRef[Any], waiter: "asyncio.Future[Any]") -> None:

@@ -65,8 +65,13 @@ class ObjectRefGenerator(Generic[T_co]):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, waiter)
 
-        runtime.current().on_next_item(self, on_ready)
-        await waiter
+        current = runtime.current()
+        current.on_next_item(self, on_ready)
+        try:
+            await waiter
+        except BaseException:
+            current.forget_next_item(self, on_ready)
+            raise
 
     def completed(self) -> ObjectRef[None]:
         """A ref that becomes ready when the task has ended, whether well or not, and however many items were taken."""

@@ -96,7 +96,10 @@ class Runtime(Protocol):
         ...
 
     def on_ready(self, ref: "ObjectRef[Any]", callback: Callable[[], object]) -> None:
-        """Call back once, from any thread, when the ref is ready; at once where it is already."""
+        """Call back once, from any thread, when the ref is ready; at once where it is already.
+
+        A callback that has an attribute `given_up` may be dropped once that is true.
+        """
         ...
 
     def next_item(self, generator: "ObjectRefGenerator[Any]", timeout: float | None) -> "ObjectRef[Any] | None":
@@ -109,6 +112,10 @@ class Runtime(Protocol):
 
     def on_next_item(self, generator: "ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
         """Call back once, from any thread, when `next_item` would not block."""
+        ...
+
+    def forget_next_item(self, generator: "ObjectRefGenerator[Any]", callback: Callable[[], object]) -> None:
+        """Do not call back any more: who gave `on_next_item` the callback has given up waiting."""
         ...
 
     def cancel(self, ref: "ObjectRef[Any] | ObjectRefGenerator[Any]", force: bool, recursive: bool) -> None:

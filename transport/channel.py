@@ -71,6 +71,11 @@ class Carrier(Protocol):
         """Bytes of messages that the peer has not acknowledged. May be read from any thread."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is transmitted now goes out now, as far as is known."""
+        ...
+
     def transmit(self, messages: Sequence[ChannelMessage], size: int) -> None:
         """Take messages on their way; `size` is about what their bodies come to.
 
@@ -227,6 +232,11 @@ class Channel:
         """What was sent and the peer has not acknowledged."""
         return self._queue_bytes + self._carrier.held_bytes
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known; else it is being dialled again, or the channel is over."""
+        return self.error is None and self._carrier.connected
+
     async def drain(self) -> None:
         """Wait until there is room in the send buffer, or the channel has ended. On the loop only."""
         while self.error is None and self.queued_bytes >= self._limits.send_buffer:
@@ -321,15 +331,19 @@ class Channel:
             )
 
     def _push(self, message: ChannelMessage, size: int) -> None:
-        self._queue.append(message)
-        self._queue_bytes += size + _OVERHEAD
-        # A flush clears the flag before it looks at the queue, so a message behind a set flag is always seen.
-        if not self._flushing:
-            self._flushing = True
-            if threading.get_ident() == self._thread:
-                self._loop.call_soon(self._flush)
-            else:
-                self._wake_loop()
+        try:
+            self._queue.append(message)
+            self._queue_bytes += size + _OVERHEAD
+            # A flush clears the flag before it looks at the queue, so a message behind a set flag is always seen.
+            if not self._flushing:
+                self._flushing = True
+                if threading.get_ident() == self._thread:
+                    self._loop.call_soon(self._flush)
+                else:
+                    self._wake_loop()
+        except BaseException:  # Ctrl-C struck somewhere in between: what is queued leaves nevertheless
+            self._wake_loop()
+            raise
 
     def _wake_loop(self) -> None:
         try:

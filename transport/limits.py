@@ -27,7 +27,7 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
         connect: the default time for `Endpoint.connect`.
         handshake: how long an accepted connection may take to authenticate.
         handshakes: how many accepted connections may be unauthenticated at a time.
-        close: how long closing a channel waits for the peer to have taken what was queued.
+        close: closing a channel waits until the peer has taken what was queued, or takes nothing for so long.
     """
 
     send_buffer: int = 64 * MIB

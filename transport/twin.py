@@ -48,6 +48,7 @@ class _TwinCarrier:
 
     def __init__(self) -> None:
         self.held_bytes = 0
+        self.connected = True
         self._loop = asyncio.get_running_loop()
         self._transit: deque[tuple[Sequence[ChannelMessage], int]] = deque()
         self._emptied: asyncio.Future[None] | None = None

@@ -60,6 +60,11 @@ class Wire:
         """Bytes that the peer has not acknowledged."""
         return self._resume.held_bytes
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None
+
     def transmit(self, messages: Sequence[ChannelMessage], size: int) -> None:
         """Put messages into frames and send what the connection takes."""
         if size <= self._limits.frame:
@@ -84,13 +89,16 @@ class Wire:
         self.channel.end(error)
 
     async def close(self) -> None:
-        """Wait until the peer has everything, for `limits.close` seconds at most, then cut the connection."""
+        """Wait until the peer has everything, or takes nothing for `limits.close` seconds; then cut the connection."""
         self._over = True
         self._stop_recovery()
         link = self._link
         if link is not None and not self._resume.settled:
             self._settled = self._loop.create_future()
-            await asyncio.wait([self._settled], timeout=self._limits.close)
+            held = -1
+            while not self._settled.done() and held != self.held_bytes:
+                held = self.held_bytes
+                await asyncio.wait([self._settled], timeout=self._limits.close)
         if link is not None:
             link.cut()
         if self._tasks:

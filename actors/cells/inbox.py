@@ -25,19 +25,19 @@ class LoopInbox:
 
     def put(self, item: Any, /) -> None:
         """Add a message; from any thread. Messages put after the loop has closed are dropped."""
-        self._items.append(item)
-        if not self._awake:
-            try:
+        try:
+            self._items.append(item)
+            if not self._awake:
                 self._awake = True
                 if self._thread == threading.get_ident():
                     self._loop.call_soon(self._run)
                 else:
                     self._loop.call_soon_threadsafe(self._run)
-            except RuntimeError:  # the loop is closed: nobody will read this inbox again
-                self._items.clear()
-            except BaseException:  # Ctrl-C struck between the flag and the wake-up: nobody would ever wake the loop
-                self._loop.call_soon_threadsafe(self._run)
-                raise
+        except RuntimeError:  # the loop is closed: nobody will read this inbox again
+            self._items.clear()
+        except BaseException:  # Ctrl-C struck somewhere in between: nobody else might ever wake the loop
+            self._loop.call_soon_threadsafe(self._run)
+            raise
 
     def close(self) -> None:
         """Drop what is put from now on."""

@@ -76,6 +76,8 @@ from .store import (
     ReturnMemory,
     SealedObject,
     TellSealed,
+    WriterLost,
+    WrittenCopy,
 )
 
 __all__ = [
@@ -152,6 +154,8 @@ __all__ = [
     "WorkerLeaving",
     "WorkerReady",
     "WorkerUnfit",
+    "WriterLost",
+    "WrittenCopy",
     "decoder_of",
     "encode",
 ]

@@ -7,7 +7,10 @@ from .object import Dependency, Value
 
 
 class Template(Body, frozen=True):
-    """What many calls have in common; sent once per channel, before the first call that names it."""
+    """What many calls have in common; sent once per channel, before the first call that names it.
+
+    `anew`: the receiver may forget the templates that came through the channel before.
+    """
 
     template_id: int
     kind: str  # "task", "method" or "create"
@@ -16,6 +19,7 @@ class Template(Body, frozen=True):
     function: bytes  # the pickled function or class; empty where the receiver has it already
     num_returns: int  # -1: streaming
     options: dict[str, Any]
+    anew: bool = False
 
 
 class Invocation(Body, frozen=True):

@@ -48,6 +48,26 @@ class ObjectsSealed(Body, frozen=True):
     objects: list[SealedObject]
 
 
+class WrittenCopy(Body, frozen=True):
+    """A copy of an object that a lost process has written. `key`: the node manager's name for it."""
+
+    key: int
+    object_id: bytes
+    offset: int
+
+
+class WriterLost(Body, frozen=True):
+    """To an owner's core, from a node manager: a process has ended that wrote these objects for the receiver.
+
+    Its replies may have been lost with it. Answered with the keys of the copies that the receiver has not heard of, as
+    soon as it cannot hear of them any more.
+    """
+
+    process_id: str
+    node_id: bytes
+    copies: list[WrittenCopy]
+
+
 class ReclaimMemory(Body, frozen=True):
     """To a core: give back granted memory that is not used; the store is full."""
 

@@ -188,7 +188,7 @@ class LocalRuntime:
                 future.set_exception(error)
 
         item.on_done(resolve)
-        self._watcher.watch(lambda: item.done)
+        self._watcher.watch(item, lambda: item.done)
         return future
 
     def is_ready(self, ref: ObjectRef[Any]) -> bool:
@@ -199,7 +199,7 @@ class LocalRuntime:
         """Call back when the object is done; a thread runs coroutines until then."""
         item: LocalObject = ref._entry
         item.on_done(callback)
-        self._watcher.watch(lambda: item.done)
+        self._watcher.watch(item, lambda: item.done)
 
     def next_item(self, generator: ObjectRefGenerator[Any], timeout: float | None) -> ObjectRef[Any] | None:
         """The next item's ref; runs coroutines until there is one."""
@@ -214,7 +214,12 @@ class LocalRuntime:
         """Call back when there is a next item; a thread runs coroutines until then."""
         stream: LocalStream = generator._entry
         stream.on_ready(callback)
-        self._watcher.watch(lambda: stream.ready)
+        self._watcher.watch(stream, lambda: stream.ready)
+
+    def forget_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
+        """Call back no more."""
+        stream: LocalStream = generator._entry
+        stream.forget(callback)
 
     def cancel(self, ref: Waitable, force: bool, recursive: bool) -> None:
         """Cancel what has not ended: coroutines, streams, and what waits for its arguments."""

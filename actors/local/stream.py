@@ -86,6 +86,11 @@ class LocalStream:
         else:
             self._callbacks.append(callback)
 
+    def forget(self, callback: Callable[[], object]) -> None:
+        """Call back no more."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
+
     def _next(self) -> "tuple[ObjectRef[Any], LocalObject]":
         made = self._table.create(object_id(self._task_id, FIRST_ITEM + self._count))
         self._count += 1

@@ -14,17 +14,17 @@ class Watcher:
 
     def __init__(self, loop: LocalLoop) -> None:
         self._loop = loop
-        self._watched: list[Callable[[], bool]] = []
+        self._watched: dict[object, Callable[[], bool]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
 
-    def watch(self, done: Callable[[], bool]) -> None:
-        """Drive the loop until `done()`."""
+    def watch(self, what: object, done: Callable[[], bool]) -> None:
+        """Drive the loop until `done()`. Watching the same thing again changes nothing."""
         if done():
             return
         with self._changed:
-            self._watched.append(done)
+            self._watched[what] = done
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="limelight-local-mode", daemon=True)
                 self._thread.start()
@@ -51,5 +51,5 @@ class Watcher:
 
     def _settled(self) -> bool:
         with self._changed:
-            self._watched = [done for done in self._watched if not done()]
+            self._watched = {what: done for what, done in self._watched.items() if not done()}
             return self._stopping or not self._watched

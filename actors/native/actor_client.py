@@ -11,7 +11,7 @@ from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, Ray
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
-from ..contract import ActorChanged, Outcome, decoder_of
+from ..contract import EXECUTOR, ActorChanged, Outcome, RecallTasks, decoder_of
 from ..serialization import deserialize_error, serialize_error
 from .lease_class import FULL_S
 from .task_failure import cancelled_error, refused_error, too_large_error
@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 
+_SILENCE_S = 1.0
+"""When a process that is said to be gone has answered nothing for so long, nothing is expected of it any more."""
+
+
 class ActorClient:
     """Calls to an actor that are waiting, in flight, or in doubt since its process died.
 
     Order: a call is sent only after those before it, so one whose arguments are not ready holds back the rest.
     In doubt: whether a lost call ran cannot be known. Once the head says what became of the actor, such a call is
     sent again if `max_task_retries` allows, and fails otherwise.
+    Parting: the head's word can overtake answers of the actor's process. So it takes effect only when all is heard that
+    the process had sent: a call that was answered neither fails nor runs again.
     """
 
     def __init__(self, hub: "Hub", actor_id: bytes, name: str) -> None:
@@ -40,9 +46,11 @@ class ActorClient:
         self._cause = b""
         self._link: WorkerLink | None = None
         self._queue: deque[TaskRecord] = deque()
+        self._withdrawn: set[TaskRecord] = set()  # of those in the queue; swept out when they are many, or come up
         self._in_flight: dict[bytes, TaskRecord] = {}
-        self._in_doubt: list[TaskRecord] = []
+        self._in_doubt: dict[bytes, TaskRecord] = {}
         self._waiting_for: WorkerLink | None = None
+        self._news: list[ActorChanged] = []  # waits until parting from the last process is over
 
     def submit(self, record: TaskRecord) -> None:
         """Take a new call."""
@@ -73,10 +81,16 @@ class ActorClient:
             self._flush()  # it held back those behind it
 
     def _withdraw(self, record: TaskRecord) -> bool:
-        try:
-            self._queue.remove(record)
-        except ValueError:
+        """Take a call off the queue; False where it is not there. Of many, each costs the same."""
+        withdrawn = self._withdrawn
+        if record.ended or record in withdrawn or record.task_id in self._in_flight or record.task_id in self._in_doubt:
             return False
+        withdrawn.add(record)
+        if 2 * len(withdrawn) > len(self._queue):
+            kept = [record for record in self._queue if record not in withdrawn]
+            self._queue.clear()
+            self._queue.extend(kept)
+            withdrawn.clear()
         return True
 
     def cancel(self, record: TaskRecord, force: bool, recursive: bool) -> None:
@@ -92,6 +106,42 @@ class ActorClient:
 
     def changed(self, change: ActorChanged) -> None:
         """The head says what became of the actor."""
+        link = self._link
+        if self._news:
+            self._news.append(change)
+        elif (
+            link is not None
+            and link.channel.error is None
+            and self._in_flight
+            and not (change.state == "alive" and change.incarnation == self.incarnation)
+            and change.incarnation >= self.incarnation
+        ):
+            self._part(link, change)
+        else:
+            self._apply(change)
+
+    def _part(self, link: WorkerLink, change: ActorChanged) -> None:
+        """The process is gone, or has lost the actor: first hear what it may have answered before."""
+        self._link = None  # nothing more is sent there
+        self._news = news = [change]
+
+        def over(_: object = None) -> None:
+            if self._news is news:
+                self._news = []
+                for held in news:
+                    self._apply(held)
+
+        def look(before: int) -> None:
+            if len(self._in_flight) == before:  # it is silent, and may have been cut off long ago
+                over()
+            elif self._news is news:
+                self._hub.wire.loop.call_later(_SILENCE_S, look, len(self._in_flight))
+
+        # Its answer comes behind all others; where there is none, the channel's end says that nothing else comes.
+        self._hub.links.ask(link.channel.peer, EXECUTOR, RecallTasks([]), over)
+        self._hub.wire.loop.call_later(_SILENCE_S, look, len(self._in_flight))
+
+    def _apply(self, change: ActorChanged) -> None:
         if change.incarnation < self.incarnation or self.state == "dead":
             return
         if change.name:
@@ -127,10 +177,12 @@ class ActorClient:
 
     def _take_all(self) -> list[TaskRecord]:
         """All calls that have not ended, in order."""
-        calls = [*self._in_flight.values(), *self._in_doubt, *self._queue]
+        waiting = [record for record in self._queue if record not in self._withdrawn]
+        calls = [*self._in_flight.values(), *self._in_doubt.values(), *waiting]
         self._in_flight.clear()
         self._in_doubt.clear()
         self._queue.clear()
+        self._withdrawn.clear()
         return calls
 
     def _connected(self, change: ActorChanged, channel: Channel | TransportError) -> None:
@@ -144,13 +196,13 @@ class ActorClient:
         self._flush()
 
     def _doubt(self) -> None:
-        self._in_doubt.extend(self._in_flight.values())
+        self._in_doubt.update(self._in_flight)
         self._in_flight.clear()
 
     def _settle(self) -> None:
         """Decide what happens to calls that may or may not have run."""
-        in_doubt, self._in_doubt = self._in_doubt, []
-        for record in reversed(in_doubt):
+        in_doubt, self._in_doubt = self._in_doubt, {}
+        for record in reversed(in_doubt.values()):
             limit = record.template.max_retries
             if record.cancelled:
                 self._end(record)
@@ -170,6 +222,9 @@ class ActorClient:
         queue, link = self._queue, self._link
         while link is not None and queue and queue[0].missing <= 0:
             record = queue[0]
+            if self._withdrawn and record in self._withdrawn:
+                self._withdrawn.discard(queue.popleft())
+                continue
             if link.full:
                 self._flush_later(link)
                 return

@@ -15,6 +15,9 @@ INLINE = 1
 STORED = 2
 FAILED = 3
 
+_MANY = 64
+"""When so many wait for an entry, or twice, four times... as many, those that have given up are dropped."""
+
 _waiters_lock = threading.Lock()
 
 
@@ -103,9 +106,12 @@ class ObjectEntry:
                 self.waiters = [callback]
             else:
                 self.waiters.append(callback)
+                count = len(self.waiters)
+                if count >= _MANY and not count & (count - 1):
+                    self.waiters = [waiter for waiter in self.waiters if not getattr(waiter, "given_up", False)]
         return True
 
-    def forget_waiter(self, callback: "Callable[[ObjectEntry], None]") -> None:
+    def forget_waiter(self, callback: "Callable[[ObjectEntry], object]") -> None:
         """Do not call back any more: who waited has given up. Nothing where it was called."""
         with _waiters_lock:
             if self.waiters is not None and callback in self.waiters:

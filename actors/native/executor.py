@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..contract import CancelTask, DropActor, EndActor, Invocation, Outcome, RecallTasks, Template, decoder_of, encode
@@ -139,24 +141,21 @@ class Executor:
 
     def _on_template(self, channel: Channel, call: Call) -> None:
         template: Template = decoder_of(Template).decode(call.body)
-        if not template.function:
-            function = self._functions.get(template.function_id, b"")
-            template = Template(
-                template.template_id,
-                template.kind,
-                template.name,
-                template.function_id,
-                function,
-                template.num_returns,
-                template.options,
-            )
-        else:
-            self._functions.setdefault(template.function_id, template.function)
-        self._templates.setdefault(channel, {})[template.template_id] = template
+        function = self._functions.get(template.function_id, b"")
+        if function:  # one copy of it for all templates
+            template = msgspec.structs.replace(template, function=function)
+        elif template.function:
+            self._functions[template.function_id] = template.function
+        known = self._templates.setdefault(channel, {})
+        if template.anew:
+            known.clear()
+        known[template.template_id] = template
 
     def _on_invocation(self, channel: Channel, call: Call) -> None:
         invocation: Invocation = _invocation_decoder.decode(call.body)
         template = self._templates[channel][invocation.template_id]
+        if template.kind == "create":  # of one actor only, and sent again before each of its lives
+            del self._templates[channel][invocation.template_id]
         job = Job(channel, call.call_id, invocation, template)
         self.queued[invocation.task_id] = job
         host = self._actors.get(invocation.actor_id) if template.kind == "method" else self._tasks

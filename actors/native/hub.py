@@ -50,6 +50,7 @@ from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
+from .orphan import Orphans
 from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
@@ -89,6 +90,7 @@ class Hub:
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
+        self.orphans = Orphans(self)
         self.submission = Submission(self)
         self.actors = ActorRoster(self)
         self.environments: Any = None
@@ -123,6 +125,7 @@ class Hub:
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
             "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
+            "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
@@ -222,6 +225,7 @@ class Hub:
         self.borrowing.process_lost(process_id)
         self._worker_links.pop(process_id, None)
         self.submission.process_lost(channel)
+        self.orphans.process_lost(process_id)
         if self.executor is not None:  # type: ignore[comparison-overlap]
             self.executor.on_lost(channel)
         if process_id == self.node.process_id:

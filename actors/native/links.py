@@ -74,6 +74,10 @@ class Links:
         self._queues[address.process_id] = deque([then])
         self.spawn(self._serve(address))
 
+    def has_channel(self, process_id: str) -> bool:
+        """Whether there is a channel to a process, so that something may still come from it."""
+        return self._endpoint.channel(process_id) is not None
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task that ends at the latest with `close`."""
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -118,20 +118,24 @@ class ObjectTable:
 
     def adopted(self, object_id: bytes, owner: ProcessAddress) -> ObjectRef[Any]:
         """A ref that came from elsewhere, and that the caller of this sees registered."""
+        ref: ObjectRef[Any] = ObjectRef(object_id)  # made first: no signal can come between the count and its ref
         with self._lock:
             entry = self._entries.get(object_id)
             if entry is not None:
                 entry.count += 1
+                ref._entry = entry
             elif owner.process_id != self._address.process_id:
                 entry = ObjectEntry(self, object_id, self._owners.setdefault(owner.process_id, owner))
                 entry.tracked = True
+                ref._entry = entry
                 self._entries[object_id] = entry
         if entry is None:  # it came home too late
-            entry = ObjectEntry(self, object_id)
+            entry = ref._entry = ObjectEntry(self, object_id)
             error = ObjectFreedError(object_id.hex(), "its owner (this process) had no more refs to it and freed it")
             entry.freed = True
             entry.complete(FAILED, serialize_error(error))
-        return ObjectRef(object_id, entry.owner, entry)
+        ref._owner = entry.owner
+        return ref
 
     def ref_dropped(self, entry: ObjectEntry, uncounted: bool = False) -> None:
         """A ref to a tracked entry was collected."""

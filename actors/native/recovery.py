@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
 from ...transport.error import RemoteCallError
-from ..contract import NODE, KeepObject, LocateObject, Location, ObjectCopied, decoder_of
+from ..contract import NODE, KeepObject, LocateObject, Location, ObjectCopied, Value, decoder_of
 from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 
 if TYPE_CHECKING:
     from .hub import Hub
+    from .stream import Stream
     from .task_record import TaskRecord
 
 
@@ -54,9 +55,31 @@ class Recovery:
             return
         record: TaskRecord | None = entry.producer
         entry.state = PENDING
+        if record is not None and record.generator is not None:
+            record.generator.lost(entry)
         if record is None or not self._hub.submission.again(record):
-            entry.producer = None
-            entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))
+            self.give_up(entry, record)
+
+    def give_up(self, entry: ObjectEntry, record: "TaskRecord | None") -> None:
+        """A lost object will not be made again."""
+        entry.producer = None
+        entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))
+
+    def made(self, entry: ObjectEntry, value: Value) -> bool:
+        """A task has made one of its results, perhaps not for the first time; False where that is of no use.
+
+        What was made once more because a sibling was lost is as good as a copy: it may well be lost, too.
+        """
+        if entry.state == PENDING:
+            self._hub.borrowing.complete(entry, value)
+            return True
+        there = [entry.location, *(entry.copies or ())]
+        made = value.location
+        if entry.state != STORED or made is None or any(place and place.node_id == made.node_id for place in there):
+            return False
+        entry.copies = [*(entry.copies or ()), made]
+        entry.contained = [*(entry.contained or ()), *self._hub.borrowing.adopt(value.contained)]
+        return True
 
     def copied(self, told: ObjectCopied) -> None:
         """A node has made itself a copy of an object of this process."""
@@ -79,8 +102,9 @@ def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:
         )
         return ObjectLostError(object_id, reason=reason)
     name, limit = record.template.wire.name, record.template.max_retries
+    option = "max_task_retries" if record.actor_id else "max_retries"
     reason = (
-        f"the node that held its only copy is lost, and {name} has run as often as its max_retries of {limit} allows; "
+        f"the node that held its only copy is lost, and {name} has run as often as its {option} of {limit} allows; "
         "raise it to have more losses made good"
     )
     return ObjectReconstructionFailedMaxAttemptsExceededError(object_id, reason_message=reason)
@@ -89,6 +113,14 @@ def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:
 def forget_lineage(entry: ObjectEntry) -> None:
     """An object is freed: what would make it again is not needed any more, unless a sibling needs it."""
     record, entry.producer = entry.producer, None
-    if record is not None and all(result.producer is None for result in record.results):
+    if record is None:
+        return
+    stream: Stream | None = record.generator
+    if stream is not None:
+        stream.forget(entry)
+        if stream.has_items() or not record.ended:
+            return
+        record.generator = None
+    if all(result.producer is None for result in record.results):
         record.dependencies = record.nested = record.stored_args = None
         record.results = []

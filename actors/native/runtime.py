@@ -19,7 +19,7 @@ from ..contract import (
     RemoveGroup,
     decoder_of,
 )
-from ..object_ref import ObjectRef
+from ..object_ref import ObjectRef, Wakeup
 from ..object_ref_generator import ObjectRefGenerator
 from ..options import ActorOptions, MethodOptions, TaskOptions
 from ..serialization import deserialize_error, note_pickled, serialize
@@ -88,7 +88,7 @@ class NativeRuntime:
         return refs
 
     def _stream(self, record: TaskRecord, dynamic: bool) -> "list[ObjectRef[Any]] | ObjectRefGenerator[Any]":
-        completed = ObjectEntry(self.hub.table, ids.object_id(record.task_id, 0 if not dynamic else 1))
+        completed = ObjectEntry(self.hub.table, ids.object_id(record.task_id, 0))
         completed.producer = record
         stream = Stream(self.hub, record, completed, dynamic)
         record.generator = stream
@@ -180,8 +180,12 @@ class NativeRuntime:
             self.hub.waiting.wait_ready(list(waitables), num_returns, timeout, fail_fast=False)
             return
         latch = Latch(num_returns, fail_fast=False)
+
+        def hit() -> None:
+            latch.hit(None)
+
         for generator in generators:
-            generator._entry.when_ready(lambda: latch.hit(None))
+            generator._entry.when_ready(hit)
         entries = [item._entry for item in waitables if not isinstance(item, ObjectRefGenerator)]
         latch.put_on(entries)
         try:
@@ -189,6 +193,8 @@ class NativeRuntime:
                 latch.wait(timeout)
         finally:
             latch.take_off(entries)
+            for generator in generators:
+                generator._entry.forget_waiter(hit)
 
     def future(self, ref: ObjectRef[Any]) -> "Future[Any]":
         """See `Runtime.future`."""
@@ -216,7 +222,7 @@ class NativeRuntime:
     def on_ready(self, ref: ObjectRef[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_ready`."""
         entry: ObjectEntry = ref._entry
-        if not entry.when_ready(lambda _: callback()):
+        if not entry.when_ready(callback if isinstance(callback, Wakeup) else lambda _: callback()):
             callback()
         elif entry.owner is not None:
             self.hub.wire.post(self.hub.borrowing.fetch, entry)
@@ -232,6 +238,10 @@ class NativeRuntime:
     def on_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
         """See `Runtime.on_next_item`."""
         generator._entry.when_ready(callback)
+
+    def forget_next_item(self, generator: ObjectRefGenerator[Any], callback: Callable[[], object]) -> None:
+        """See `Runtime.forget_next_item`."""
+        generator._entry.forget_waiter(callback)
 
     def export_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """See `Runtime.export_ref`."""

@@ -82,20 +82,27 @@ class StoreClient:
         offset, nursery = self._reserve(size)
         try:
             arena.write(offset, nursery.grant, object_id, bytes.fromhex(owner.process_id), parts)
+            foreign = None if owner.process_id == hub.process_id else owner
+            told = SealedObject(object_id, owner.process_id, nursery.grant, offset, size, foreign)
+            location = Location(hub.identity.node_id, offset, size)
         except BaseException:
             arena.clear(offset)  # an interruption can come right after the object was sealed
             back = nursery.release(offset, size)
             if back is not None:
                 hub.wire.post(self._return, [back])
             raise
-        if owner.process_id == hub.process_id:
-            self._new.append(SealedObject(object_id, owner.process_id, nursery.grant, offset, size))
-            if not self._settling:  # waking the wire thread for each would cost more than the copy of 1 MiB
-                self._settling = True
-                hub.wire.post(self._settle, None)
-        else:
-            hub.wire.post(self._seal, SealedObject(object_id, owner.process_id, nursery.grant, offset, size, owner))
-        return Location(hub.identity.node_id, offset, size)
+        try:
+            if foreign is not None:
+                hub.wire.post(self._seal, told)
+            else:
+                self._new.append(told)
+                if not self._settling:  # waking the wire thread for each would cost more than the copy of 1 MiB
+                    self._settling = True
+                    hub.wire.post(self._settle, None)
+        except BaseException:  # Ctrl-C: nobody will know of the object
+            hub.wire.post(self._take_back, (told, location))
+            raise
+        return location
 
     def read(self, object_id: bytes, location: Location) -> list[memoryview] | None:
         """The parts of an object of this node, read-only, without a copy.
@@ -192,6 +199,14 @@ class StoreClient:
         if not self._sealed:
             self._hub_().wire.loop.call_soon(self._tell_sealed)
         self._sealed.append(sealed)
+
+    def _take_back(self, object_: tuple[SealedObject, Location]) -> None:
+        """Free an object that was told of, or was about to be."""
+        sealed, location = object_
+        if sealed.owner_address is not None:
+            self._seal(sealed)  # perhaps for the second time, which does no harm
+        self.free(sealed.object_id, location)
+        self._settle()
 
     def _tell_sealed(self) -> None:
         sealed, self._sealed = self._sealed, []

@@ -4,12 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import (
-    DeathKind,
-    OutOfMemoryError,
-    TaskPlacementGroupRemoved,
-    WorkerCrashedError,
-)
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
@@ -36,12 +30,13 @@ from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
 from .locality import nearest
-from .task_failure import cancelled_error, refused_error, too_large_error, unplaceable_error
+from .task_failure import cancelled_error, lost_error, refused_error, too_large_error, unplaceable_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
 if TYPE_CHECKING:
     from .hub import Hub
+    from .stream import Stream
 
 
 Resolved = Callable[[TaskRecord], None]
@@ -223,13 +218,17 @@ class Submission:
     def process_lost(self, channel: Channel) -> None:
         """A process is gone: its leases, where it was a worker; what was to be had there, where it was a node manager.
 
-        What was in flight has been failed by its channel; this is for leases that were idle.
+        What was in flight has been failed by its channel; this is for leases that were idle. The workers of a lost node
+        manager end in a moment, and get no more tasks, each of which would count as an attempt.
         """
         for lease_class in self._classes.values():
             for lease in list(lease_class.leases.values()):
                 link: Any = lease.link
                 if link.channel is channel and not lease.in_flight:
                     lease_class.lost(lease.lease_id, self._hub.now())
+                elif link.node.process_id == channel.peer.process_id:
+                    lease.reclaimed = True
+                    self._mark(lease_class)
         self._demand.node_lost(channel.peer.process_id)
 
     def give_back(self, lease: Lease, worker_ok: bool) -> None:
@@ -311,22 +310,29 @@ class Submission:
 
     def _succeed(self, record: TaskRecord, outcome: Outcome) -> None:
         borrowing = self._hub.borrowing
-        if record.generator is not None:
-            record.generator.ended(None)
         lineage = False
         results = record.results
         for index, value in enumerate(outcome.returns):
             entry = results[index] if index < len(results) else None
-            if entry is None or entry.state != PENDING:  # too late, or made again for a lost sibling
+            if entry is None or not self._hub.recovery.made(entry, value):
                 borrowing.discard(ids.object_id(record.task_id, index + 1), value)
-            else:
-                borrowing.complete(entry, value)
         for entry in results:
             if entry.state == STORED:
                 lineage = True
             else:
                 entry.producer = None
-        self._release(record, keep=lineage and record.template.max_retries != 0)
+        if record.generator is None:
+            self._release(record, keep=lineage and record.template.max_retries != 0)
+        else:
+            self._stream_ended(record, record.generator)
+
+    def _stream_ended(self, record: TaskRecord, stream: "Stream") -> None:
+        stream.ended(None)
+        self._release(record, keep=stream.has_items())
+        passed = stream.missing()
+        if passed and not self.again(record):
+            for entry in passed:
+                self._hub.recovery.give_up(entry, record)
 
     def discard(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
         """An outcome has come for a task that has ended already (its actor was killed): take back what is in it."""
@@ -356,15 +362,8 @@ class Submission:
         def described(reply: Reply | TransportError) -> None:
             if self._hub.node_loss:
                 self.fail(record, self._hub.node_loss.error())
-                return
-            cause = self._hub.death_cause(reply)
-            name = record.template.wire.name
-            if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
-                self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
-            elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
-                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}", cause=cause))
             else:
-                self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
+                self.fail(record, lost_error(record, self._hub.death_cause(reply)))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
@@ -377,9 +376,14 @@ class Submission:
         self.accept(record)
 
     def again(self, record: TaskRecord) -> bool:
-        """Run a finished task once more, because a result of it was lost; False when it may not."""
+        """Have a lost result made again; False when its task may not run once more."""
+        if record.template.max_retries == 0:
+            return False
+        if not record.ended:
+            return True  # it runs already, because another one was lost
         if not self._may_retry(record):
             return False
+        record.ended = False
         record.attempt += 1
         if record.actor_id:
             self._hub.actors.client(record.actor_id, "").again(record)
@@ -400,12 +404,15 @@ class Submission:
                 self._hub.unseen.watch(entry, error)
                 self._hub.borrowing.complete(entry, Value("e", error))
             entry.producer = None
-        self._release(record, keep=False)
+        # Of a generator that failed, the items that came before may have to be made again.
+        self._release(record, keep=record.generator is not None and record.generator.has_items())
 
     def _release(self, record: TaskRecord, keep: bool) -> None:
         """Let go of what the task needed, unless a result of it may have to be made again."""
-        record.lease = record.generator = record.held_actor = None
+        record.ended = True
+        record.lease = record.held_actor = None
         if not keep:
+            record.generator = None
             record.dependencies = record.nested = record.stored_args = None
             record.results = []
 

@@ -1,12 +1,16 @@
 """Errors of tasks for which the runtime, and not the user's code, is the reason."""
 
 from ...exceptions import (
+    DeathCause,
+    DeathKind,
+    OutOfMemoryError,
     RayError,
     RaySystemError,
     RuntimeEnvSetupError,
     TaskCancelledError,
     TaskPlacementGroupRemoved,
     TaskUnschedulableError,
+    WorkerCrashedError,
 )
 from ..contract import LeaseInfeasible
 from .task_record import TaskRecord
@@ -24,6 +28,16 @@ def too_large_error(record: TaskRecord) -> ValueError:
         f"{record.template.wire.name} cannot be sent to a worker: its pickled function, with all it captures, is "
         f"{len(record.template.wire.function)} bytes. Pass large values as arguments, or pass refs to them."
     )
+
+
+def lost_error(record: TaskRecord, cause: DeathCause | None) -> RayError:
+    """The error of a task whose worker has ended under it; `cause` is what its node manager knows of that."""
+    name = record.template.wire.name
+    if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
+        return TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}.")
+    if cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
+        return OutOfMemoryError(f"{name} was stopped. {cause.render()}", cause=cause)
+    return WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1)
 
 
 def refused_error(record: TaskRecord, link: WorkerLink) -> RaySystemError:

@@ -52,7 +52,8 @@ class TaskRecord:
         missing: how many dependencies are not ready yet.
         alone: it must not share a worker's queue (a worker died under it and others).
         cancelled: the caller asked to cancel it.
-        generator: where streamed items go.
+        ended: it does not run, and will not, unless a result of it is lost.
+        generator: where streamed items go; kept as long as one of them may have to be made again.
         home: the lease class or actor client it was given to.
         near: the node (id in hexadecimal) where most of its large arguments lie; "": it has none; None: not looked yet.
         held_actor: keeps the actor alive until the call has ended.
@@ -66,6 +67,7 @@ class TaskRecord:
         "call_id",
         "cancelled",
         "dependencies",
+        "ended",
         "generator",
         "held_actor",
         "home",
@@ -100,6 +102,7 @@ class TaskRecord:
         self.call_id = 0
         self.alone = template.alone
         self.cancelled = False
+        self.ended = False
         self.generator: Any = None
         self.home: Any = None
         self.held_actor: Any = None

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -24,14 +24,21 @@ from .value_codec import to_inline
 if TYPE_CHECKING:
     from .hub import Hub
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 UNIT = 10_000
 """Resources travel as integers, in ten-thousandths."""
+
+
+_MOST = 1024
+"""How many templates of a function, or of all methods, are kept: a program may make new options for every call."""
 
 
 class Pickled:
     """What a runtime keeps with a descriptor: the code by value, and what that holds on to."""
 
-    __slots__ = ("code", "code_id", "refs", "session", "templates")
+    __slots__ = ("alike", "code", "code_id", "refs", "session", "templates")
 
     def __init__(self, target: Any, name: str, session: object) -> None:
         self.session = session  # of which the templates, and the refs in the code, are
@@ -40,7 +47,8 @@ class Pickled:
         self.code = to_inline(serialized)
         self.code_id = hashlib.blake2b(self.code, digest_size=16).digest()
         self.refs = serialized.refs  # refs that the code captured live as long as the code
-        self.templates: dict[Any, tuple[Any, TaskTemplate]] = {}
+        self.templates: dict[Any, tuple[Any, TaskTemplate]] = {}  # by the identity of options
+        self.alike: dict[Any, TaskTemplate] = {}  # by what options say
 
 
 class Templates:
@@ -54,9 +62,10 @@ class Templates:
         self._classes: dict[Any, int] = {}
         self._bundles: dict[bytes, list[dict[str, float]]] = {}
         self._methods: dict[tuple[bytes, str, int, int], tuple[Any, TaskTemplate]] = {}
+        self._methods_alike: dict[Any, TaskTemplate] = {}
 
     def of_task(self, function: FunctionDescriptor, options: TaskOptions) -> TaskTemplate:
-        """The template of a task. Found by the options' identity: they are made once per `.options()`."""
+        """The template of a task. Found by the options' identity; else, where they are new, by what they say."""
         pickled: Pickled | None = function.pickled
         if pickled is None or pickled.session is not self._session:
             pickled = function.pickled = Pickled(function.function, f"the function {function.name}", self._session)
@@ -64,8 +73,28 @@ class Templates:
         key = (id(options), captured) if captured else id(options)
         found = pickled.templates.get(key)
         if found is None or found[0] is not options:
-            found = pickled.templates[key] = (options, self._make_task(function, pickled, options))
+            found = (options, self._task_like(function, pickled, options, captured))
+            _keep(pickled.templates, key, found)
         return found[1]
+
+    def _task_like(
+        self, function: FunctionDescriptor, pickled: Pickled, options: TaskOptions, captured: bytes
+    ) -> TaskTemplate:
+        says = (
+            options.placement.key,
+            captured,
+            options.num_returns,
+            options.max_retries,
+            options.retry_exceptions,
+            options.max_calls,
+            options.name,
+            options.backpressure,
+        )
+        found = pickled.alike.get(says)
+        if found is None:
+            found = self._make_task(function, pickled, options)
+            _keep(pickled.alike, says, found)
+        return found
 
     def _make_task(self, function: FunctionDescriptor, pickled: Pickled, options: TaskOptions) -> TaskTemplate:
         num_returns, kind = _returns(options.num_returns)
@@ -88,19 +117,29 @@ class Templates:
         key = (descriptor.key, name, id(options), actor_retries)
         found = self._methods.get(key)
         if found is None or found[0] is not options:
-            num_returns, kind = _returns(options.num_returns)
-            extras = _extras(options.retry_exceptions, options.backpressure)
-            extras["method"] = name
-            extras["function"] = f"{descriptor.module}.{descriptor.name}.{name}"
-            if options.concurrency_group:
-                extras["concurrency_group"] = options.concurrency_group
-            wire = Template(
-                next(self._ids), "method", options.name or f"{descriptor.name}.{name}", b"", b"", num_returns, extras
-            )
-            retries = actor_retries if options.max_task_retries is None else options.max_task_retries
-            template = TaskTemplate(wire, 0, retries, kind, extras.get("backpressure", 0))
-            found = self._methods[key] = (options, template)
+            says = (descriptor.key, name, options, actor_retries)
+            template = self._methods_alike.get(says)
+            if template is None:
+                template = self._make_method(descriptor, name, options, actor_retries)
+                _keep(self._methods_alike, says, template)
+            found = (options, template)
+            _keep(self._methods, key, found)
         return found[1]
+
+    def _make_method(
+        self, descriptor: ActorDescriptor, name: str, options: MethodOptions, actor_retries: int
+    ) -> TaskTemplate:
+        num_returns, kind = _returns(options.num_returns)
+        extras = _extras(options.retry_exceptions, options.backpressure)
+        extras["method"] = name
+        extras["function"] = f"{descriptor.module}.{descriptor.name}.{name}"
+        if options.concurrency_group:
+            extras["concurrency_group"] = options.concurrency_group
+        wire = Template(
+            next(self._ids), "method", options.name or f"{descriptor.name}.{name}", b"", b"", num_returns, extras
+        )
+        retries = actor_retries if options.max_task_retries is None else options.max_task_retries
+        return TaskTemplate(wire, 0, retries, kind, extras.get("backpressure", 0))
 
     def of_creation(self, descriptor: ActorDescriptor, options: ActorOptions) -> TaskTemplate:
         """The template that makes an actor. Found by the options' identity, as for tasks."""
@@ -111,7 +150,8 @@ class Templates:
             return self._make_creation(descriptor, pickled, options)
         found = pickled.templates.get(id(options))
         if found is None or found[0] is not options:
-            found = pickled.templates[id(options)] = (options, self._make_creation(descriptor, pickled, options))
+            found = (options, self._make_creation(descriptor, pickled, options))
+            _keep(pickled.templates, id(options), found)
         return found[1]
 
     def _make_creation(self, descriptor: ActorDescriptor, pickled: Pickled, options: ActorOptions) -> TaskTemplate:
@@ -186,8 +226,16 @@ class Templates:
             hub = self._hub
             groups = msgspec.msgpack.decode(hub.ask(hub.head, HEAD, QueryState("placement_groups")))
             rows = [row for row in groups if row["placement_group_id"] == group_id.hex()]
-            found = self._bundles[group_id] = list(rows[0]["bundles"].values()) if rows else []
+            found = list(rows[0]["bundles"].values()) if rows else []
+            _keep(self._bundles, group_id, found)
         return found
+
+
+def _keep(table: dict[K, V], key: K, value: V) -> None:
+    """Add to a table that begins anew when it is full: what is used now is in it again at its next use."""
+    if len(table) >= _MOST:
+        table.clear()
+    table[key] = value
 
 
 def _returns(num_returns: NumReturns) -> tuple[int, str]:

@@ -35,14 +35,26 @@ class Values:
         hub = self._hub
         entry = ObjectEntry(hub.table, object_id)
         entry.contained = serialized.refs or None
-        if serialized.size <= INLINE_LIMIT:
-            entry.data = to_inline(serialized)
-            entry.state = INLINE
-        else:
-            entry.location = self._store(serialized, object_id, hub.address)
-            entry.state = STORED
-            hub.table.track(entry)
+        if serialized.size > INLINE_LIMIT:
+            return self._stored(entry, serialized)
+        entry.data = to_inline(serialized)
+        entry.state = INLINE
         return hub.table.new_ref(entry)
+
+    def _stored(self, entry: ObjectEntry, serialized: Serialized) -> ObjectRef[Any]:
+        """The first ref to a new object of this process, in the store. Ctrl-C at any moment leaves nothing there."""
+        table = self._hub.table
+        ref = table.new_ref(entry)
+        try:
+            entry.location = self._store(serialized, entry.object_id, self._hub.address)
+            entry.state = STORED
+            table.track(entry)
+        except BaseException:
+            if entry.location is not None:
+                entry.state = STORED
+                table.track(entry)  # so that the end of the ref, which is near, frees the object
+            raise
+        return ref
 
     def pack_result(self, value: Any, job: Job, index: int, room: int = INLINE_LIMIT) -> tuple[Value, list[Any]]:
         """A result on its way to its owner, the caller, and the refs in it, which are to be lent before it leaves.
@@ -81,13 +93,9 @@ class Values:
         nested: list[Any] | None = serialized.refs or None
         if serialized.size <= INLINE_LIMIT:
             return TaskRecord(task_id, template, to_inline(serialized), refs, nested)
-        object_id = ids.object_id(task_id, ids.PUT_INDEX)
-        entry = ObjectEntry(self._hub.table, object_id)
-        entry.location = self._store(serialized, object_id, self._hub.address)
-        entry.state = STORED
-        self._hub.table.track(entry)
         record = TaskRecord(task_id, template, NO_ARGS, refs, nested)
-        record.stored_args = self._hub.table.new_ref(entry)
+        entry = ObjectEntry(self._hub.table, ids.object_id(task_id, ids.PUT_INDEX))
+        record.stored_args = self._stored(entry, serialized)
         return record
 
     def dependencies(self, refs: Iterable[ObjectRef[Any]] | None) -> tuple[Dependency, ...]:

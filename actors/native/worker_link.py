@@ -3,6 +3,8 @@
 import enum
 from typing import Any
 
+import msgspec
+
 from ...transport.channel import Channel
 from ...transport.error import BackpressureError, MessageTooLargeError
 from ..contract import EXECUTOR, Invocation, Template, encode
@@ -11,6 +13,9 @@ from .task_record import TaskRecord
 _PUSH_BUFFER = 16 * 1024 * 1024
 """Bytes that may wait for a process to take them before no further calls are pushed to it. Well below the channel's own
 bound, which is for what cannot wait in a queue: cancellations, recalls, releases."""
+
+_MOST_TEMPLATES = 1024
+"""A process that executes is told to begin anew when it knows so many: each may be for one call only."""
 
 
 class Push(enum.Enum):
@@ -36,9 +41,12 @@ class WorkerLink:
 
     @property
     def full(self) -> bool:
-        """Whether calls must wait until the process has taken what was sent before."""
+        """Whether calls must wait until the process has taken what was sent before.
+
+        Or until its connection is back: if that is never, because the process is dead, they have not been with it.
+        """
         channel = self.channel
-        return channel.queued_bytes >= _PUSH_BUFFER and channel.error is None
+        return channel.error is None and (channel.queued_bytes >= _PUSH_BUFFER or not channel.connected)
 
     def push(self, record: TaskRecord, invocation: Invocation, on_reply: Any, on_item: Any = None) -> Push:
         """Send an invocation, and before it what the process needs to understand it. Ask `full` first."""
@@ -46,7 +54,10 @@ class WorkerLink:
         wire = record.template.wire
         try:
             if wire.template_id not in self.templates:
-                channel.notify(EXECUTOR, "Template", encode(self._known(wire)))
+                anew = len(self.templates) >= _MOST_TEMPLATES
+                channel.notify(EXECUTOR, "Template", encode(self._told(wire, anew)))
+                if anew:
+                    self.templates.clear()
                 self.templates.add(wire.template_id)
                 self.functions.add(wire.function_id)
             record.call_id = channel.call(EXECUTOR, "Invocation", encode(invocation), on_reply, on_item)
@@ -56,8 +67,7 @@ class WorkerLink:
             return Push.TOO_LARGE
         return Push.SENT
 
-    def _known(self, wire: Template) -> Template:
+    def _told(self, wire: Template, anew: bool) -> Template:
         """The template without the function, where the process has that of another template."""
-        if wire.function_id not in self.functions:
-            return wire
-        return Template(wire.template_id, wire.kind, wire.name, wire.function_id, b"", wire.num_returns, wire.options)
+        function = b"" if wire.function_id in self.functions else wire.function
+        return msgspec.structs.replace(wire, function=function, anew=anew)

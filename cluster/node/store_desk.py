@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ...actors.contract import (
     CORE,
     NODE,
@@ -15,6 +17,8 @@ from ...actors.contract import (
     ObjectFreed,
     ObjectsSealed,
     ReturnMemory,
+    WriterLost,
+    WrittenCopy,
     decoder_of,
     encode,
 )
@@ -22,7 +26,8 @@ from ...actors.serialization import serialize_error
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import RemoteCallError, TransportError
-from ...transport.protocol import Call
+from ...transport.protocol import Call, Reply
+from ..store.command import AskOwner
 from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ..store.store import MOVES
 from ..system_process import SystemProcess
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 _NURSERY = 4 << 20
 _OBJECTS = 8
 _LARGE = 4 << 20
+_ASKED = 1000
+"""How many copies one question to an owner is about."""
 _TELL_S = 10.0
 """How long an owner may take to say what it has written; its wire thread answers, whatever its program does."""
 
@@ -49,7 +56,8 @@ class StoreDesk:
         self._node_id = node_id
         self._node_at = node_at
         self._puller = Puller(process, store, node_id, node_at)
-        self._owners: set[str] = set()
+        self._owners: dict[str, ProcessAddress] = {}
+        store.ask_owner = self._ask_owner
         self.methods: dict[str, Callable[[Channel, Call], None]] = {
             "GrantMemory": self._on_grant,
             "ReturnMemory": self._on_return,
@@ -153,13 +161,33 @@ class StoreDesk:
         """Hold a channel to a process that owns objects here, so as to free them if it dies."""
         if owner.process_id in self._owners:
             return
-        self._owners.add(owner.process_id)
+        self._owners[owner.process_id] = owner
 
         def connected(result: Channel | TransportError) -> None:
             if isinstance(result, TransportError):
                 self.process_lost(owner.process_id)
 
         self._process.connected(owner, connected)
+
+    def _ask_owner(self, order: AskOwner) -> None:
+        """A process is lost that made objects for another one: which of them does that know?
+
+        There is no answer where the owner is lost, too; then its objects go anyway.
+        """
+        channel = self._process.endpoint.channel(order.owner)
+        owner = channel.peer if channel is not None else self._owners.get(order.owner)
+        if owner is None:  # not even the first of its objects was told of; it is met when it asks for one
+            logger.info("the owner %s of %d objects is not known here", order.owner, len(order.copies))
+            return
+
+        def answered(reply: Reply | TransportError) -> None:
+            if not isinstance(reply, TransportError) and not reply.failed:
+                self._store.disowned(msgspec.msgpack.decode(reply.body, type=list[int]))
+
+        for start in range(0, len(order.copies), _ASKED):
+            some = order.copies[start : start + _ASKED]
+            copies = [WrittenCopy(copy.key, copy.object_id, copy.home) for copy in some]
+            self._process.ask(owner, CORE, WriterLost(order.process, self._node_id, copies), answered)
 
     def ask_return(self, process_id: str, grant: int) -> None:
         """Ask a process to give back what it does not use of its memory."""
@@ -170,7 +198,7 @@ class StoreDesk:
 
     def process_lost(self, process_id: str) -> None:
         """A process is gone: its memory and the objects it owned with it."""
-        self._owners.discard(process_id)
+        self._owners.pop(process_id, None)
         self._store.process_lost(process_id)
         self._store.owner_lost(process_id)
 

@@ -32,6 +32,22 @@ class AskReturn(Command, frozen=True):
     grant: int
 
 
+class MadeCopy(Command, frozen=True):
+    """A copy that a process made for another one, its owner."""
+
+    key: int
+    object_id: bytes
+    home: int
+
+
+class AskOwner(msgspec.Struct, frozen=True):
+    """Ask an owner which of these copies it knows, as their maker was lost; answer `Disowned` with the others."""
+
+    owner: str
+    process: str
+    copies: tuple[MadeCopy, ...]
+
+
 class Scan(msgspec.Struct, frozen=True):
     """Look through what a lost process left in these ranges (offset, size) of its grant; answer `Scanned`."""
 
@@ -100,6 +116,7 @@ AnyCommand = (
     GrantReady
     | GrantFailed
     | AskReturn
+    | AskOwner
     | Scan
     | Reclaim
     | Punch

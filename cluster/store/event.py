@@ -82,6 +82,12 @@ class FoundObject(msgspec.Struct, frozen=True):
     size: int
 
 
+class Disowned(Event, frozen=True):
+    """An owner's answer to `AskOwner`: it does not know, and will not hear, of these copies."""
+
+    keys: tuple[int, ...]
+
+
 class Scanned(msgspec.Struct, frozen=True):
     """What a lost process had sealed in a grant without having said so."""
 
@@ -139,6 +145,7 @@ AnyEvent = (
     | Promoted
     | ProcessLost
     | OwnerLost
+    | Disowned
     | Scanned
     | ReclaimResult
     | Punched

@@ -23,5 +23,9 @@ class ExpiringSet(Generic[T]):
         ):
             self._since.popitem(last=False)
 
+    def discard(self, member: T) -> None:
+        """Forget `member`, if it is there."""
+        self._since.pop(member, None)
+
     def __contains__(self, member: object) -> bool:
         return member in self._since

@@ -77,6 +77,11 @@ class GrantTable:
             self._forget(grant)
         return grant
 
+    def covers(self, offset: int) -> bool:
+        """Whether some process may have an object at `offset` that it has not reported."""
+        gaps = (gap for grant in self.open.values() for gap in grant.gaps.items())
+        return any(start <= offset < end for start, end in gaps)
+
     def close(self, grant: OpenGrant) -> list[tuple[int, int]]:
         """End a grant; returns the ranges (offset, size) that were left of it."""
         rest = [(start, end - start) for start, end in grant.gaps.items()]

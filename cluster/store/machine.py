@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
-from .command import AnyCommand, GrantFailed, GrantReady, Scan
+from .command import AnyCommand, AskOwner, GrantFailed, GrantReady, MadeCopy, Scan
 from .event import (
     AnyEvent,
+    Disowned,
     Freed,
     GrantRequested,
     GrantReturned,
@@ -85,6 +86,8 @@ class StoreMachine:
                 commands = self._process_lost(event.process, now)
             case OwnerLost():
                 commands = self._owner_lost(event.owner, now)
+            case Disowned():
+                commands = self._disowned(event)
             case Scanned():
                 commands = self._scanned(event)
             case ReclaimResult():
@@ -149,14 +152,16 @@ class StoreMachine:
         if state.grants.carve(event.process, event.grant, event.offset, event.size) is None:
             return []  # doubled, or its process was lost, and the scan has found the object
         stored = state.objects.add(event.object_id, event.owner, event.process, event.offset, event.size, event.primary)
-        early = ((event.object_id, None), (event.object_id, event.offset))
-        if event.owner in state.lost or any(freed in self._freed_early for freed in early):
+        here = (event.object_id, event.offset)
+        if event.owner in state.lost or here in self._freed_early or (event.object_id, None) in self._freed_early:
+            self._freed_early.discard(here)  # a retry may write the object to the same place
             return self._residence.free(stored)
         return []
 
     def _freed(self, event: Freed, now: float) -> list[AnyCommand]:
         copies = [copy for copy in self.state.objects.copies(event.object_id) if event.offset in {None, copy.home}]
-        if not copies:
+        # Where nobody can still report it as sealed there, it is no early bird but a repetition.
+        if not copies and (event.offset is None or self.state.grants.covers(event.offset)):
             self._freed_early.add((event.object_id, event.offset), now)
         return [command for stored in copies for command in self._residence.free(stored)]
 
@@ -177,12 +182,24 @@ class StoreMachine:
             ranges = tuple((start, end - start) for start, end in sorted(grant.gaps.items()))
             commands.append(Scan(process, grant.number, ranges))
         state.space.forget_writer(process)
-        return commands
+        return commands + self._ask_owners(process)
 
     def _owner_lost(self, owner: str, now: float) -> list[AnyCommand]:
         self.state.lost.add(owner, now)
         copies = self.state.objects.owned_by(owner)
         return [command for stored in copies for command in self._residence.free(stored)]
+
+    def _ask_owners(self, process: str) -> list[AnyCommand]:
+        """A process is lost, and with it perhaps the replies that told of what it made for others."""
+        made: dict[str, list[MadeCopy]] = {}
+        for stored in self.state.objects.take_made_by(process):
+            made.setdefault(stored.owner, []).append(MadeCopy(stored.key, stored.object_id, stored.home))
+        return [AskOwner(owner, process, tuple(copies)) for owner, copies in made.items()]
+
+    def _disowned(self, event: Disowned) -> list[AnyCommand]:
+        found = [self.state.objects.by_key.get(key) for key in event.keys]
+        unknown = [stored for stored in found if stored is not None and not stored.freed]
+        return [command for stored in unknown for command in self._residence.free(stored)]
 
     def _scanned(self, event: Scanned) -> list[AnyCommand]:
         grant = self.state.grants.open.get(event.grant)
@@ -196,7 +213,7 @@ class StoreMachine:
         if event.grant in self.state.grants.open:
             for offset, size in self.state.grants.close(grant):
                 self.state.free(offset, size, event.process)
-        return commands
+        return commands + self._ask_owners(event.process)
 
     def _punched(self, event: Punched) -> list[AnyCommand]:
         size = self.state.punching.pop(event.offset, 0)

@@ -14,6 +14,7 @@ class StoredObject(msgspec.Struct):
     Attributes:
         key: names this copy; the same object may be here twice (a retried task made it again).
         writer: the process that wrote it, in whose page tables the memory is.
+        maker: the same, of a result that it wrote for its owner, another process; "" once its end was seen to.
         primary: the copy that must not be lost; a secondary can be fetched again from another node.
         home: where it was written, by which its owner knows this copy.
         offset: where it is in memory; None: it is not.
@@ -34,6 +35,7 @@ class StoredObject(msgspec.Struct):
     primary: bool
     home: int
     offset: int | None
+    maker: str = ""
     url: str = ""
     freed: bool = False
     spilling: bool = False
@@ -59,6 +61,7 @@ class ObjectTable:
         self.by_key: dict[int, StoredObject] = {}
         self._by_id: dict[bytes, dict[int, StoredObject]] = {}
         self._by_owner: dict[str, dict[int, StoredObject]] = {}
+        self._by_maker: dict[str, dict[int, StoredObject]] = {}
         # Copies that could leave memory, least recently used first.
         self._secondary: OrderedDict[int, StoredObject] = OrderedDict()
         self._primary: OrderedDict[int, StoredObject] = OrderedDict()
@@ -72,6 +75,9 @@ class ObjectTable:
         self.by_key[stored.key] = stored
         self._by_id.setdefault(object_id, {})[stored.key] = stored
         self._by_owner.setdefault(owner, {})[stored.key] = stored
+        if primary and owner != writer:
+            stored.maker = writer
+            self._by_maker.setdefault(writer, {})[stored.key] = stored
         self.resident += size
         self.use(stored)
         return stored
@@ -83,6 +89,13 @@ class ObjectTable:
     def owned_by(self, owner: str) -> list[StoredObject]:
         """The copies that a process owns and that are not freed."""
         return list(self._by_owner.get(owner, {}).values())
+
+    def take_made_by(self, maker: str) -> list[StoredObject]:
+        """The copies that a process made for others and that are not freed. Each is given out once."""
+        made = list(self._by_maker.pop(maker, {}).values())
+        for stored in made:
+            stored.maker = ""
+        return made
 
     def use(self, stored: StoredObject, newest: bool = True) -> None:
         """Note that a copy could leave memory from now on, last of all (`newest`) or first of all."""
@@ -123,6 +136,8 @@ class ObjectTable:
         self.occupy(stored)
         _take_out(self._by_id, stored.object_id, stored.key)
         _take_out(self._by_owner, stored.owner, stored.key)
+        if stored.maker:
+            _take_out(self._by_maker, stored.maker, stored.key)
 
     def forget(self, stored: StoredObject) -> None:
         """Drop a copy that is neither in memory nor on disk."""

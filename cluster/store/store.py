@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -17,6 +17,7 @@ from ...transport.shm.reclaimer import Reclaimer
 from ...transport.shm.stored_object import scan
 from .command import (
     AnyCommand,
+    AskOwner,
     AskReturn,
     DeleteSpilled,
     GrantFailed,
@@ -32,6 +33,7 @@ from .command import (
 from .error import ObjectNotHereError, ObjectStoreFullError, StoreClosedError
 from .event import (
     AnyEvent,
+    Disowned,
     FoundObject,
     Freed,
     GrantRequested,
@@ -97,6 +99,9 @@ class ObjectStore:
         grace: seconds that it waits while no memory comes free, and none is about to.
         name_of: what a process is called in messages, by its id.
         readers: tells how many bytes each of this node's processes reads, by name; for messages.
+
+    Attributes:
+        ask_owner: asks an owner about what a lost process made for it; `disowned` takes the answer. May be lost.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class ObjectStore:
         self.arena = arena
         self._mover = Mover(arena, storage)
         self._ask_return = ask_return
+        self.ask_owner: Callable[[AskOwner], None] = _ask_nobody
         self._machine = StoreMachine(
             StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace),
             name_of,
@@ -185,6 +191,10 @@ class ObjectStore:
     def owner_lost(self, owner: str) -> None:
         """A process of any node has ended."""
         self._feed(OwnerLost(owner))
+
+    def disowned(self, keys: Sequence[int]) -> None:
+        """Copies that `ask_owner` asked about: their owner has not heard of these, and will not."""
+        self._feed(Disowned(tuple(keys)))
 
     async def locate(self, object_id: bytes) -> tuple[int, int]:
         """Where an object is in memory (offset, size), once it is there: for readers whose place was out of date.
@@ -299,7 +309,7 @@ class ObjectStore:
         if at is not None:
             self._timer = self._loop.call_at(at, self._feed, Tick())
 
-    def _execute(self, command: AnyCommand) -> None:
+    def _execute(self, command: AnyCommand) -> None:  # noqa: C901 - one line for each command
         match command:
             case GrantReady() | GrantFailed():
                 self._answer_grant(command)
@@ -307,6 +317,8 @@ class ObjectStore:
                 self._answer_locate(command)
             case AskReturn(process, grant):
                 self._ask_return(process, grant)
+            case AskOwner():
+                self.ask_owner(command)
             case Scan():
                 self._events.append(self._scan(command))
             case Reclaim(key, offset, size):
@@ -366,3 +378,7 @@ class ObjectStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(_CLOSED)
+
+
+def _ask_nobody(_: AskOwner) -> None:
+    """A store by itself: what was made for others stays as long as they live."""

@@ -34,6 +34,22 @@ class TestEnds:
             with pytest.raises(ll.exceptions.ActorDiedError):
                 ll.get(ref, timeout=DEADLINE)
 
+    def test_what_was_answered_before_the_exit_counts(self, ll):
+        @ll.remote
+        class Leaver:
+            def work(self, number):
+                return number, bytes(90_000)
+
+            def leave(self):
+                ll.actor.exit_actor()
+
+        leaver = Leaver.remote()
+        refs = [leaver.work.remote(number) for number in range(300)]
+        last = leaver.leave.remote()
+        assert [number for number, _ in ll.get(refs, timeout=DEADLINE)] == list(range(300))
+        with pytest.raises(ll.exceptions.ActorDiedError):
+            ll.get(last, timeout=DEADLINE)
+
     def test_exit_actor_outside_of_actors(self, ll):
         with pytest.raises(TypeError, match="actor"):
             ll.actor.exit_actor()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 
 import pytest
 
@@ -15,7 +16,7 @@ from limelight.transport.error import (
     PeerClosedError,
     VersionMismatchError,
 )
-from limelight.transport.limits import TransportLimits
+from limelight.transport.limits import KIB, TransportLimits
 from limelight.transport.protocol import Hello
 
 
@@ -195,3 +196,20 @@ def test_admission(hello, own, existing, dialling, expected) -> None:
 def test_a_new_channel_replaces_the_one_that_its_dialler_has_given_up() -> None:
     hello = Hello(1, "", ProcessAddress("peer", "here"), 5, 0, False, 9, {})
     assert admit(hello, "own", Existing(9, dialled_by_peer=False), dialling=False) is Admission.REPLACE
+
+
+async def test_closing_waits_for_a_peer_as_long_as_it_takes_something(world, recorder, until) -> None:
+    taken = []
+
+    class Slow(recorder):
+        def on_call(self, channel, call) -> None:
+            taken.append(len(call.body))
+            time.sleep(0.005)
+
+    server = await world.endpoint("server", Slow())
+    client = await world.endpoint("client", limits=TransportLimits(close=0.1, frame=64 * KIB))
+    channel = await client.connect(server.address)
+    for _ in range(100):
+        channel.notify("actor", "method", bytes(64 * KIB))
+    await channel.close()
+    await until(lambda: len(taken) == 100)

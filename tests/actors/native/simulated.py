@@ -10,6 +10,9 @@ import itertools
 from collections import deque
 from contextlib import contextmanager
 from random import Random
+from typing import NamedTuple
+
+import msgspec
 
 from limelight.actors import runtime
 from limelight.actors.contract import (
@@ -19,6 +22,8 @@ from limelight.actors.contract import (
     LeaseGranted,
     Location,
     ReturnLease,
+    WriterLost,
+    WrittenCopy,
     encode,
 )
 from limelight.actors.native.environment import Environments
@@ -110,6 +115,10 @@ class World:
             if holder:
                 self._grant_wanted(*holder)
 
+        elif isinstance(body, Unknown):
+            for key in body.keys:
+                self.store.objects.pop(key, None)
+
     def _grant_wanted(self, caller, class_key):
         held = sum(holder == (caller, class_key) for holder in self.leases.values())
         for _ in range(min(self.wanted[caller, class_key], 3) - held):
@@ -124,7 +133,10 @@ class World:
         )
 
     def kill(self, process):
-        """A process dies: of what it sent, some arrives; then everybody learns of its end."""
+        """A process dies: of what it sent, some arrives; then everybody learns of its end.
+
+        The node manager, which may be quicker, asks the living what they know of that it has made for them.
+        """
         process.dead = True
         self.deaths += 1
         process.forget()
@@ -137,6 +149,30 @@ class World:
             while sent and self.random.random() < 0.5:
                 sent.pop()
             sent.append(lambda other, gone=process: other.peer_lost(gone))
+        for other in self.alive:
+            made = self.store.made(process.id, other.id)
+            if made:
+                self.send(NODE.process_id, other.id, lambda other, made=made: self._ask(process, other, made))
+
+    def _ask(self, gone, owner, made):
+        copies = [WrittenCopy(number, object_id, offset) for number, (object_id, offset) in enumerate(made)]
+        answer = Answer(lambda unknown: self.send(owner.id, NODE.process_id, Unknown([made[key] for key in unknown])))
+        owner.hub.on_call(answer, Call(1, CORE, "WriterLost", encode(WriterLost(gone.id, b"n", copies))))
+
+
+class Unknown(NamedTuple):
+    """To the node: an owner does not know these objects."""
+
+    keys: list
+
+
+class Answer(NamedTuple):
+    """Stands for the channel through which the node has asked."""
+
+    take: object
+
+    def reply(self, _call_id, body):
+        self.take(msgspec.msgpack.decode(body))
 
 
 class Store:
@@ -144,18 +180,31 @@ class Store:
 
     def __init__(self):
         self.objects = {}
+        self.people = {}
         self.offsets = itertools.count(1)
 
-    def write(self, object_id, _owner, parts):
-        location = Location(b"n", next(self.offsets), 1)
-        self.objects[object_id, location.offset] = [bytes(part) for part in parts]
+    def made(self, maker, owner):
+        return [key for key in self.objects if self.people[key] == (maker, owner)]
+
+
+class StoreClient:
+    """A process's way to the store."""
+
+    def __init__(self, store, process_id):
+        self.store, self.process_id = store, process_id
+
+    def write(self, object_id, owner, parts):
+        location = Location(b"n", next(self.store.offsets), 1)
+        key = object_id, location.offset
+        self.store.objects[key] = [bytes(part) for part in parts]
+        self.store.people[key] = self.process_id, owner.process_id
         return location
 
     def read(self, object_id, location):
-        return [memoryview(part) for part in self.objects[object_id, location.offset]]
+        return [memoryview(part) for part in self.store.objects[object_id, location.offset]]
 
     def free(self, object_id, location):
-        del self.objects[object_id, location.offset]
+        del self.store.objects[object_id, location.offset]
 
 
 class Process:
@@ -170,7 +219,7 @@ class Process:
         self.channels = {}
         self.held = []
         identity = Identity(process_id=self.id, host_id="host", token=b"", socket="", node=NODE, head=NODE)
-        self.hub = Hub(identity, world.store, wire=Wire(self))
+        self.hub = Hub(identity, StoreClient(world.store, self.id), wire=Wire(self))
         self.hub.environments = Environments(self.hub)
         self.hub.links = Links(self)
         self.hub.address = self.address
@@ -292,6 +341,10 @@ class Links:
             return
         self.process.channel(address.process_id).call(actor, type(body).__name__, encode(body), answer)
 
+    def has_channel(self, process_id):
+        channel = self.process.channels.get(process_id)
+        return channel is not None and channel.error is None
+
     def connected(self, address, then):
         channel = self.process.channel(address.process_id)
         then(channel if channel.error is None else channel.error)
@@ -301,6 +354,7 @@ class Channel:
     """One end of a channel; sending puts an event on the pair's lane."""
 
     queued_bytes = 0
+    connected = True
 
     def __init__(self, process, peer):
         self.process, self._peer = process, peer

@@ -1,5 +1,7 @@
 """Calls of one actor from one process: their order, and what becomes of them when the actor does not live."""
 
+import time
+
 import pytest
 
 from limelight.actors.contract import ActorChanged, Template, encode
@@ -60,10 +62,20 @@ class Scene:
         self.world.settle()
 
     def tell(self, state, incarnation=0, process=None, cause=b""):
+        self.hear(state, incarnation, process, cause)
+        self.settle()
+
+    def hear(self, state, incarnation=0, process=None, cause=b""):
+        """What the head says has arrived, and nothing else."""
         change = ActorChanged(ACTOR, state, incarnation, process and process.address, NODE, cause)
         with self.caller.acting(wire=True):
             self.caller.hub.on_call(None, Call(0, CORE, "ActorChanged", encode(change)))
-        self.settle()
+
+    def deliver(self):
+        """All that is on its way arrives; no timer goes off."""
+        while lanes := [lane for lane, events in self.world.lanes.items() if events]:
+            for lane in lanes:
+                self.world._arrive(lane)
 
     def live(self, process, incarnation=0):
         host = Host(process)
@@ -280,3 +292,88 @@ def test_what_a_killed_actor_still_answers_is_taken_back(scene):
     scene.settle()
     assert len(scene.first.hub.table) == 0, "the result's ref is never given up"
     assert len(scene.caller.hub.table) == 0, "the argument is never freed"
+
+
+@pytest.mark.parametrize("state", ["restarting", "dead", "alive"])
+def test_an_answer_that_is_overtaken_by_the_news_of_the_end_counts_and_the_call_does_not_run_again(scene, state):
+    host, next_host = scene.live(scene.first), Host(scene.second)
+    scene.second.hub.executor.host_actor(ACTOR, next_host)
+    answered, unanswered = scene.call(1, retries=1), scene.call(2, retries=1)
+    host.run()  # its answer is on the way
+    scene.hear(state, 1, scene.second, serialize_error(ActorDiedError(actor_id=ACTOR)))
+    scene.deliver()
+    assert scene.value(answered) == (1,)
+    if state == "dead":
+        assert isinstance(scene.error(unanswered), ActorDiedError)
+    else:
+        scene.tell("alive", 1, scene.second)
+        run_all(scene, next_host)
+        assert numbers(next_host) == [2]
+        assert scene.value(unanswered) == (2,)
+    assert scene.client.pending_calls == 0
+
+
+def test_news_that_come_while_answers_are_awaited_take_effect_in_their_order(scene):
+    host = scene.live(scene.first)
+    ref = scene.call(1)
+    next_host = Host(scene.second)
+    scene.second.hub.executor.host_actor(ACTOR, next_host)
+    scene.hear("restarting", 1)
+    scene.hear("alive", 1, scene.second)
+    later = scene.call(2)
+    assert isinstance(scene.error(ref), ActorUnavailableError)
+    run_all(scene, next_host)
+    assert scene.value(later) == (2,)
+    assert len(host.jobs) == 1
+    assert scene.client.pending_calls == 0
+
+
+def test_a_process_that_is_cut_off_is_not_waited_for(scene):
+    scene.live(scene.first)
+    ref = scene.call(1)
+    scene.hear("dead", cause=serialize_error(ActorDiedError(actor_id=ACTOR)))
+    while scene.caller.timers:  # time passes, and nothing arrives
+        scene.caller.fire()
+    assert isinstance(scene.error(ref), ActorDiedError)
+    scene.deliver()
+    assert scene.client.pending_calls == 0
+
+
+def test_cancelling_a_call_costs_the_same_however_many_wait():
+    def seconds_of(count):
+        scene = Scene()
+        scene.live(scene.first)
+        scene.call(scene.promise())
+        template = TaskTemplate(Template(1, "method", "Counter.m", b"", b"", 1, {"method": "m"}), 0, 0)
+        hub, refs, records = scene.caller.hub, [], []
+        with scene.caller.acting(wire=True):
+            for _ in range(count):
+                record = hub.values.record(hub.ids.task_id(), template, (), {})
+                refs += scene.caller.runtime.results(record, template)
+                records.append(record)
+                scene.client.submit(record)
+            start = time.thread_time()
+            for record in reversed(records):
+                scene.client.cancel(record, force=False, recursive=False)
+            seconds = time.thread_time() - start
+        assert all(ref._entry.state == FAILED for ref in refs)
+        scene.settle()
+        scene.world.close()
+        return seconds
+
+    seconds_of(1000)
+    assert seconds_of(32_000) < 3 * 8 * seconds_of(4000)
+
+
+def test_cancelled_calls_are_gone_wherever_they_waited(scene):
+    host = scene.live(scene.first)
+    slow = scene.promise()
+    refs = [scene.call(slow), *(scene.call(number) for number in range(1, 20))]
+    for ref in refs[::3]:
+        scene.cancel(ref)
+        scene.cancel(ref)
+    scene.keep(slow, 0)
+    run_all(scene, host)
+    assert numbers(host) == [number for number in range(20) if number % 3]
+    assert all(isinstance(scene.error(ref), TaskCancelledError) for ref in refs[::3])
+    assert scene.client.pending_calls == 0

@@ -213,8 +213,10 @@ def run(seed, processes=3, deaths=0):
         world.settle()
         for process in world.alive:
             check_empty(process)
+        alive = {process.id for process in world.alive}
+        left = [key for key in world.store.objects if world.store.people[key][1] in alive]
+        assert not left, "objects were never freed"
         if not world.deaths:
-            assert not world.store.objects, "objects were never freed"
             assert not world.leases, "leases were never given back"
     finally:
         world.close()

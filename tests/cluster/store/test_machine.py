@@ -292,3 +292,81 @@ def test_objects_of_an_owner_that_was_lost_before_they_were_sealed_are_freed(ben
     bench.feed(e.OwnerLost("driver"))
     bench.put(10)
     assert bench.machine.state.used == 0
+
+
+class TestWhatALostProcessMadeForOthers:
+    def lose(self, bench):
+        (asked,) = [command for command in bench.feed(e.ProcessLost("w")) if isinstance(command, c.AskOwner)]
+        return asked
+
+    def test_its_owner_is_asked_and_what_that_does_not_know_is_freed(self, bench):
+        known, unknown = bench.put(10), bench.put(10)
+        asked = self.lose(bench)
+        assert (asked.owner, asked.process) == ("driver", "w")
+        assert [(copy.object_id, copy.home) for copy in asked.copies] == [known, unknown]
+        bench.feed(e.Disowned((asked.copies[1].key,)))
+        assert [copy.object_id for copy in bench.machine.state.objects.by_key.values()] == [known[0]]
+
+    def test_what_only_a_scan_has_found_is_asked_about_as_well(self, bench):
+        (ready,) = bench.grant(10)
+        commands = bench.feed(e.ProcessLost("w"))
+        assert kinds(commands) == ["Scan"]
+        found = e.FoundObject(b"o" * 28, "driver", ready.offset, 10)
+        (asked,) = bench.feed(e.Scanned("w", ready.grant, (found,)))
+        assert [(copy.object_id, copy.home) for copy in asked.copies] == [(b"o" * 28, ready.offset)]
+
+    def test_nobody_is_asked_about_its_own_objects_or_copies_or_what_is_freed(self, bench):
+        bench.put(10, owner="w")
+        bench.put(10, primary=False)
+        freed, _ = bench.put(10)
+        bench.feed(e.Freed(freed))
+        assert not [command for command in bench.feed(e.ProcessLost("w")) if isinstance(command, c.AskOwner)]
+
+    def test_nobody_is_asked_on_behalf_of_a_lost_owner(self, bench):
+        bench.put(10)
+        bench.feed(e.OwnerLost("driver"))
+        assert not [command for command in bench.feed(e.ProcessLost("w")) if isinstance(command, c.AskOwner)]
+
+    def test_an_answer_does_no_harm_to_what_a_retry_has_stored_meanwhile(self, bench):
+        object_id, _ = bench.put(10)
+        asked = self.lose(bench)
+        (ready,) = [command for command in bench.grant(10, "v") if isinstance(command, c.GrantReady)]
+        bench.feed(e.Sealed("v", ready.grant, object_id, "driver", ready.offset, 10))
+        bench.feed(e.Disowned((asked.copies[0].key,)))
+        assert bench.feed(e.LocateRequested(1, object_id)) == [c.Located(1, ready.offset, 10)]
+
+    def test_an_answer_about_what_the_owner_has_freed_meanwhile_changes_nothing(self, bench):
+        object_id, offset = bench.put(10)
+        asked = self.lose(bench)
+        bench.feed(e.Freed(object_id, offset))
+        assert bench.feed(e.Disowned((asked.copies[0].key,))) == []
+        assert bench.machine.state.objects.by_key == {}
+
+
+class TestWhatIsFreedBeforeItIsSealed:
+    def seal(self, bench, ready):
+        bench.feed(e.Sealed("w", ready.grant, b"o" * 28, "driver", ready.offset, 10))
+
+    def test_it_does_not_stay(self, bench):
+        (ready,) = bench.grant(10)
+        bench.feed(e.Freed(b"o" * 28, ready.offset))
+        self.seal(bench, ready)
+        assert bench.machine.state.objects.by_key == {}
+
+    def test_a_retry_that_writes_to_the_same_place_is_not_taken_for_it(self, bench):
+        (ready,) = bench.grant(10)
+        bench.feed(e.Freed(b"o" * 28, ready.offset))
+        self.seal(bench, ready)
+        (again,) = bench.grant(10)
+        assert again.offset == ready.offset
+        self.seal(bench, again)
+        assert bench.feed(e.LocateRequested(1, b"o" * 28)) == [c.Located(1, again.offset, 10)]
+
+    def test_what_is_freed_twice_does_not_harm_a_retry_in_the_same_place(self, bench):
+        (ready,) = bench.grant(10)
+        self.seal(bench, ready)
+        for _ in range(2):
+            bench.feed(e.Freed(b"o" * 28, ready.offset))
+        (again,) = bench.grant(10)
+        self.seal(bench, again)
+        assert bench.feed(e.LocateRequested(1, b"o" * 28)) == [c.Located(1, again.offset, 10)]

@@ -77,6 +77,11 @@ class Node:
                             found.append(e.FoundObject(object_id, owner, at, length))
                         at += length
                 self.mail.append(e.Scanned(process, grant, tuple(found)))
+            case c.AskOwner(_, _, copies):
+                unknown = [copy for copy in copies if self.random.random() < 0.5]
+                for copy in unknown:
+                    self.live.pop(copy.object_id, None)
+                self.mail.append(e.Disowned(tuple(copy.key for copy in unknown)))
             case c.Reclaim(key, offset, size):
                 pinned = any(offset <= at < offset + size for at in self.pins)
                 if not pinned:
