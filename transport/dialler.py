@@ -24,7 +24,7 @@ from .auth import (
     new_nonce,
     same,
 )
-from .error import AuthenticationError, ConnectError, VersionMismatchError
+from .error import AuthenticationError, ConnectError, StaleChallengeError, VersionMismatchError
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
@@ -35,16 +35,20 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the caller's deadline rules
 class _Connector(aiohttp.BaseConnector):
     """Makes one connection, and can drop it at once, which aiohttp's websocket cannot."""
 
-    _transport: asyncio.Transport | None = None
+    _connection: Any = None
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109  (aiohttp's signature)
-        connection = await super().connect(req, traces, timeout)
-        self._transport = connection.transport
-        return connection
+        self._connection = await super().connect(req, traces, timeout)
+        return self._connection
+
+    def let_go(self) -> None:
+        """Close what a websocket still holds that was not read to its end."""
+        if self._connection is not None:
+            self._connection.close()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.abort()
 
 
 class _UnixConnector(_Connector, aiohttp.UnixConnector):
@@ -101,7 +105,11 @@ class Dial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._handed_out:
-            await self._session.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        self._connector.let_go()
+        await self._session.close()
 
     async def challenge(self) -> Challenge:
         """Ask for a challenge and check the server's proof; returns it.
@@ -143,6 +151,7 @@ class Dial:
 
         Raises:
             ConnectError: the connection broke, or the peer does not speak the protocol. AuthenticationError.
+            StaleChallengeError.
         """
         challenge = self._challenge or await self.challenge()
         hello_text = base64.b64encode(encode(hello)).decode()
@@ -168,7 +177,7 @@ class Dial:
         except DECODE_ERRORS as error:
             raise ConnectError(f"The process at {self._route} did not say welcome: {error}") from error
         self._handed_out = True
-        return Link(websocket, self._connector.abort, self._session.close, local=self._local), welcome
+        return Link(websocket, self._connector.abort, self._close, local=self._local), welcome
 
     def _check_version(self, version: str) -> None:
         if version and version != str(PROTOCOL_VERSION):
@@ -183,7 +192,9 @@ class Dial:
             yield
         except aiohttp.WSServerHandshakeError as error:
             reason = (error.headers or {}).get(REASON_HEADER, f"HTTP status {error.status}")
-            raise AuthenticationError(f"The process at {self._route} refused the connection: {reason}.") from error
+            stale = error.status == HTTPStatus.UNAUTHORIZED
+            kind = StaleChallengeError if stale else AuthenticationError
+            raise kind(f"The process at {self._route} refused the connection: {reason}.") from error
         except aiohttp.ClientConnectorError as error:
             gone = isinstance(error.os_error, ConnectionRefusedError | FileNotFoundError)
             hint = " Nobody listens there: the process has ended, or the address is wrong." if gone else ""

@@ -18,7 +18,7 @@ from .auth import Challenge
 from .bulk import BulkServer, BulkSource
 from .channel import Channel, ChannelHandler
 from .dialler import Dial
-from .error import ConnectError, PeerLostError, ProtocolError
+from .error import ConnectError, PeerLostError, ProtocolError, StaleChallengeError
 from .limits import DEFAULT_LIMITS, TransportLimits
 from .link import Link
 from .listener import Listener, is_listening
@@ -191,7 +191,7 @@ class Endpoint:
             self._dialling.add(peer_id)
             async with asyncio.timeout(self.limits.connect):
                 while (channel := await self._dial_once(address, route)) is None:
-                    # Refused, because the peer's own dial to us counts: it should be here in a moment.
+                    # Refused, mostly because the peer's own dial to us counts: it should be here in a moment.
                     self._dialling.discard(peer_id)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(arrival.wait(), _CROSSED_WAIT)
@@ -214,6 +214,8 @@ class Endpoint:
             self._dialling.add(peer_id)
             try:
                 link, welcome = await dial.upgrade(self._hello(number, replaces=self._given_up.get(peer_id, 0)))
+            except StaleChallengeError:
+                return None
             finally:
                 self._dialling.discard(peer_id)
         if welcome.refusal == REFUSED_CROSSED:

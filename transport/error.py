@@ -3,6 +3,7 @@
     TransportError
     ├── ConnectError              no channel could be made: nobody listens, the route is wrong, it took too long
     │   ├── AuthenticationError   the other side does not hold the same cluster token (or is not who it should be)
+    │   ├── StaleChallengeError   the proof came too late, or twice: dial again
     │   └── VersionMismatchError  the other side speaks another version of the protocol
     ├── AddressInUseError         this endpoint cannot listen where it was told to
     ├── PeerLostError             a channel broke for good: the process died or stayed out of reach
@@ -41,6 +42,14 @@ class AuthenticationError(ConnectError):
 
     def __init__(self, message: str, final: bool = True) -> None:
         super().__init__(message, final)
+
+
+class StaleChallengeError(ConnectError):
+    """The peer does not know the challenge (any more) that was answered. To dial again helps.
+
+    A dialler on a busy machine may be too slow; and where a connection breaks in the middle of the handshake, aiohttp
+    sends the same request a second time on another, with the challenge that the first has used up.
+    """
 
 
 class VersionMismatchError(ConnectError):

@@ -182,7 +182,7 @@ class Listener:
         hello_text = headers.get(HELLO_HEADER, "")
         challenge = self._book.take(headers.get(NONCE_HEADER, ""), self._loop.time())
         if challenge is None:
-            return _refuse(403, "the challenge is unknown or too old; dial again")
+            return _refuse(401, "the challenge is unknown or too old; dial again")
         if not same(headers[PROOF_HEADER], challenge.client_proof(self._token, hello_text)):
             return _refuse(403, "the dialler does not hold this cluster's token")
         try:

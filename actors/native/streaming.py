@@ -1,6 +1,7 @@
 """Generators, on the executing side: items go to the caller as they are made."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterable, Iterable
 from concurrent.futures import Future
@@ -69,7 +70,8 @@ class Gate:
 
     def _wake_loop(self) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake)
+            with contextlib.suppress(RuntimeError):  # the generator has ended, and its task's loop with it
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -22,6 +22,7 @@ class PrintingThread:
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -31,18 +32,30 @@ class PrintingThread:
 
     async def run(self, function: Callable[[], object]) -> None:
         """Run a function and wait for its end; returns at once when the thread has been closed."""
-        loop = asyncio.get_running_loop()
-        done = asyncio.Event()
-        if self._thread.is_alive():
-            self.submit(function)
-            self.submit(lambda: loop.call_soon_threadsafe(done.set))
-            await done.wait()
+        if not self._closed:
+            await self._run_and_wait(function)
 
     async def close(self) -> None:
         """Wait for all that was given before, and end the thread. Idempotent."""
-        if self._thread.is_alive():
-            await self.run(lambda: self._work.put(None))
+        if not self._closed:
+            self._closed = True
+            await self._run_and_wait(_nothing)
+            self._work.put(None)
             self._thread.join()
+
+    async def _run_and_wait(self, function: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def work() -> None:
+            try:
+                function()
+            finally:
+                loop.call_soon_threadsafe(done.set)
+
+        if self._thread.is_alive():  # it is not in a forked child
+            self.submit(work)
+            await done.wait()
 
     def _run(self) -> None:
         while (function := self._work.get()) is not None:
@@ -50,3 +63,7 @@ class PrintingThread:
                 function()
             except Exception as error:  # noqa: BLE001 - a closed stream or a broken pipe must not end the thread
                 logger.debug("Output of workers could not be printed: %r", error)
+
+
+def _nothing() -> None:
+    """Waiting for this is waiting for all before it."""

@@ -10,12 +10,12 @@ import pytest
 def start():
     import limelight as ll
 
-    def init(threshold):
+    def init(threshold, every_ms=50):
         ll.init(
             num_cpus=2,
             object_store_memory=100e6,
             log_to_driver=False,
-            _system_config={"memory_usage_threshold": threshold, "memory_monitor_refresh_ms": 50},
+            _system_config={"memory_usage_threshold": threshold, "memory_monitor_refresh_ms": every_ms},
         )
         return ll
 
@@ -52,7 +52,8 @@ def test_a_task_that_is_stopped_for_lack_of_memory_says_so(start):
 
 
 def test_a_task_that_may_be_retried_runs_again(start, tmp_path):
-    ll = start(used_share() / 2)
+    # The second run must come to its end between two looks: memory is still short.
+    ll = start(used_share() / 2, every_ms=1000)
     mark = tmp_path / "ran"
 
     @ll.remote(max_retries=-1)

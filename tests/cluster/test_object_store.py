@@ -75,7 +75,8 @@ def test_memory_of_a_dropped_object_serves_the_next_one(start, size):
         ref = ll.put(np.full(size // 8, seed))
         places.add(ll.get(ref).__array_interface__["data"][0])
         del ref
-    assert len(places) <= 5, "the first touch of memory costs several times the copy"
+    # Memory is granted for eight objects at most; before it is full, a program can be quicker than the wire thread.
+    assert len(places) <= 8, "the first touch of memory costs several times the copy"
 
 
 @pytest.mark.parametrize(("store", "size"), FULL_SIZE)

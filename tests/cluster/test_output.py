@@ -286,8 +286,12 @@ def test_init_sets_the_level_and_the_format_of_its_own_logger(tmp_path):
     assert logging.getLogger("limelight").level == logging.ERROR
     ll.shutdown()
     ll.init(num_cpus=1, logging_format="<%(levelname)s> %(message)s")
+    warned = threading.Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: warned.set()
+    logging.getLogger("limelight").addHandler(handler)
     ref = echo.options(num_cpus=7).remote()
-    ll.wait([ref], timeout=1)
+    assert warned.wait(30)
     """
     done = run(program, tmp_path)
     assert done.stderr.startswith("<WARNING> echo waits until the cluster has room: {CPU: 7} is asked for"), done.stderr

@@ -252,8 +252,9 @@ class TestWait:
         assert ll.wait([]) == ([], [])
 
     def test_waits_for_the_fastest(self, ll, sleep, not_local):
-        slow, fast = sleep.remote(1), sleep.remote(0)
-        assert ll.wait([slow, fast], timeout=0.9) == ([fast], [slow])
+        slow, fast = sleep.remote(2 * DEADLINE), sleep.remote(0)
+        assert ll.wait([slow, fast], timeout=DEADLINE) == ([fast], [slow])
+        ll.cancel(slow)
 
     def test_a_failed_task_is_ready(self, ll):
         @ll.remote

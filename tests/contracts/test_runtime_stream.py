@@ -123,16 +123,20 @@ def test_finished_and_ready(ll, count):
     assert not generator.next_ready()
 
 
-def test_items_arrive_while_the_task_runs(ll, not_local):
+def test_items_arrive_while_the_task_runs(ll, not_local, tmp_path):
+    go_on = tmp_path / "go on"
+
     @ll.remote
     def slow():
         yield "first"
-        time.sleep(1)
+        while not go_on.exists():
+            time.sleep(0.01)
         yield "last"
 
     generator = slow.remote()
-    assert ll.get(next(generator), timeout=0.9) == "first"
+    assert ll.get(next(generator), timeout=DEADLINE) == "first"
     assert not generator.next_ready()
+    go_on.touch()
     assert values(ll, generator) == ["last"]
 
 

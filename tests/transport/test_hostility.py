@@ -65,7 +65,7 @@ async def test_noise_before_authentication_does_no_harm(world, seed) -> None:
         ("GET /secrets HTTP/1.1\r\nHost: limelight\r\n\r\n", b"404"),
         ("GET /channel HTTP/1.1\r\nHost: limelight\r\nLimelight-Version: 99\r\n\r\n", b"400"),
         ("GET /channel HTTP/1.1\r\nHost: limelight\r\nLimelight-Version: 1\r\n\r\n", b"400"),
-        ("GET /channel HTTP/1.1\r\nHost: limelight\r\nLimelight-Proof: 00\r\n\r\n", b"403"),
+        ("GET /channel HTTP/1.1\r\nHost: limelight\r\nLimelight-Proof: 00\r\n\r\n", b"401"),
         ("GET /channel HTTP/1.1\r\nHost: limelight\r\nLimelight-Process: " + "x" * 20_000 + "\r\n\r\n", b"400"),
     ],
 )
@@ -123,7 +123,7 @@ async def test_a_proof_cannot_be_used_twice(world, token) -> None:
         async with session.get("http://x/channel", headers=proof) as response:
             assert response.status >= 400  # authentic, but no upgrade
         async with session.get("http://x/channel", headers=proof) as response:
-            assert response.status == 403
+            assert response.status == 401
             assert "unknown or too old" in response.headers["Limelight-Reason"]
 
 

@@ -1,12 +1,14 @@
 """Channels whose connections are cut: nothing lost, nothing twice, order kept; and peers that do not come back."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
 import time
 
 import pytest
+from aiohttp import web
 
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import Endpoint
@@ -42,6 +44,63 @@ async def test_calls_survive_cuts_at_random_points(world, recorder, until, seed)
     assert [int(call.body.split()[0]) for call in near.calls] == list(range(sent))
     assert cutter.accepted > 3, "the test cut nothing"
     assert not handler.lost
+    await client.close()
+    gc.collect()  # aiohttp warns of connections that nobody has closed, which fails the test
+
+
+def drop_the_next_upgrade(server, monkeypatch) -> list[None]:
+    """Have the server's connection end when the next upgrade has arrived and its challenge is used up."""
+    listener, dropped = server._listener, []
+    upgrade = listener._upgrade
+
+    async def drop(request):
+        if dropped:
+            return await upgrade(request)
+        listener._book.take(request.headers["Limelight-Nonce"], asyncio.get_running_loop().time())
+        dropped.append(None)
+        request.transport.abort()
+        return web.Response()
+
+    monkeypatch.setattr(listener, "_upgrade", drop)
+    return dropped
+
+
+async def test_a_channel_survives_a_cut_between_the_upgrade_and_the_welcome(world, recorder, monkeypatch) -> None:
+    server = await world.endpoint("server", recorder())
+    client = await world.endpoint("client")
+    cutter = await world.cutter(server.address)
+    channel = await client.connect(cutter.address)
+    dropped = drop_the_next_upgrade(server, monkeypatch)
+    cutter.cut()
+    assert await channel.request("actor", "method", b"again", timeout=5) == b"again"
+    assert dropped
+    assert channel.error is None
+
+
+async def test_a_first_dial_survives_a_cut_between_the_upgrade_and_the_welcome(world, recorder, monkeypatch) -> None:
+    server = await world.endpoint("server", recorder())
+    client = await world.endpoint("client")
+    dropped = drop_the_next_upgrade(server, monkeypatch)
+    channel = await client.connect(server.address)
+    assert await channel.request("actor", "method", b"here", timeout=5) == b"here"
+    assert dropped
+
+
+async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, monkeypatch) -> None:
+    """A busy machine can hold up a dialler for longer than a challenge lives."""
+    server = await world.endpoint("server", recorder())
+    client = await world.endpoint("client")
+    book = server._listener._book
+    monkeypatch.setattr(book, "_lifetime", 0.0)
+    original = book.give
+
+    def give(challenge, now):
+        original(challenge, now)
+        book._lifetime = 5.0
+
+    monkeypatch.setattr(book, "give", give)
+    channel = await client.connect(server.address)
+    assert await channel.request("actor", "method", b"late", timeout=5) == b"late"
 
 
 async def test_a_full_send_buffer_survives_a_cut(world, recorder, until) -> None:

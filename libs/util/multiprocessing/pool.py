@@ -60,7 +60,7 @@ class Pool:
             self._processes, lambda: worker_class.remote(*arguments), max_chunks=maxtasksperchild or 0
         )
         self._closed = False
-        self._thread: ThreadPoolExecutor | None = None
+        self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="limelight-pool-callbacks")
         self._iterators: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
 
     def apply(
@@ -136,7 +136,7 @@ class Pool:
         """End the processes now; what is not done fails."""
         self._closed = True
         self._dispatcher.terminate()
-        self._end_thread()
+        self._callbacks.shutdown(wait=False)
 
     def join(self) -> None:
         """Wait until all work is done and the processes have ended.
@@ -149,7 +149,7 @@ class Pool:
         for iterator in list(self._iterators):
             iterator.submit_rest()
         self._dispatcher.finish()
-        self._end_thread()
+        self._callbacks.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         self._check_running()
@@ -185,7 +185,7 @@ class Pool:
     ) -> AsyncResult:
         futures = [self._dispatcher.submit(function, chunk) for chunk in chunks]
         return AsyncResult(
-            futures, single=single, callback=callback, error_callback=error_callback, thread=self._callback_thread
+            futures, single=single, callback=callback, error_callback=error_callback, thread=self._callbacks
         )
 
     def _imap(
@@ -202,15 +202,6 @@ class Pool:
         )
         self._iterators.add(iterator)
         return iterator
-
-    def _callback_thread(self) -> ThreadPoolExecutor:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="limelight-pool-callbacks")
-        return self._thread
-
-    def _end_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
 
     def _check_running(self) -> None:
         if self._closed:

@@ -26,7 +26,7 @@ class AsyncResult:
         single: the result is the one value of the one chunk, not a list.
         callback: called with the result, on `thread`, before it is ready for others.
         error_callback: likewise for an error.
-        thread: where callbacks run, one after the other.
+        thread: where callbacks run, one after the other; none do once it has been shut down.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class AsyncResult:
         single: bool,
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
-        thread: Callable[[], ThreadPoolExecutor],
+        thread: ThreadPoolExecutor,
     ) -> None:
         self._chunks = chunks
         self._single = single
@@ -100,8 +100,11 @@ class AsyncResult:
         self._chunks = []
         if self._callback is None and self._error_callback is None:
             self._ready.set()
-        else:
-            self._thread().submit(self._call_back)
+            return
+        try:
+            self._thread.submit(self._call_back)
+        except RuntimeError:  # the pool was ended while this result was on its way
+            self._ready.set()
 
     def _call_back(self) -> None:
         try:

@@ -279,9 +279,9 @@ async def test_a_copy_that_is_to_be_kept_makes_no_room(world) -> None:
     object_id = os.urandom(28)
     place = await world.there.write(object_id, world.process.address, b"x" * 20 * MIB)
     copy = await world.locate(world.here, object_id, place)
-    world.tell(world.third, KeepObject(object_id, copy))
-    await world.locate(world.third, os.urandom(28), Location(world.third.node_id, 0, 1))  # it has been passed on now
-    await world.locate(world.here, os.urandom(28), Location(world.here.node_id, 0, 1))
+    world.tell(world.third, KeepObject(object_id, copy))  # passed on, once the third node has dialled the first
+    (stored,) = world.here.store._machine.state.objects.by_key.values()
+    await eventually(lambda: stored.primary)
     with pytest.raises(Exception, match="store of this node is full"):
         await world.here.write(os.urandom(28), world.process.address, b"y" * 20 * MIB)
     assert world.here.objects == 1

@@ -5,9 +5,12 @@ import multiprocessing
 import os
 import pickle
 import subprocess
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from limelight.libs.util.multiprocessing.result import AsyncResult
 from limelight.util.multiprocessing import Pool, TimeoutError  # noqa: A004 - the name of multiprocessing's own
 
 
@@ -169,3 +172,26 @@ def _sleep(seconds):
 
 def _sleep_long():
     _sleep(60)
+
+
+def test_a_result_that_comes_as_its_pool_ends_is_there_though_nobody_is_called_back():
+    """The pool may be terminated between a worker's answer and the callback for it."""
+    thread = ThreadPoolExecutor(1)
+    chunk, called = Future(), []
+    result = AsyncResult([chunk], single=True, callback=called.append, error_callback=None, thread=thread)
+    thread.shutdown()
+    chunk.set_result([9])
+    assert result.get(1) == 9
+    assert not called
+
+
+def test_callbacks_run_one_after_the_other(ll, parallel):
+    """The first results may come on two threads at once."""
+    threads = set()
+    for _ in range(10):
+        with Pool(2) as pool:
+            note = lambda _: threads.add(threading.get_ident())  # noqa: E731
+            pids = [pool.apply_async(os.getpid, callback=note) for _ in range(4)]
+            assert all(pid.get(30) for pid in pids)
+        assert len(threads) == 1
+        threads.clear()

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from limelight.transport.shm.arena import PAGE, Arena
 from limelight.transport.shm.error import ObjectMovedError
@@ -78,6 +77,7 @@ def test_whatever_is_made_of_a_view_keeps_the_memory(any_store, derive):
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")
 def test_a_torch_tensor_keeps_the_memory(store):
+    torch = pytest.importorskip("torch", reason="torch is not installed: there may be no wheel for this Python")
     tensor = torch.frombuffer(store.read(), dtype=torch.uint8)[10:]
     assert not store.reclaim()
     assert int(tensor[0]) == 10
@@ -218,8 +218,12 @@ def test_threads_reading_and_dropping_lose_no_pin(store):
     def reader():
         kept = []
         while time.monotonic() < stop:
-            view = store.read()
-            kept.append(view)
+            try:
+                kept.append(store.read())
+            except ObjectMovedError:  # just then it was taken back
+                if kept:
+                    failures.append("taken back under a live view")
+                continue
             if len(kept) > 3:
                 kept.pop(0)
             if store.arena.pins.count != 1:
