@@ -121,6 +121,11 @@ class RemoteFunction(Generic[P, R]):
             raise ValueError("max_calls cannot be set in .options(): give it in the decorator.")
         return _remote_function(self._descriptor, {**self._given, **options})
 
+    @property
+    def _function(self) -> Callable[P, R]:
+        """The plain function, by the name that Ray's users know; as `__wrapped__`."""
+        return self._descriptor.function
+
     def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Ray's lazy graphs, which Limelight does not have."""
         raise NotImplementedError(

@@ -1,5 +1,6 @@
 """An actor in the process that hosts it."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .main_host import MainHost
 
+logger = logging.getLogger(__name__)
 
 TERMINATE = "__ray_terminate__"
 """The method that ends an actor after the calls before it."""
@@ -65,6 +67,17 @@ class HostedActor:
     def drop(self) -> None:
         """The actor has ended: it takes no more calls. From any thread."""
         self.dropped = True
+
+    def finish(self) -> None:
+        """Let the instance clean up (`__ray_shutdown__`), then give it up. It ends by itself, on this thread."""
+        instance, self.instance = self.instance, None
+        shut_down = getattr(instance, "__ray_shutdown__", None)
+        if shut_down is None:
+            return
+        try:
+            shut_down()
+        except Exception:
+            logger.exception("%s.__ray_shutdown__() failed; the actor ends nevertheless", self.class_name)
 
     def method(self, job: Job) -> Callable[..., Any]:
         """A "method" job's function.
