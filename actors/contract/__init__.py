@@ -75,6 +75,7 @@ from .store import (
     ReclaimMemory,
     ReturnMemory,
     SealedObject,
+    TellSealed,
 )
 
 __all__ = [
@@ -140,6 +141,7 @@ __all__ = [
     "SealedObject",
     "SetCreation",
     "StorePackage",
+    "TellSealed",
     "Template",
     "Value",
     "WaitObject",

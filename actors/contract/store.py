@@ -52,6 +52,10 @@ class ReclaimMemory(Body, frozen=True):
     """To a core: give back granted memory that is not used; the store is full."""
 
 
+class TellSealed(Body, frozen=True):
+    """To a core, from its node manager: tell of all objects that are complete, somebody asks for one. Then answer."""
+
+
 class ObjectFreed(Body, frozen=True):
     """To the own node manager, from the owner: the copy that was written at `location`, on any node, is not needed."""
 

@@ -125,6 +125,7 @@ class Hub:
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
             "ReclaimMemory": lambda _channel, _call: self.store.give_back(),
+            "TellSealed": self._on_tell_sealed,
         }
 
     # --- life (any thread but the wire's) ---
@@ -184,6 +185,7 @@ class Hub:
     async def _stop(self) -> None:
         self.on_node_lost = _leave_quietly
         self.node_loss.ended()
+        self.store.leave()
         await self.links.close()
         await self.endpoint.close()
 
@@ -231,13 +233,22 @@ class Hub:
             TransportError: there will be none.
             RayError: what the actor says.
         """
+        return self.run(self.request(address, actor, body, timeout))
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Have the wire thread run a coroutine that asks a system actor, and wait for it.
+
+        Raises:
+            LocalRayletDiedError: the node process of this session is gone.
+        """
         try:
-            return self.wire.run(self._ask(address, actor, body, timeout))
+            return self.wire.run(coroutine)
         except TransportError:
             self.node_loss.check()
             raise
 
-    async def _ask(self, address: ProcessAddress, actor: str, body: Any, limit: float | None) -> bytes:
+    async def request(self, address: ProcessAddress, actor: str, body: Any, limit: float | None = None) -> bytes:
+        """`ask` for the wire thread."""
         channel = await self.endpoint.connect(address)
         try:
             return await channel.request(actor, type(body).__name__, encode(body), limit or 3600.0)
@@ -288,6 +299,10 @@ class Hub:
         assigned = self.assignment
         job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
         accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
+        channel.reply(call.call_id, b"")
+
+    def _on_tell_sealed(self, channel: Channel, call: Call) -> None:
+        self.store.tell_all()
         channel.reply(call.call_id, b"")
 
     def _on_output(self, channel: Channel, call: Call) -> None:

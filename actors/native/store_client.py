@@ -1,17 +1,20 @@
 """This process's part in its node's object store: writing objects, and reading them without a copy."""
 
+import asyncio
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ...transport.address import ProcessAddress
-from ...transport.error import PeerLostError, RemoteCallError
-from ...transport.shm.arena import PAGE, Arena
+from ...transport.error import PeerLostError
+from ...transport.shm.arena import PAGE, Arena, private_view
 from ...transport.shm.backing import ArenaLocation
 from ...transport.shm.error import ArenaGoneError, ObjectMovedError
-from ...transport.shm.nursery import Grant, Nursery
+from ...transport.shm.nursery import Grant, Nursery, Return
+from ...transport.shm.reclaimer import Reclaimer
 from ...transport.shm.stored_object import object_size
 from ..contract import (
     NODE,
@@ -24,10 +27,14 @@ from ..contract import (
     SealedObject,
     decoder_of,
 )
-from ..serialization import deserialize_error
+from ..serialization import set_private_view
+from .fresh_object import AGE, FreshObjects
 
 if TYPE_CHECKING:
     from .hub import Hub
+
+_AT_HAND = 32 << 20
+"""Bytes that a process may keep for objects to come; the store can always ask for them."""
 
 
 class StoreClient:
@@ -39,15 +46,28 @@ class StoreClient:
         self._location = b""
         self._nursery: Nursery | None = None
         self._granting = threading.Lock()
+        self._reclaimer: Reclaimer | None = None
         self._sealed: list[SealedObject] = []
+        self._new: deque[SealedObject] = deque()  # by any thread; taken by the wire thread
+        self._fresh = FreshObjects()
+        self._settling = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def attach(self, hub: "Hub", arena_location: bytes) -> None:
         """Say whose store this is and where its arena is. The arena is mapped at the first use."""
         self._hub = hub
         self._location = arena_location
+        set_private_view(private_view)
+
+    def leave(self) -> None:
+        """Tell the node manager nothing more: it looks itself when this process is gone. On the wire thread."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def close(self) -> None:
         """Leave the arena. What was read and is still referred to stays valid."""
+        if self._reclaimer is not None:
+            self._reclaimer.close()
         if self._arena is not None:
             self._arena.close()
 
@@ -63,17 +83,19 @@ class StoreClient:
         try:
             arena.write(offset, nursery.grant, object_id, bytes.fromhex(owner.process_id), parts)
         except BaseException:
-            back = nursery.abandon(offset, size)
+            arena.clear(offset)  # an interruption can come right after the object was sealed
+            back = nursery.release(offset, size)
             if back is not None:
-                hub.wire.post(self._return, back)
+                hub.wire.post(self._return, [back])
             raise
-        told = SealedObject(object_id, owner.process_id, nursery.grant, offset, size, self._foreign(owner))
-        hub.wire.post(self._seal, told)
+        if owner.process_id == hub.process_id:
+            self._new.append(SealedObject(object_id, owner.process_id, nursery.grant, offset, size))
+            if not self._settling:  # waking the wire thread for each would cost more than the copy of 1 MiB
+                self._settling = True
+                hub.wire.post(self._settle, None)
+        else:
+            hub.wire.post(self._seal, SealedObject(object_id, owner.process_id, nursery.grant, offset, size, owner))
         return Location(hub.identity.node_id, offset, size)
-
-    def _foreign(self, owner: ProcessAddress) -> ProcessAddress | None:
-        """The owner where the node manager may not know it."""
-        return None if owner.process_id == self._hub_().process_id else owner
 
     def read(self, object_id: bytes, location: Location) -> list[memoryview] | None:
         """The parts of an object of this node, read-only, without a copy.
@@ -91,14 +113,21 @@ class StoreClient:
     def free(self, object_id: bytes, location: Location) -> None:
         """Nobody needs an object of this process any more. On the wire thread."""
         hub, _ = self._attached()
-        hub.links.notify(hub.node, NODE, ObjectFreed(object_id, location))
+        self._gather()
+        if location.node_id == hub.identity.node_id and self._fresh.drop(object_id, location.offset):
+            self._reuse()
+        else:
+            hub.links.notify(hub.node, NODE, ObjectFreed(object_id, location))
 
     def give_back(self) -> None:
-        """Return what is granted and not used: others need it. From any thread."""
-        nursery, self._nursery = self._nursery, None
-        back = nursery.retire() if nursery is not None else None
-        if back is not None:
-            self._attached()[0].wire.post(self._return, back)
+        """Return what is granted and not used: others need it. On the wire thread."""
+        self.tell_all()
+        self._retire()
+
+    def tell_all(self) -> None:
+        """Tell the node manager of everything that is here. On the wire thread."""
+        self._gather()
+        self._tell_of(*self._fresh.take())
 
     def _attached(self) -> "tuple[Hub, Arena]":
         if self._hub is None:
@@ -123,28 +152,23 @@ class StoreClient:
     def _reserve(self, size: int) -> tuple[int, Nursery]:
         nursery = self._nursery
         offset = nursery.reserve(size) if nursery is not None else None
-        if nursery is not None and offset is not None:
-            return offset, nursery
-        with self._granting:
-            while True:
-                nursery = self._nursery
-                offset = nursery.reserve(size) if nursery is not None else None
-                if nursery is not None and offset is not None:
-                    return offset, nursery
-                self._nursery = None
-                back = nursery.retire() if nursery is not None else None
-                if back is not None:
-                    self._hub_().wire.post(self._return, back)
-                self._nursery = Nursery(self._grant(size))
+        while nursery is None or offset is None:
+            with self._granting:
+                nursery = self._hub_().run(self._room(size))
+            offset = nursery.reserve(size)
+        return offset, nursery
 
-    def _grant(self, size: int) -> Grant:
-        hub = self._hub_()
-        try:
-            answer = hub.ask(hub.node, NODE, GrantMemory(size))
-        except RemoteCallError as error:
-            raise deserialize_error(error.body) from None
-        granted: Granted = decoder_of(Granted).decode(answer)
-        return Grant(granted.grant, granted.offset, granted.size)
+    async def _room(self, size: int) -> Nursery:
+        """A nursery with so much room. What was dropped before this was asked for is known by now."""
+        hub, nursery = self._hub_(), self._nursery
+        self._reuse()
+        if nursery is not None and nursery.remaining >= size:
+            return nursery
+        self._retire()
+        self.tell_all()  # perhaps it has to be spilled
+        granted: Granted = decoder_of(Granted).decode(await hub.request(hub.node, NODE, GrantMemory(size)))
+        self._nursery = nursery = Nursery(Grant(granted.grant, granted.offset, granted.size))
+        return nursery
 
     def _hub_(self) -> "Hub":
         if self._hub is None:
@@ -153,17 +177,72 @@ class StoreClient:
 
     # --- wire thread ---
 
-    def _return(self, back: Any) -> None:
+    def _return(self, back: list[Return]) -> None:
         hub = self._hub_()
-        hub.links.notify(hub.node, NODE, ReturnMemory(back.grant, back.offset, back.size, back.touched))
+        for part in back:
+            hub.links.notify(hub.node, NODE, ReturnMemory(part.grant, part.offset, part.size, part.touched))
+
+    def _retire(self) -> None:
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            self._return(nursery.retire())
 
     def _seal(self, sealed: SealedObject) -> None:
-        """Tell of sealed objects once per burst."""
+        """Tell of objects for others, once per burst."""
         if not self._sealed:
             self._hub_().wire.loop.call_soon(self._tell_sealed)
         self._sealed.append(sealed)
 
     def _tell_sealed(self) -> None:
-        hub = self._hub_()
         sealed, self._sealed = self._sealed, []
-        hub.links.notify(hub.node, NODE, ObjectsSealed(sealed))
+        self._tell_of(sealed, [])
+
+    def _tell_of(self, kept: list[SealedObject], dropped: list[SealedObject]) -> None:
+        hub = self._hub_()
+        if kept or dropped:
+            hub.links.notify(hub.node, NODE, ObjectsSealed([*kept, *dropped]))
+        for sealed in dropped:
+            place = Location(hub.identity.node_id, sealed.offset, sealed.size)
+            hub.links.notify(hub.node, NODE, ObjectFreed(sealed.object_id, place))
+
+    def _reuse(self) -> None:
+        """Take the memory of dropped objects back, except where a reader still has them."""
+        _, arena = self._attached()
+        if self._reclaimer is None:
+            self._reclaimer = Reclaimer(arena)
+        nursery = self._nursery
+        for sealed in self._fresh.dropped():
+            if not self._reclaimer.reclaim(sealed.offset, sealed.size):
+                continue
+            self._fresh.reused(sealed.object_id)
+            if nursery is not None and nursery.grant == sealed.grant:
+                back = nursery.release(sealed.offset, sealed.size)
+            else:
+                back = Return(sealed.grant, sealed.offset, sealed.size, touched=True)
+            if back is not None:
+                self._return([back])
+
+    def _gather(self) -> None:
+        """Take note of what other threads have sealed."""
+        now = self._hub_().wire.loop.time()
+        while self._new:
+            self._fresh.add(self._new.popleft(), now)
+
+    def _settle(self, _: None = None) -> None:
+        """Tell of what has stayed for a moment; come again until there is nothing more.
+
+        Then the memory of very large objects is returned, of which none has come for a while.
+        """
+        loop = self._hub_().wire.loop
+        self._settling = True
+        self._gather()
+        self._reuse()
+        self._tell_of(*self._fresh.take(before=loop.time() - AGE))
+        if not self._fresh:
+            if self._nursery is not None and self._nursery.remaining > _AT_HAND:
+                self._retire()
+            self._settling = False
+            if not self._new:
+                return
+        self._settling = True
+        self._timer = loop.call_later(AGE, self._settle)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _NURSERY = 4 << 20
 _OBJECTS = 8
 _LARGE = 4 << 20
+_TELL_S = 10.0
+"""How long an owner may take to say what it has written; its wire thread answers, whatever its program does."""
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +125,14 @@ class StoreDesk:
             channel.reply(call_id, encode(Location(self._node_id, offset, size)))
 
     async def _bring(self, request: LocateObject) -> tuple[int, int]:
-        for _ in range(MOVES):
+        for attempt in range(MOVES):
             try:
                 return await self._store.locate(request.object_id)
             except ObjectNotHereError:
                 if request.hint.node_id == self._node_id:
-                    raise
+                    if attempt or not await self._hear_from(request.owner.process_id):
+                        raise
+                    continue
             self._watch_owner(request.owner)
             await self._puller.pull(request)
         raise ObjectStoreFullError(
@@ -136,6 +140,14 @@ class StoreDesk:
             "others each time before it was read. Work on fewer or smaller objects at a time, or start the node with a "
             "larger object_store_memory."
         )
+
+    async def _hear_from(self, owner: str) -> bool:
+        """Have an owner that runs here tell of its newest objects. False where that changes nothing."""
+        channel = self._process.endpoint.channel(owner)
+        if channel is None:
+            return False
+        await channel.request(CORE, "TellSealed", b"", _TELL_S)
+        return True
 
     def _watch_owner(self, owner: ProcessAddress) -> None:
         """Hold a channel to a process that owns objects here, so as to free them if it dies."""

@@ -66,6 +66,17 @@ def test_twenty_puts_of_a_fifth_of_the_store_while_references_are_dropped(start,
     assert spilled(ll) == []
 
 
+@pytest.mark.parametrize("size", [MB, 20 * MB])
+def test_memory_of_a_dropped_object_serves_the_next_one(start, size):
+    ll = start(100e6)
+    places = set()
+    for seed in range(20):
+        ref = ll.put(np.full(size // 8, seed))
+        places.add(ll.get(ref).__array_interface__["data"][0])
+        del ref
+    assert len(places) <= 5, "the first touch of memory costs several times the copy"
+
+
 @pytest.mark.parametrize(("store", "size"), FULL_SIZE)
 def test_four_times_the_store_while_references_are_kept(start, store, size):
     ll = start(store)

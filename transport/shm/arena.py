@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from . import backing
 from .backing import ArenaLocation
-from .memory_copy import Part
+from .memory_copy import Part, address_of
 from .pin import PinTable
+from .private_view import map_privately
 from .range_lock import HAS_OFD_LOCKS, RangeLock
 from .stored_object import (
     FIRST_WORD,
@@ -42,6 +43,7 @@ class Arena:
         self._owned = owned
         self.location = location
         self._mapping = mmap.mmap(fd, location.size)
+        self._address = address_of(memoryview(self._mapping))
         backing.keep_out_of_core_dumps(self._mapping)
         self.memory = memoryview(self._mapping)
         """The whole arena, writable; for ranges that this process was granted."""
@@ -103,8 +105,12 @@ class Arena:
 
         The object is not to be seen before `settle`.
         """
-        clear_object(self.memory, offset)
+        self.clear(offset)
         return self.memory[offset + FIRST_WORD : offset + size]
+
+    def clear(self, offset: int) -> None:
+        """Make what begins at `offset`, in a range that this process was granted, no object (any more)."""
+        clear_object(self.memory, offset)
 
     def settle(self, offset: int, grant: int) -> None:
         """The copy that was received at `offset` is complete."""
@@ -131,6 +137,18 @@ class Arena:
     def seal(self, offset: int) -> None:
         """Say that the object at `offset` is complete."""
         seal_object(self.memory, offset)
+
+    def private_view(self, view: memoryview) -> memoryview | None:
+        """Writable memory with the content of `view`, which `read` gave; what is written there only its holder sees.
+
+        Nothing is copied before it is written to (a page at a time, by the kernel): the same pages are mapped once
+        more, MAP_PRIVATE, as long as anything made of the result lives. None where that cannot be: the view is of
+        other memory, or the process has too many mappings already.
+        """
+        offset = address_of(view) - self._address
+        if self.closed or not 0 <= offset <= self.size - view.nbytes:
+            return None
+        return map_privately(self._fd, offset, view, self.pins.anchor_type)
 
     def collect(self) -> None:
         """Release what is no longer referred to. Happens by itself; useful after `gc.collect()` in tests."""
@@ -170,6 +188,17 @@ class Arena:
 
 
 _arenas: "weakref.WeakSet[Arena]" = weakref.WeakSet()
+
+
+def private_view(view: memoryview) -> memoryview | bytearray:
+    """`Arena.private_view` for a view of any arena of this process; a copy where it is of none."""
+    for arena in list(_arenas):
+        mapped = arena.private_view(view)
+        if mapped is not None:
+            return mapped
+    return bytearray(view)
+
+
 _forking: list[tuple[PinTable, RangeLock]] = []
 
 

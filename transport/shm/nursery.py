@@ -35,7 +35,7 @@ class Return(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Nursery:
-    """Bump allocation within one grant. Thread-safe.
+    """Allocation within one grant: at its end, which goes back when the last objects go. Thread-safe.
 
     The holder reserves, writes, seals the object in the arena, and tells the store which ranges it sealed. When
     `reserve` says None it asks the store for another grant; what is left of this one goes back with `retire`.
@@ -46,6 +46,8 @@ class Nursery:
         self.grant = grant.grant
         self._next = grant.offset
         self._end = grant.offset + grant.size
+        self._touched = grant.offset  # up to here something may have been written
+        self._released: dict[int, int] = {}  # end to start, of what lies before `_next`
         self._retired = False
         self._mutex = threading.Lock()
         self._pid = os.getpid()
@@ -72,24 +74,32 @@ class Nursery:
             self._next = offset + size
             return offset
 
-    def abandon(self, offset: int, size: int) -> Return | None:
-        """Give up a reserved range whose object was not sealed; returns what to give back to the store, if anything.
+    def release(self, offset: int, size: int) -> Return | None:
+        """Give up a reserved range of which the store was not told and that holds no sealed object (any more).
 
-        The newest reservation simply becomes free for the next.
+        It can be reserved again once all behind it is released too: so objects lie one behind the other, and
+        `stored_object.scan` finds them. Returns what to give back to the store, if the nursery was retired meanwhile.
         """
         with self._mutex:
-            if offset + size == self._next and not self._retired:
-                self._next = offset
-                return None
-        return Return(self.grant, offset, size, touched=True)
+            if self._retired:
+                return Return(self.grant, offset, size, touched=True)
+            self._touched = max(self._touched, offset + size)
+            self._released[offset + size] = offset
+            while (start := self._released.pop(self._next, None)) is not None:
+                self._next = start
+            return None
 
-    def retire(self) -> Return | None:
-        """End the nursery: nothing more can be reserved. Returns the rest to give back, if any.
+    def retire(self) -> list[Return]:
+        """End the nursery: nothing more can be reserved. Returns what to give back.
 
-        Ranges that are being written are not part of the rest.
+        Ranges that are being written, and those with objects of which the store will be told, are not part of it.
         """
         with self._mutex:
+            back = [Return(self.grant, start, end - start, touched=True) for end, start in self._released.items()]
             offset, size = self._next, self._end - self._next
+            if size:
+                back.append(Return(self.grant, offset, size, touched=self._touched > offset))
+            self._released.clear()
             self._end = self._next
             self._retired = True
-        return Return(self.grant, offset, size, touched=False) if size else None
+        return back

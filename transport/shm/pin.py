@@ -44,7 +44,7 @@ class PinTable:
         self._mapping = mapping
         self._memory = memoryview(mapping)
         # All anchors have one type, spanning the whole arena: a ctypes type per size costs more than all the rest.
-        self._anchor_type = ctypes.c_char * len(mapping)
+        self.anchor_type = ctypes.c_char * len(mapping)
         self.lock = lock
         self._reopen = reopen
         self._pins: dict[int, Pin] = {}
@@ -137,7 +137,7 @@ class PinTable:
         return anchor
 
     def _new_pin(self, offset: int, size: int, lock: RangeLock | None) -> tuple[Any, Pin]:
-        anchor = self._anchor_type.from_buffer(self._mapping)
+        anchor = self.anchor_type.from_buffer(self._mapping)
         pin = Pin(anchor, self._on_death)
         pin.start, pin.end, pin.lock, pin.locked = offset, offset + size, lock, lock is not None
         return anchor, pin

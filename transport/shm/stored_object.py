@@ -129,10 +129,16 @@ def clear_object(memory: memoryview, offset: int) -> None:
 
 def read_header(memory: memoryview, offset: int) -> Header | None:
     """The header at `offset`, or None where there is none."""
+    header = _any_header(memory, offset)
+    return None if header is None or _word.unpack_from(memory, offset)[0] not in {WRITING, SEALED} else header
+
+
+def _any_header(memory: memoryview, offset: int) -> Header | None:
+    """The header at `offset`, also one that was cleared; it still tells where the next object is."""
     if offset < 0 or offset + HEADER_SIZE > len(memory):
         return None
     word, grant, home, size, count, _, object_id, owner = _header.unpack_from(memory, offset)
-    if word not in {WRITING, SEALED} or home != offset or offset + size > len(memory):
+    if home != offset or offset + size > len(memory):
         return None
     return Header(word == SEALED, grant, home, size, count, object_id, owner)
 
@@ -143,13 +149,13 @@ def read_sizes(memory: memoryview, offset: int, count: int) -> tuple[int, ...]:
 
 
 def scan(memory: memoryview, start: int, end: int, grant: int) -> list[Header]:
-    """The headers that `grant`'s holder left one behind the other in [start, end), sealed or not.
+    """The headers that `grant`'s holder left one behind the other in [start, end), sealed, unsealed or cleared.
 
     For a range in which the holder reserved from the front; the first place without a header of that grant ends it.
     """
     found: list[Header] = []
     while start < end:
-        header = read_header(memory, start)
+        header = _any_header(memory, start)
         if header is None or header.grant != grant or not 0 < header.size <= end - start:
             break
         found.append(header)

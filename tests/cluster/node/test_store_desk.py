@@ -24,8 +24,10 @@ from limelight.cluster.node.store_desk import StoreDesk
 from limelight.cluster.store.store import ObjectStore
 from limelight.cluster.system_process import SystemActor, SystemProcess
 from limelight.transport.address import ProcessAddress
+from limelight.transport.channel import Channel
 from limelight.transport.endpoint import Endpoint
 from limelight.transport.error import RemoteCallError
+from limelight.transport.protocol import Call
 from limelight.transport.shm.arena import PAGE, Arena
 from limelight.transport.shm.stored_object import object_size
 
@@ -72,13 +74,22 @@ class Station:
         await self.store.close()
         await self.process.close()
 
-    async def write(self, object_id: bytes, owner: ProcessAddress, content: bytes) -> Location:
-        """Store an object as a worker does."""
+    async def write(
+        self, object_id: bytes, owner: ProcessAddress, content: bytes, untold: list[Callable[[], None]] | None = None
+    ) -> Location:
+        """Store an object as a worker does. Into `untold` goes what tells the store of it, if that is to wait."""
         parts = [b"meta", content]
         size = object_size(parts, PAGE)
         grant = await self.store.grant("ab" * 16, size)
         self.store.arena.write(grant.offset, grant.grant, object_id, bytes.fromhex(owner.process_id), parts)
-        self.store.sealed("ab" * 16, grant.grant, object_id, owner.process_id, grant.offset, size)
+
+        def tell() -> None:
+            self.store.sealed("ab" * 16, grant.grant, object_id, owner.process_id, grant.offset, size)
+
+        if untold is None:
+            tell()
+        else:
+            untold.append(tell)
         return Location(self.node_id, grant.offset, size)
 
     def read(self, object_id: bytes, location: Location) -> bytes:
@@ -107,7 +118,18 @@ class Owner(SystemActor):
     def __init__(self) -> None:
         super().__init__(asyncio.get_running_loop())
         self.copies: list[ObjectCopied] = []
-        self.methods = {"ObjectCopied": lambda _, call: self.copies.append(decoder_of(ObjectCopied).decode(call.body))}
+        self.untold: list[Callable[[], None]] = []
+        self.asked = 0
+        self.methods = {
+            "ObjectCopied": lambda _, call: self.copies.append(decoder_of(ObjectCopied).decode(call.body)),
+            "TellSealed": self._on_tell_sealed,
+        }
+
+    def _on_tell_sealed(self, channel: Channel, call: Call) -> None:
+        self.asked += 1
+        while self.untold:
+            self.untold.pop()()
+        channel.reply(call.call_id, b"")
 
 
 def make_endpoint(process: SystemProcess, path: str, source: ObjectSource | None = None) -> Endpoint:
@@ -172,6 +194,23 @@ async def test_a_copy_is_bit_for_bit_the_object_and_its_owner_hears_of_it(world)
     assert world.here.read(object_id, copy) == content
     await eventually(lambda: world.owner.copies)
     assert world.owner.copies == [ObjectCopied(object_id, copy)]
+
+
+async def test_an_object_of_which_its_node_has_not_heard_yet_is_asked_for(world) -> None:
+    object_id, content = os.urandom(28), os.urandom(MIB)
+    place = await world.there.write(object_id, world.process.address, content, untold=world.owner.untold)
+    assert world.there.objects == 0
+    await world.process.endpoint.connect(world.there.process.address)
+    copy = await world.locate(world.here, object_id, place)
+    assert world.here.read(object_id, copy) == content
+    assert world.owner.asked == 1
+
+
+async def test_an_object_that_nobody_has_is_asked_for_once(world) -> None:
+    nowhere = Location(world.there.node_id, 0, PAGE)
+    await world.process.endpoint.connect(world.there.process.address)
+    assert await world.locate(world.here, os.urandom(28), nowhere) is None
+    assert world.owner.asked == 1
 
 
 async def test_those_who_want_the_same_object_share_one_transfer(world) -> None:

@@ -46,8 +46,7 @@ class Writer:
         return object_id
 
     def retire(self):
-        rest = self.nursery.retire() if self.nursery is not None else None
-        if rest is not None:
+        for rest in self.nursery.retire() if self.nursery is not None else []:
             self.store.returned(self.process, rest.grant, rest.offset, rest.size, rest.touched)
 
     async def get(self, object_id):

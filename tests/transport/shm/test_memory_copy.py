@@ -68,7 +68,7 @@ def test_an_interrupted_copy_ends_before_the_interruption_goes_on(monkeypatch):
         go.wait(10)
         return real(target, source, size)
 
-    monkeypatch.setattr(memory_copy.ctypes, "memmove", interrupted)
+    monkeypatch.setattr(memory_copy, "streaming_copy", interrupted)
     target = bytearray(TWO_THREADS_ABOVE)
     with pytest.raises(KeyboardInterrupt):
         copy_part(memoryview(target), pattern(TWO_THREADS_ABOVE))
