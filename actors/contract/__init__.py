@@ -77,6 +77,7 @@ from .store import (
     SealedObject,
     TellSealed,
 )
+from .timeline import CollectTimeline, FlushTimeline, TaskSpan, TaskSpans, Timeline
 
 __all__ = [
     "CORE",
@@ -94,6 +95,7 @@ __all__ = [
     "AwaitGroup",
     "Body",
     "CancelTask",
+    "CollectTimeline",
     "CreateGroup",
     "Creation",
     "DefineEnvironment",
@@ -109,6 +111,7 @@ __all__ = [
     "FindActor",
     "FindGroup",
     "FlushOutput",
+    "FlushTimeline",
     "GrantMemory",
     "Granted",
     "GroupFound",
@@ -141,8 +144,11 @@ __all__ = [
     "SealedObject",
     "SetCreation",
     "StorePackage",
+    "TaskSpan",
+    "TaskSpans",
     "TellSealed",
     "Template",
+    "Timeline",
     "Value",
     "WaitObject",
     "WatchActor",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .running import ActorExit, Job
+from .timeline import UNTRACED
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -36,6 +37,8 @@ class HostedActor:
         self.instance: Any = None
         self.assignment = hub.assignment
         self.dropped = False
+        if UNTRACED in creation.template.options:
+            hub.execution.recorder.untraced.add(self.actor_id)
 
     def run(self) -> None:
         """Construct the instance and serve its calls; returns when this kind of actor needs the thread no more."""

@@ -48,6 +48,7 @@ from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
 from .store_desk import StoreDesk
+from .timeline_desk import TimelineDesk
 from .worker_table import Worker, WorkerTable
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class NodeManager(SystemActor):
             "FlushOutput": self._on_flush_output,
             **store.methods,
             **environments.methods,
+            **TimelineDesk(process, self._worker_channels, head.peers).methods,
         }
         self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
@@ -318,6 +320,9 @@ class NodeManager(SystemActor):
         worker = self.workers.find(channel.peer.process_id)
         if worker is not None:
             worker.leaving = leaving.reason
+
+    def _worker_channels(self) -> list[Channel]:
+        return [worker.channel for worker in self.workers.all() if worker.channel is not None]
 
     def worker_ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
