@@ -107,7 +107,8 @@ def bind_method(entry: "ActorEntry", name: str) -> ActorMethod:
         found = _BUILT_IN.get(name)
     if found is None:
         problem = f"Actors of class {descriptor.name} have no method {name!r}"
-        error = AttributeError(option_rule.unknown_name(problem, name, descriptor.methods))
+        known = [known for known in descriptor.methods if not known.startswith("__")]
+        error = AttributeError(option_rule.unknown_name(problem, name, known))
         error.name = name
         raise error
     return ActorMethod(entry, found, found.options)

@@ -66,18 +66,6 @@ class ObjectRef(Generic[T_co]):
         return self._id == _NIL
 
     @classmethod
-    def from_binary(cls, binary: bytes) -> "ObjectRef[Any]":
-        """The reference with that id. It is only a name: it keeps no object alive, and `get` cannot follow it."""
-        if len(binary) != ids.OBJECT_ID_SIZE:
-            raise ValueError(f"An ObjectRef's id has {ids.OBJECT_ID_SIZE} bytes; {len(binary)} were given.")
-        return ObjectRef(binary)
-
-    @classmethod
-    def from_hex(cls, text: str) -> "ObjectRef[Any]":
-        """As `from_binary`, of an id in hexadecimal."""
-        return cls.from_binary(bytes.fromhex(text))
-
-    @classmethod
     def nil(cls) -> "ObjectRef[Any]":
         """The reference to nothing."""
         return ObjectRef(_NIL)

@@ -11,9 +11,9 @@
     ├── UnserializableException            stands for an exception that cannot travel
     ├── RayActorError
     │   ├── ActorDiedError                 for good; `.cause` is a DeathCause, or the constructor's RayTaskError
+    │   │   └── ActorPlacementGroupRemoved
     │   └── ActorUnavailableError          for now
     ├── ActorUnschedulableError
-    ├── ActorPlacementGroupRemoved
     ├── ActorAlreadyExistsError            (also ValueError)
     ├── ActorHandleNotFoundError           (also ValueError)
     ├── AsyncioActorExit

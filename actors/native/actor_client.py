@@ -232,7 +232,7 @@ class ActorClient:
         self._end(record)
         record.missing = -1
         told = deserialize_error(self._cause) if self._cause else None
-        cause = told.cause if isinstance(told, ActorDiedError) else told
+        cause = told.cause if type(told) is ActorDiedError else told
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)

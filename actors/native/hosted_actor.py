@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 TERMINATE = "__ray_terminate__"
 """The method that ends an actor after the calls before it."""
 
+_LABEL_LENGTH = 64
+
 
 class HostedActor:
     """The instance of a user's class and the way its methods are found. Subclasses say where they run.
@@ -23,6 +25,7 @@ class HostedActor:
     Attributes:
         actor_id: 16 bytes.
         instance: the user's object; None until its constructor has run.
+        label: what its lines of output begin with: its class's name, or its `repr` where the class says what that is.
         assignment: what its process was told of it: its resources, incarnation, placement group.
         dropped: it has ended.
     """
@@ -32,6 +35,7 @@ class HostedActor:
         self._creation = creation
         self.actor_id = creation.invocation.actor_id
         self.class_name = creation.template.name
+        self.label = self.class_name
         self.name: str = creation.template.options.get("name", "")
         self.outline: bytes = creation.template.options.get("outline", b"")
         self.instance: Any = None
@@ -64,6 +68,9 @@ class HostedActor:
 
     def constructed(self) -> None:
         """Take calls from now on. Before the head hears of it and tells callers, so that their first calls find it."""
+        if type(self.instance).__repr__ is not object.__repr__ and not self._creation.template.options.get("light"):
+            self.label = _described(self.instance) or self.class_name
+            self._hub.announce(self.label)
         if not self.dropped:
             self._hub.executor.host_actor(self.actor_id, self)
 
@@ -120,6 +127,16 @@ class SyncActor(HostedActor):
 
     def interrupt(self, job: Job) -> None:
         """Ray does not interrupt a synchronous actor's running method, and neither does Limelight."""
+
+
+def _described(instance: Any) -> str:
+    """The beginning of the first line of its `repr`; "" where there is none."""
+    try:
+        lines = repr(instance).splitlines()
+    except Exception:
+        logger.exception("repr() of an actor failed; its lines of output begin with the name of its class")
+        return ""
+    return lines[0][:_LABEL_LENGTH] if lines else ""
 
 
 def _ready() -> bool:

@@ -37,6 +37,7 @@ SAMPLES = [
     ex.ActorUnavailableError("later", b"\1" * 16),
     ex.ActorUnschedulableError("never"),
     ex.ActorPlacementGroupRemoved(),
+    ex.ActorPlacementGroupRemoved("gone"),
     ex.ActorAlreadyExistsError("taken"),
     ex.ActorHandleNotFoundError("other session"),
     ex.AsyncioActorExit(),
@@ -120,6 +121,7 @@ def test_aliases_without_ray_in_the_name():
         (ex.ActorAlreadyExistsError, ValueError),
         (ex.ActorHandleNotFoundError, ValueError),
         (ex.ActorDiedError, ex.RayActorError),
+        (ex.ActorPlacementGroupRemoved, ex.ActorDiedError),
         (ex.OwnerDiedError, ex.ObjectLostError),
     ],
 )
