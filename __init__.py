@@ -116,6 +116,7 @@ _ALIASES = {
     "limelight.actor": "limelight.actors.actor",
     "limelight.cloudpickle": "cloudpickle",
     "limelight.cluster_utils": "limelight.cluster.local_cluster",
+    "limelight.dag": "limelight.actors.dag",
     "limelight.data": "limelight.libs.data",
     "limelight.remote_function": "limelight.actors.task",
     "limelight.rl": "limelight.libs.rl",

@@ -16,6 +16,7 @@ from .options import ActorOptions, actor_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .dag.call_node import ClassNode
     from .runtime import ActorEntry
 
 P = ParamSpec("P")
@@ -127,9 +128,12 @@ class ActorClass(Generic[P, C]):
             return getattr(cls, name)
         raise AttributeError(f"actor class {self.__dict__.get('__name__')} has no attribute {name!r}", name=name)
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(f"{self._descriptor.name}.bind() would build a lazy graph, which Limelight lacks.")
+    def bind(self, *args: Any, **kwargs: Any) -> "ClassNode":
+        """Note the actor down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import ClassNode
+
+        self._descriptor.constructor.check(self._descriptor.name, args, kwargs)
+        return ClassNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""

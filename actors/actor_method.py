@@ -8,6 +8,7 @@ from .actor_descriptor import METHOD_OPTIONS, ActorDescriptor, MethodDescriptor
 from .options import MethodOptions, method_options
 
 if TYPE_CHECKING:
+    from .dag.call_node import ClassMethodNode
     from .runtime import ActorEntry
 
 P = ParamSpec("P")
@@ -59,12 +60,12 @@ class ActorMethod:
         self._entry.descriptor.check_group(self._name, resolved.concurrency_group)
         return ActorMethod(self._entry, descriptor, resolved)
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(
-            f"{self._name}.bind() would build a lazy graph, which Limelight does not have: "
-            "pass the refs that .remote() returns to the next .remote() instead."
-        )
+    def bind(self, *args: Any, **kwargs: Any) -> "ClassMethodNode":
+        """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import ClassMethodNode
+
+        self._descriptor.signature.check(f"{self._entry.descriptor.name}.{self._name}", args, kwargs)
+        return ClassMethodNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""

@@ -12,6 +12,7 @@ from .options import TaskOptions, task_options
 from .signature import signature_of
 
 if TYPE_CHECKING:
+    from .dag.call_node import FunctionNode
     from .object_ref import ObjectRef
     from .object_ref_generator import ObjectRefGenerator
 
@@ -126,12 +127,12 @@ class RemoteFunction(Generic[P, R]):
         """The plain function, by the name that Ray's users know; as `__wrapped__`."""
         return self._descriptor.function
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(
-            f"{self._descriptor.name}.bind() would build a lazy graph, which Limelight does not have: "
-            "pass the refs that .remote() returns to the next .remote() instead."
-        )
+    def bind(self, *args: Any, **kwargs: Any) -> "FunctionNode":
+        """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import FunctionNode
+
+        self._descriptor.signature.check(self._descriptor.name, args, kwargs)
+        return FunctionNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""
