@@ -99,7 +99,7 @@ class ActorClass(Generic[P, C]):
         @overload
         def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]: ...
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Make an actor; its constructor runs in the background, and any argument may be an ObjectRef.
 
         Raises:
@@ -128,7 +128,7 @@ class ActorClass(Generic[P, C]):
             return getattr(cls, name)
         raise AttributeError(f"actor class {self.__dict__.get('__name__')} has no attribute {name!r}", name=name)
 
-    def bind(self, *args: Any, **kwargs: Any) -> "ClassNode":
+    def bind(self, /, *args: Any, **kwargs: Any) -> "ClassNode":
         """Note the actor down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
         from .dag.call_node import ClassNode
 

@@ -30,7 +30,7 @@ class ActorMethod:
         self._most = descriptor.signature.most
         self._unwrap = options.num_returns in (1, "dynamic")
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Send the call; any argument may be an ObjectRef, and the method gets its value.
 
         Returns:
@@ -60,7 +60,7 @@ class ActorMethod:
         self._entry.descriptor.check_group(self._name, resolved.concurrency_group)
         return ActorMethod(self._entry, descriptor, resolved)
 
-    def bind(self, *args: Any, **kwargs: Any) -> "ClassMethodNode":
+    def bind(self, /, *args: Any, **kwargs: Any) -> "ClassMethodNode":
         """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
         from .dag.call_node import ClassMethodNode
 

@@ -35,6 +35,12 @@ class PlacementGroupSchedulingStrategy(msgspec.Struct, frozen=True):
     placement_group_bundle_index: int = -1
     placement_group_capture_child_tasks: bool | None = None
 
+    def __post_init__(self) -> None:
+        if not hasattr(getattr(self.placement_group, "id", None), "binary"):
+            raise TypeError(
+                f"placement_group must be what limelight.util.placement_group() returned, not {self.placement_group!r}."
+            )
+
 
 def check_bundle(name: str, resources: Mapping[str, float], bundles: Sequence[Mapping[str, float]], index: int) -> None:
     """Check that a task (or actor) could run in a placement group.

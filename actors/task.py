@@ -88,7 +88,7 @@ class RemoteFunction(Generic[P, R]):
         @overload
         def remote(self, *args: Any, **kwargs: Any) -> "ObjectRef[R]": ...
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit the function; any argument may be an ObjectRef, and the function gets its value.
 
         Returns:
@@ -127,7 +127,7 @@ class RemoteFunction(Generic[P, R]):
         """The plain function, by the name that Ray's users know; as `__wrapped__`."""
         return self._descriptor.function
 
-    def bind(self, *args: Any, **kwargs: Any) -> "FunctionNode":
+    def bind(self, /, *args: Any, **kwargs: Any) -> "FunctionNode":
         """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
         from .dag.call_node import FunctionNode
 

@@ -5,7 +5,7 @@ from typing import Any, NoReturn, cast
 
 
 class DAGNode:
-    """A result that is not made yet. Nodes that were bound never change: a graph can be executed again, from any thread.
+    """A result that is not made yet. What was bound never changes: it can be executed again, from any thread.
 
     Public names of some nodes are the user's, for methods and parts of the input: so all others are private.
 

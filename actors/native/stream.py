@@ -57,8 +57,11 @@ class Stream:
         self._hub.borrowing.complete(entry, value)
         self._add(ref)
 
-    def ended(self, error: bytes | None) -> None:
-        """The task has ended; with an error, that becomes the last item."""
+    def ended(self, error: bytes | None, raised: bool = False) -> None:
+        """The task has ended; with an error, that becomes the last item.
+
+        What the user's code raised (`raised`) is nothing but the last item: the task has been completed.
+        """
         if self._ended:
             return
         self._completed.producer = None
@@ -71,7 +74,7 @@ class Stream:
             self._add(self._hub.table.new_ref(entry), last=True)
         else:
             self._add(None, last=True)
-        self._complete(error, _NONE)
+        self._complete(None if raised else error, _NONE)
 
     def _end_dynamic(self, error: bytes | None) -> None:
         self._ended = True

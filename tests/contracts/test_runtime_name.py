@@ -61,6 +61,22 @@ def test_the_plain_function_and_class_are_at_hand(ll, counter_class, better_than
     assert counter_class.__wrapped__(3).add() == 4
 
 
+def test_a_keyword_may_be_called_self(ll):
+    @ll.remote
+    def names(**given):
+        return sorted(given)
+
+    assert ll.get(names.remote(self=1, args=2, options=3)) == ["args", "options", "self"]
+
+
+def test_a_placement_group_must_be_one(ll, better_than_ray):
+    strategies = importlib.import_module(f"{ll.__name__}.util.scheduling_strategies")
+    with pytest.raises(TypeError, match="placement_group"):
+        strategies.PlacementGroupSchedulingStrategy(3)
+    with pytest.raises(TypeError, match="placement_group"):
+        ll.remote(lambda: 1).options(placement_group=3)
+
+
 def test_an_actor_class_has_what_its_class_has(ll):
     class Limits:
         most = 3
