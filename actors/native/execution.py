@@ -249,6 +249,7 @@ class Execution:
         self.recorder.add(job, outcome)
         if "max_calls" in job.template.options and self.functions.is_used_up(job.template):
             outcome = msgspec.structs.replace(outcome, leaving=True)
+            self._hub.wire.post(SpanRecorder.flush, self.recorder)  # before the answer: after it, this process is ended
         if imports or job.lent:
             self._hub.wire.post(self._hub.borrowing.answer, (job, outcome, imports, job.lent))
         else:

@@ -21,6 +21,9 @@ _DELAY_S = 1.0
 _UNTOLD = 10_000
 """So many runs between two reports are remembered, the latest ones."""
 
+_TERMINATE = "__ray_terminate__"
+"""How an actor is ended is a call as well, but not one that its user made."""
+
 UNTRACED = "untraced"
 """The option of a template whose runs are not recorded (`enable_task_events=False`)."""
 
@@ -79,7 +82,7 @@ def collect(hub: "Hub") -> list[dict[str, Any]]:
     """
     answer: Timeline = decoder_of(Timeline).decode(hub.ask(hub.node, NODE, CollectTimeline()))
     batches: list[TaskSpans] = [decoder_of(TaskSpans).decode(batch) for batch in answer.batches]
-    events = [_event(batch, span) for batch in batches for span in batch.spans]
+    events = [_event(batch, span) for batch in batches for span in batch.spans if not span.name.endswith(_TERMINATE)]
     return sorted(events, key=lambda event: event["ts"])
 
 

@@ -76,6 +76,24 @@ def test_what_is_not_to_be_shown_has_none(spans):
     assert not {"hidden", "Hidden.__init__", "Hidden.hide"} & set(spans)
 
 
+def test_it_outlives_the_processes(ll):
+    @ll.remote(max_calls=1)
+    def last():
+        return 1
+
+    @ll.remote
+    class Leaver:
+        def leave(self):
+            return 1
+
+    leaver = Leaver.remote()
+    ll.get([last.remote() for _ in range(5)] + [leaver.leave.remote()])
+    del leaver
+    names = [event["name"] for event in ll.timeline()]
+    assert names.count("last") == 5
+    assert names.count("Leaver.leave") == 1
+
+
 def test_it_can_be_written_to_a_file(ll, spans, tmp_path):
     file = tmp_path / "timeline.json"
     assert ll.timeline(filename=file) is None
