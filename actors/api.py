@@ -71,6 +71,10 @@ def actor(**options: Any) -> ActorDecorator: ...
 def actor(*classes: Any, **options: Any) -> Any:
     """Make a class an actor class: `@actor`, or with options `@actor(num_gpus=0.5, max_restarts=2)`.
 
+    A method `__ray_shutdown__(self)` is called when an actor ends by itself: when no handle to it is left, by
+    `exit_actor()`, `sys.exit()` or `__ray_terminate__`; not by `kill()`, by a crash, or with the session. What
+    `__repr__` returns, where the class has one, begins the lines that its actors print.
+
     Args:
         classes: the class, where this is used as a bare decorator.
         options: num_cpus, num_gpus, memory (bytes), resources, name, namespace, lifetime, get_if_exists, max_restarts,
