@@ -209,7 +209,7 @@ def wait(
     _check_waitables(refs)
     if timeout is not None:
         timeout = _seconds("wait", timeout)
-    if not isinstance(num_returns, SupportsIndex):
+    if not isinstance(num_returns, int | SupportsIndex):  # the latter for the numbers of numpy, and slow
         raise TypeError(f"num_returns of wait() must be an int, not {_shown(num_returns)}.")
     if not refs:
         return [], []
@@ -330,10 +330,10 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
 
 
 def _seconds(function: str, timeout: Any) -> float:
-    if isinstance(timeout, Real):  # numbers of numpy are such
+    if not isinstance(timeout, int | float):
+        if not isinstance(timeout, Real):  # numbers of numpy are such
+            raise TypeError(f"{function}() takes a timeout in seconds, or None, not {_shown(timeout)}.")
         timeout = float(timeout)
-    else:
-        raise TypeError(f"{function}() takes a timeout in seconds, or None, not {_shown(timeout)}.")
     if not timeout >= 0:
         raise ValueError(f"{function}() takes a timeout of 0 seconds or more, or None (no limit), not {timeout}.")
     return timeout
