@@ -8,6 +8,7 @@ indices, UUIDs or MIG devices. See "CUDA Environment Variables" in NVIDIA's CUDA
 import logging
 import os
 import re
+import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ LEAVE_ALONE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """Set to "1", workers see what their node sees: for programs that choose devices themselves. Ray's name."""
 HIDE_ON_ZERO = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 """Set to "1", workers that were given no GPU see none. Ray's name."""
+
+_LIBRARY = "libnvidia-ml.so.1"
+"""NVML, as every NVIDIA driver installs it (Linux)."""
 
 _logger = logging.getLogger(__name__)
 _MIG_ENABLED = 1
@@ -120,11 +124,25 @@ def _is_set(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _installed() -> list[Gpu]:
+    if not _has_driver():  # importing the binding would take 10 ms to say so
+        return []
     try:
         import pynvml  # pyright: ignore[reportMissingTypeStubs]  # NVIDIA ships none
     except ImportError:
         return []
     return _ask(pynvml)
+
+
+def _has_driver() -> bool:
+    if sys.platform == "win32":
+        return True  # the library is in one of several places there, which the binding knows
+    import ctypes
+
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return False
+    return True
 
 
 def _ask(nvml: ModuleType) -> list[Gpu]:

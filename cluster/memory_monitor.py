@@ -13,6 +13,7 @@ from .memory_usage import MemoryUsage
 DEFAULT_THRESHOLD = 0.95
 WORTHWHILE = 64 << 20
 """Stopping a worker that holds less than this, in bytes, would not help; others go first."""
+_LISTED = 5
 SETTLE_SECONDS = 5.0
 """How long a stopped worker may take to give its memory back before another one is chosen."""
 
@@ -37,12 +38,12 @@ class WorkerMemory(msgspec.Struct, frozen=True):
     retriable: bool
 
 
-class StopWorker(msgspec.Struct, frozen=True):
-    """Stop this worker; `reason` goes into the error that its caller sees."""
+class ProcessMemory(msgspec.Struct, frozen=True):
+    """A process of the node, for people: `name` says what it is, `private` what it holds, in bytes."""
 
-    worker_id: str
     pid: int
-    reason: str
+    name: str
+    private: int
 
 
 class MemoryMonitor:
@@ -59,8 +60,8 @@ class MemoryMonitor:
         self._stopped: str | None = None
         self._stopped_at = 0.0
 
-    def check(self, memory: MemoryUsage, workers: Sequence[WorkerMemory], now: float) -> StopWorker | None:
-        """What to do about the node's memory at `now`, a clock that does not go back; call it a few times a second.
+    def check(self, memory: MemoryUsage, workers: Sequence[WorkerMemory], now: float) -> WorkerMemory | None:
+        """The worker to stop at `now`, a clock that does not go back; call it a few times a second.
 
         One worker at a time: the next only when the last one has ended and memory is still short, or it is stuck.
         """
@@ -74,22 +75,31 @@ class MemoryMonitor:
             return None
         victim = max(candidates, key=_precedence)
         self._stopped, self._stopped_at = victim.worker_id, now
-        return StopWorker(victim.worker_id, victim.pid, describe_stop(memory, self.threshold, victim, workers))
+        return victim
 
 
-def describe_stop(memory: MemoryUsage, threshold: float, victim: WorkerMemory, workers: Sequence[WorkerMemory]) -> str:
-    """Why a worker was stopped, and what to do."""
+def describe_stop(
+    memory: MemoryUsage,
+    threshold: float,
+    victim: WorkerMemory,
+    workers: Sequence[WorkerMemory],
+    others: Sequence[ProcessMemory],
+) -> str:
+    """Why a worker was stopped, and which of the node's processes hold the most; for the error its callers see."""
     kind = "the newest whose work can be retried" if victim.retriable else "the newest; none of the work can be retried"
-    largest = sorted(workers, key=lambda worker: worker.private, reverse=True)[:5]
-    listing = "\n".join(f"    {_gib(worker.private)}  pid {worker.pid}  {worker.name}" for worker in largest)
     return (
         f"The worker (pid {victim.pid}, running {victim.name}, {_gib(victim.private)}) was stopped because the node's "
         f"memory was nearly used up: {_gib(memory.used)} of {_gib(memory.limit)} ({memory.fraction:.1%}, the limit of "
-        f"{memory.source}; workers are stopped above {threshold:.1%}). It was chosen as {kind}.\n"
-        f"Workers that held the most:\n{listing}\n"
-        "What to do: run fewer tasks at a time on a node (ask for more num_cpus or for memory= in their options), make "
-        "them use less memory, or add memory."
+        f"{memory.source}; workers are stopped above {threshold:.1%}). It was chosen as {kind}."
+        + _listing("Workers", workers)
+        + _listing("Other processes", others)
     )
+
+
+def _listing(title: str, processes: Sequence[WorkerMemory | ProcessMemory]) -> str:
+    largest = sorted(processes, key=lambda process: process.private, reverse=True)[:_LISTED]
+    lines = [f"    {_gib(process.private)}  pid {process.pid}  {process.name}" for process in largest]
+    return "\n".join([f"\n{title} that held the most:", *lines]) if lines else ""
 
 
 def _precedence(worker: WorkerMemory) -> tuple[bool, bool, float]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
-import psutil
 
 _UNLIMITED = 1 << 60
 """Version 1 control groups say "no limit" with a number near 2**63."""
@@ -32,6 +31,8 @@ def node_memory(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/
         proc: the file that names this process's control groups (cgroups(7)).
         root: where control groups are mounted.
     """
+    import psutil  # at the first look, for it would take 8 ms of a node's start
+
     machine = psutil.virtual_memory()
     usages = [MemoryUsage(machine.total - machine.available, machine.total, "the machine")]
     usages += [usage for usage in _control_groups(proc, root) if usage.limit < machine.total]
@@ -40,6 +41,8 @@ def node_memory(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/
 
 def private_memory(pid: int) -> int | None:
     """Bytes that would come free if the process ended (so not the store's); None where there is no such process."""
+    import psutil
+
     try:
         info = psutil.Process(pid).memory_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -1,10 +1,12 @@
 """The main function of a node process."""
 
 import asyncio
+import gc
 import logging
 import os
 
 from .process.birth import NodeBirth
+from .process.late_certificate import late_certificates
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -14,6 +16,9 @@ def main() -> None:
     birth = NodeBirth.receive()
     with birth.reporting():
         # Imported here, so that a failing import is reported to the driver like any other error.
+        with late_certificates():
+            from .worker_main import main as worker_main
+
         import msgspec
 
         from ..actors.native.wire import import_loop, new_loop
@@ -22,18 +27,19 @@ def main() -> None:
         from .node.node_process import run_node
         from .process.zygote import start_zygote
         from .session_folder import SessionFolder
-        from .worker_main import main as worker_main
+        from .session_heir import SessionHeir
 
         config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
         folder = SessionFolder.create(VERSION, os.getppid())
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+        heir = SessionHeir(folder.path, birth.driver_pid, birth.driver_identity)
         # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not even
-        # a
-        # closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each child, by
-        # numbers that are a worker's standard streams by then.
+        # a closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each child,
+        # by numbers that are a worker's standard streams by then.
         import_loop()
-        zygote = start_zygote(worker_main)
+        zygote = start_zygote(worker_main, orphaned=heir.inherit)
+        gc.enable()  # see launcher.py
         loop = new_loop()
         asyncio.set_event_loop(loop)
         try:

@@ -9,6 +9,7 @@
             sockets/  logs/
 
 A lock dies with its process however that ends, so a folder whose lock is free is stale, and the next start removes it.
+What is to go is first renamed to a hidden name, so that a folder is a session's with all that is in it, or none's.
 """
 
 import fcntl
@@ -36,6 +37,7 @@ TEMPORARY_FOLDER_VARIABLE = "LIMELIGHT_TMPDIR"
 # sizeof(sockaddr_un.sun_path) without the final NUL: unix(7), and <sys/un.h> of the BSDs.
 _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 _UNFINISHED = ".new-"
+_GONE = ".gone-"
 _UNFINISHED_SECONDS = 60.0
 _TOKEN_BYTES = 32
 _ATTEMPTS = 5
@@ -169,9 +171,7 @@ class SessionFolder:
         """Remove the folder with all that is in it, and let go of the lock. Idempotent."""
         if self._lock < 0:
             return
-        _forget_current(self.path)
-        # ignore_errors: a worker that is about to die may still make a file; the next start then removes the rest.
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         lock, self._lock = self._lock, -1
         os.close(lock)
         with suppress(OSError):  # not empty: other sessions live
@@ -251,6 +251,8 @@ def remove_stale(base: Path) -> None:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+    for path in base.glob(_GONE + "*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_dead(path: Path) -> None:
@@ -263,9 +265,19 @@ def remove_dead(path: Path) -> None:
 def _remove_if_stale(path: Path) -> None:
     descriptor = _take_lock(path)
     if descriptor is not None:
-        _forget_current(path)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a session's folder, whose lock this process holds."""
+    _forget_current(path)
+    gone = path.with_name(_GONE + path.name)
+    with suppress(OSError):  # it is gone already, or nothing can be renamed there: then as it is
+        path.rename(gone)
+        path = gone
+    # ignore_errors: a worker that is about to die may still make a file; the next start then removes the rest.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _forget_current(path: Path) -> None:
@@ -277,7 +289,11 @@ def _forget_current(path: Path) -> None:
 
 def _session_folders(base: Path) -> Iterator[Path]:
     with suppress(OSError):
-        yield from sorted(path for path in base.iterdir() if not path.is_symlink() and (path / "lock").is_file())
+        yield from sorted(
+            path
+            for path in base.iterdir()
+            if not path.name.startswith(".") and not path.is_symlink() and (path / "lock").is_file()
+        )
 
 
 def _is_live(path: Path) -> bool:

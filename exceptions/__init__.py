@@ -4,13 +4,14 @@
     ├── RayTaskError (also TaskError)      user code raised; `get` raises it as the user's class too
     ├── TaskCancelledError
     ├── WorkerCrashedError                 the process that ran a task died; `.cause` is a DeathCause
-    ├── OutOfMemoryError                   the memory monitor stopped a task
+    ├── OutOfMemoryError                   the memory monitor stopped a task or an actor
     ├── TaskUnschedulableError
     ├── TaskPlacementGroupRemoved
     ├── RuntimeEnvSetupError
     ├── UnserializableException            stands for an exception that cannot travel
     ├── RayActorError
     │   ├── ActorDiedError                 for good; `.cause` is a DeathCause, or the constructor's RayTaskError
+    │   │   ├── ActorOutOfMemoryError      (also OutOfMemoryError)
     │   │   └── ActorPlacementGroupRemoved
     │   └── ActorUnavailableError          for now
     ├── ActorUnschedulableError
@@ -43,6 +44,7 @@ from .actor import (
     ActorAlreadyExistsError,
     ActorDiedError,
     ActorHandleNotFoundError,
+    ActorOutOfMemoryError,
     ActorPlacementGroupRemoved,
     ActorUnavailableError,
     ActorUnschedulableError,
@@ -84,6 +86,7 @@ __all__ = [
     "ActorAlreadyExistsError",
     "ActorDiedError",
     "ActorHandleNotFoundError",
+    "ActorOutOfMemoryError",
     "ActorPlacementGroupRemoved",
     "ActorUnavailableError",
     "ActorUnschedulableError",

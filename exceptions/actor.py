@@ -1,10 +1,10 @@
 """Errors of actors."""
 
-from typing import Any
+from typing import Any, Self
 
 from .death import DeathCause, DeathKind
 from .error import RayError
-from .task import RayTaskError
+from .task import OutOfMemoryError, RayTaskError
 
 _DIED = "The actor died before this call ended."
 
@@ -32,12 +32,27 @@ class RayActorError(RayError):
 class ActorDiedError(RayActorError):
     """The actor is dead and will not come back: this call, and every later one, fails.
 
-    Create it anew, or let it restart (`max_restarts`) and have its calls retried (`max_task_retries`).
+    Create it anew, or let it restart (`max_restarts`) and have its calls retried (`max_task_retries`). Of an actor that
+    ended for lack of memory this makes an ActorOutOfMemoryError, as OSError makes a FileNotFoundError.
 
     Attributes:
         cause: what was observed of its death (`DeathCause`), or its constructor's failure (`RayTaskError`), or None.
         actor_name: its name, or its class's.
     """
+
+    def __new__(  # noqa: PYI034 - it is of the class that fits the cause
+        cls,
+        cause: RayTaskError | DeathCause | None = None,
+        *,
+        actor_id: Any = None,  # noqa: ARG004 - the constructor's
+        actor_name: str = "",  # noqa: ARG004
+        method: str = "",  # noqa: ARG004
+    ) -> "ActorDiedError":
+        """An error of the class that fits the cause."""
+        fitting: Any = cls
+        if cls is ActorDiedError and isinstance(cause, DeathCause) and cause.kind is DeathKind.OUT_OF_MEMORY:
+            fitting = ActorOutOfMemoryError
+        return super().__new__(fitting)
 
     def __init__(
         self,
@@ -71,6 +86,10 @@ class ActorDiedError(RayActorError):
         )
 
 
+class ActorOutOfMemoryError(ActorDiedError, OutOfMemoryError):
+    """The actor died because its node was about to run out of memory. Catch it as either of its bases."""
+
+
 class ActorUnavailableError(RayActorError):
     """The actor cannot be reached for now: it restarts, or its network is down. The call may or may not have run.
 
@@ -92,6 +111,10 @@ class ActorPlacementGroupRemoved(ActorDiedError):  # noqa: N818  # Ray's name
 
     Ray says ActorDiedError where the actor was alive, so what is written for that catches this, too.
     """
+
+    def __new__(cls, message: str = "") -> Self:  # noqa: ARG004 - the constructor's
+        """Of this class, whatever the cause."""
+        return RayActorError.__new__(cls)
 
     def __init__(self, message: str = "") -> None:
         super().__init__()

@@ -54,7 +54,10 @@ _VERDICTS = {
     DeathKind.UNREACHABLE: "could not be reached within the grace period",
 }
 _ADVICE = {
-    DeathKind.OUT_OF_MEMORY: "Ask for the memory it needs (memory=<bytes>), run fewer at once, or use a larger node.",
+    DeathKind.OUT_OF_MEMORY: (
+        "What to do: run fewer tasks at a time on a node (ask for more num_cpus, or for memory=<bytes>, in their "
+        "options), make them use less memory, or use a node with more."
+    ),
     DeathKind.NODE_LOST: "Allow retries (max_retries, max_restarts) to have it run again on another node.",
     DeathKind.UNREACHABLE: "Look at the node with `cluster status`, and at the network between the two.",
     DeathKind.OWNER_DIED: "Make it detached (lifetime='detached') to have it outlive its creator.",

@@ -136,10 +136,22 @@ class WorkerCrashedError(RayError):
 
 
 class OutOfMemoryError(RayError):
-    """The memory monitor stopped the task because its node was about to run out of memory.
+    """The memory monitor stopped the task or the actor because its node was about to run out of memory.
 
-    Ask for the memory it needs (`memory=`), run fewer at once, or use a node with more.
+    Ask for the memory it needs (`memory=`), run fewer at once, or use a node with more. The message says how much it
+    held, what was left of the node's memory, and which processes held the most. What an actor's callers get is also an
+    ActorDiedError.
+
+    Attributes:
+        cause: what was observed of its end, where that is known.
     """
+
+    cause: Any = None
+
+    def __init__(self, message: str = "", *, cause: DeathCause | None = None) -> None:
+        if cause is not None:
+            self.cause = cause
+        super().__init__(message)
 
 
 class TaskUnschedulableError(RayError):

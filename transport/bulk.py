@@ -17,7 +17,8 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from .auth import NONCE_HEADER, PROCESS_HEADER, PROOF_HEADER, REASON_HEADER, same, sign
 from .limits import KIB, TransportLimits
@@ -68,7 +69,7 @@ class BulkServer:
         self._key_of = key_of
         self._limits = limits
 
-    async def handle(self, request: web.BaseRequest, admitted: Callable[[], None]) -> web.StreamResponse:
+    async def handle(self, request: BaseRequest, admitted: Callable[[], None]) -> StreamResponse:
         """Answer one request; `admitted` is called when it has proved where it comes from."""
         name = unquote(request.rel_url.raw_path.removeprefix("/bulk/"))
         if not self._authentic(request, name):
@@ -86,7 +87,7 @@ class BulkServer:
         finally:
             found.release()
 
-    def _authentic(self, request: web.BaseRequest, name: str) -> bool:
+    def _authentic(self, request: BaseRequest, name: str) -> bool:
         headers = request.headers
         key = self._key_of(headers.get(PROCESS_HEADER, ""))
         if not key:
@@ -94,8 +95,8 @@ class BulkServer:
         expected = bulk_proof(key, name, headers.get("Range", ""), headers.get(NONCE_HEADER, ""))
         return same(headers.get(PROOF_HEADER, ""), expected)
 
-    async def _send(self, request: web.BaseRequest, found: BulkObject, start: int, stop: int) -> web.StreamResponse:
-        response = web.StreamResponse(
+    async def _send(self, request: BaseRequest, found: BulkObject, start: int, stop: int) -> StreamResponse:
+        response = StreamResponse(
             status=HTTPStatus.PARTIAL_CONTENT,
             headers={
                 "Content-Type": "application/octet-stream",
@@ -112,7 +113,7 @@ class BulkServer:
         await self._write(request, response.write_eof(checksum.to_bytes(CHECKSUM_BYTES, "big")))
         return response
 
-    async def _write(self, request: web.BaseRequest, writing: Awaitable[None]) -> None:
+    async def _write(self, request: BaseRequest, writing: Awaitable[None]) -> None:
         """Write, but do not keep the object pinned for a reader that takes nothing."""
         try:
             async with asyncio.timeout(self._limits.silence):
@@ -132,5 +133,5 @@ def _parse_range(text: str) -> tuple[int, int] | None:
     return int(first), int(last) + 1
 
 
-def _refuse(status: HTTPStatus, reason: str) -> web.Response:
-    return web.Response(status=status, headers={REASON_HEADER: reason})
+def _refuse(status: HTTPStatus, reason: str) -> Response:
+    return Response(status=status, headers={REASON_HEADER: reason})

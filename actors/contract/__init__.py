@@ -34,7 +34,7 @@ from .cluster import (
     WorkerUnfit,
 )
 from .environment import DefineEnvironment, DescribeEnvironment, EnvironmentDefinition, ReadPackage, StorePackage
-from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup
+from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, GroupPending, RemoveGroup
 from .invocation import (
     CancelTask,
     Invocation,
@@ -115,6 +115,7 @@ __all__ = [
     "GrantMemory",
     "Granted",
     "GroupFound",
+    "GroupPending",
     "Invocation",
     "KeepObject",
     "KillActor",

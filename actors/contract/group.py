@@ -45,3 +45,14 @@ class GroupFound(Body, frozen=True):
 
     group_id: bytes = b""
     bundles: list[dict[str, int]] = msgspec.field(default_factory=list)
+
+
+class GroupPending(Body, frozen=True):
+    """To a core that awaits a group: it is not reserved and will not be soon; `problem` is for people.
+
+    Once for each time that the group waits, and for each process that comes to wait meanwhile.
+    """
+
+    group_id: bytes
+    name: str
+    problem: str

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from ...transport.address import ProcessAddress
 from .body import Body
 
@@ -20,7 +22,8 @@ class LeaseSpec(Body, frozen=True):
 class Demand(Body, frozen=True):
     """To a node manager: the caller could use `wanted` workers of this class, all in all.
 
-    Absolute, so that it may be repeated.
+    Absolute, so that it may be repeated. `locality`: bytes of large arguments of the tasks that go next, by node (id in
+    hexadecimal), most first; empty where the caller's own node is as good as any.
     """
 
     class_key: int
@@ -29,6 +32,7 @@ class Demand(Body, frozen=True):
     spec: LeaseSpec
     placed: bool = False
     seen_redirects: int = 0
+    locality: list[tuple[str, int]] = msgspec.field(default_factory=list[tuple[str, int]])
 
 
 class LeaseGranted(Body, frozen=True):

@@ -7,7 +7,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, RayTaskError
+from ...exceptions import ActorDiedError, ActorPlacementGroupRemoved, ActorUnavailableError, DeathCause, RayTaskError
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
@@ -98,7 +98,7 @@ class ActorClient:
             self.name = change.name
         self.incarnation = change.incarnation
         self.state = change.state
-        if change.problem:
+        if change.problem and self._is_ours_to_tell():
             self._hub.warn(f"Actor {self.name} waits until the cluster has room: {change.problem}")
         if change.state == "alive" and change.address is not None:
             self._hub.links.connected(change.address, functools.partial(self._connected, change))
@@ -114,6 +114,10 @@ class ActorClient:
             self._link = None
             self._doubt()
             self._settle()
+
+    def _is_ours_to_tell(self) -> bool:
+        """Whether this process shows why the actor waits: others that have a handle to it do not, too."""
+        return self._hub.identity.is_driver or self._hub.actors.has_created(self.actor_id)
 
     def node_lost(self, error: bytes) -> None:
         """The node process of this session is gone: the actor is out of reach for good."""
@@ -232,7 +236,8 @@ class ActorClient:
         self._end(record)
         record.missing = -1
         told = deserialize_error(self._cause) if self._cause else None
-        cause = told.cause if type(told) is ActorDiedError else told
+        removed = isinstance(told, ActorPlacementGroupRemoved)
+        cause = told.cause if isinstance(told, ActorDiedError) and not removed else told
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)

@@ -7,6 +7,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ..contract import NODE, Demand, LeaseRedirected
 from .lease_class import LeaseClass
+from .locality import locality
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -91,5 +92,6 @@ class DemandSplit:
         self, node: ProcessAddress, lease_class: LeaseClass, wanted: int, *, placed: bool = False, seen: int = 0
     ) -> None:
         self._version += 1
-        body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen)
+        near = [] if placed or not wanted else locality(lease_class.queue, self._hub.identity.node_id)
+        body = Demand(lease_class.key, wanted, self._version, lease_class.spec, placed, seen, near)
         self._hub.links.notify(node, NODE, body)

@@ -25,6 +25,7 @@ from ..contract import (
     AssignWorker,
     AwaitGroup,
     DriverRegistered,
+    GroupPending,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
@@ -117,6 +118,7 @@ class Hub:
             "LeaseInfeasible": lambda _, call: self.submission.lease_infeasible(
                 decoder_of(LeaseInfeasible).decode(call.body)
             ),
+            "GroupPending": lambda _, call: self._warn_of_group(decoder_of(GroupPending).decode(call.body)),
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
@@ -276,6 +278,12 @@ class Hub:
                 entry.complete(INLINE, done)
 
         self.links.ask(self.head, HEAD, body, answered)
+
+    def _warn_of_group(self, pending: GroupPending) -> None:
+        name = f"{pending.name!r} " if pending.name else ""
+        self.warn(
+            f"Placement group {name}({pending.group_id.hex()[:12]}) waits until the cluster has room: {pending.problem}"
+        )
 
     # --- executing ---
 

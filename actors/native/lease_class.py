@@ -6,6 +6,7 @@ tests drive it with a simulated port.
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 from ..contract import LeaseSpec
@@ -27,6 +28,12 @@ IDLE_S = 0.25
 
 FULL_S = 0.005
 """A worker whose channel is full is looked at again after this long."""
+
+LOOKED_AT = 16
+"""So many of the tasks that go next are looked at for one whose large arguments lie where a free worker is."""
+
+MOST_PASSED_OVER = 64
+"""So often the first in the queue may be passed over for such a one."""
 
 _SMOOTHING = 0.2
 _TICK_S = 0.001
@@ -62,6 +69,10 @@ class LeasePort(Protocol):
         """Send a task to a lease's worker, if that takes it now. One that is too large to be sent has ended then."""
         ...
 
+    def is_near(self, lease: Lease, task: TaskRecord) -> bool:
+        """Whether the task's large arguments lie on the lease's node, at least most of them."""
+        ...
+
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask a worker to give back those of the tasks that it has not started."""
         ...
@@ -80,11 +91,17 @@ class LeasePort(Protocol):
 
 
 class LeaseClass:
-    """The queue and the leases of one scheduling class in one caller."""
+    """The queue and the leases of one scheduling class in one caller.
+
+    Attributes:
+        scattered: there may be leases on several nodes, so that it matters which task goes to which.
+    """
 
     def __init__(self, key: int, spec: LeaseSpec, port: LeasePort) -> None:
         self.key = key
         self.spec = spec
+        self.scattered = False
+        self._passed_over = 0
         self.leases: dict[str, Lease] = {}
         self.queue: deque[TaskRecord] = deque()
         self._withdrawn: set[TaskRecord] = set()
@@ -243,7 +260,7 @@ class LeaseClass:
             elif self._is_stuck(lease, now) or lease.recalling:
                 continue  # nothing is queued behind what is taking long, however short others are
             while queue and len(in_flight) < limit:
-                task = queue[0]
+                task = self._favourite(lease) if self.scattered else queue[0]
                 if in_flight and (task.alone or next(iter(in_flight.values())).alone):
                     break
                 pushed = self._port.push(lease, task)
@@ -254,6 +271,20 @@ class LeaseClass:
                 if pushed is Push.SENT:
                     in_flight[task.task_id] = task
         return full
+
+    def _favourite(self, lease: Lease) -> TaskRecord:
+        """The first task, after one whose large arguments lie where the lease is was put first, if any goes soon."""
+        if self._passed_over < MOST_PASSED_OVER:
+            for index, task in enumerate(islice(self.queue, LOOKED_AT)):
+                if self._port.is_near(lease, task):
+                    if index:
+                        self._passed_over += 1
+                        del self.queue[index]
+                        self.queue.appendleft(task)
+                        return task
+                    break
+        self._passed_over = 0
+        return self.queue[0]
 
     @staticmethod
     def _is_stuck(lease: Lease, now: float) -> bool:

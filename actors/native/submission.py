@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...exceptions import (
     DeathKind,
     OutOfMemoryError,
-    RuntimeEnvSetupError,
     TaskPlacementGroupRemoved,
-    TaskUnschedulableError,
     WorkerCrashedError,
 )
 from ...transport.address import ProcessAddress
@@ -37,7 +35,8 @@ from ..serialization import serialize_error
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 from .lease_class import Lease, LeaseClass
-from .task_failure import cancelled_error, refused_error, too_large_error
+from .locality import nearest
+from .task_failure import cancelled_error, refused_error, too_large_error, unplaceable_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
 
@@ -57,6 +56,7 @@ class Submission:
         self._classes: dict[int, LeaseClass] = {}
         self._dirty: dict[int, LeaseClass] = {}
         self._demand = DemandSplit(hub)
+        self._warned: set[int] = set()  # classes whose user knows that they wait, until they get a worker
 
     # --- from the user's threads, through the wire thread's inbox ---
 
@@ -148,6 +148,7 @@ class Submission:
     def lease_granted(self, grant: LeaseGranted) -> None:
         """A worker is ours."""
         lease_class = self._classes[grant.class_key]
+        self._warned.discard(grant.class_key)
 
         def connected(channel: Channel | TransportError) -> None:
             if isinstance(channel, TransportError) or channel.error is not None:
@@ -160,23 +161,22 @@ class Submission:
 
     def lease_redirected(self, redirect: LeaseRedirected) -> None:
         """Some of a class's demand is better placed with another node."""
-        self._demand.redirected(self._classes[redirect.class_key], redirect)
+        lease_class = self._classes[redirect.class_key]
+        lease_class.scattered = True
+        self._demand.redirected(lease_class, redirect)
 
     def lease_infeasible(self, verdict: LeaseInfeasible) -> None:
         """The class cannot run as things are: fail its tasks where waiting is pointless, else warn."""
         lease_class = self._classes[verdict.class_key]
         if not verdict.fatal:
+            if verdict.class_key in self._warned:
+                return
+            self._warned.add(verdict.class_key)
             names = ", ".join({record.template.wire.name: None for record in lease_class.queue})
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
         for record in lease_class.refused():
-            name = record.template.wire.name
-            if verdict.kind == "environment":
-                self.fail(record, RuntimeEnvSetupError(verdict.reason))
-            elif verdict.kind == "group":
-                self.fail(record, TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}."))
-            else:
-                self.fail(record, TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}"))
+            self.fail(record, unplaceable_error(record, verdict))
         self._mark(lease_class)
 
     def reclaim(self, lease_id: str) -> None:
@@ -198,6 +198,13 @@ class Submission:
         elif pushed is Push.TOO_LARGE:
             self.fail(task, too_large_error(task))
         return pushed
+
+    def is_near(self, lease: Lease, task: TaskRecord) -> bool:
+        """Whether the task's large arguments lie on the lease's node, at least most of them."""
+        link: Any = lease.link
+        if task.near is None:
+            task.near = nearest(task)
+        return task.near == link.channel.peer_info.get("node")
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask for tasks back. Newest first, so that putting each at the front of the queue restores their order."""
@@ -355,7 +362,7 @@ class Submission:
             if cause is not None and cause.kind is DeathKind.GROUP_REMOVED:
                 self.fail(record, TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}."))
             elif cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
-                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}"))
+                self.fail(record, OutOfMemoryError(f"{name} was stopped. {cause.render()}", cause=cause))
             else:
                 self.fail(record, WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1))
 

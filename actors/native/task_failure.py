@@ -1,6 +1,14 @@
 """Errors of tasks for which the runtime, and not the user's code, is the reason."""
 
-from ...exceptions import RaySystemError, TaskCancelledError
+from ...exceptions import (
+    RayError,
+    RaySystemError,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+)
+from ..contract import LeaseInfeasible
 from .task_record import TaskRecord
 from .worker_link import WorkerLink
 
@@ -24,3 +32,13 @@ def refused_error(record: TaskRecord, link: WorkerLink) -> RaySystemError:
         f"{record.template.wire.name} was refused by the runtime of process {link.channel.peer.process_id}; see "
         "its log. This is a defect of Limelight, please report it."
     )
+
+
+def unplaceable_error(record: TaskRecord, verdict: LeaseInfeasible) -> RayError:
+    """The error of a task that waits in vain for a worker."""
+    name = record.template.wire.name
+    if verdict.kind == "environment":
+        return RuntimeEnvSetupError(verdict.reason)
+    if verdict.kind == "group":
+        return TaskPlacementGroupRemoved(f"{name} cannot run: {verdict.reason}.")
+    return TaskUnschedulableError(f"{name} cannot be scheduled: {verdict.reason}")

@@ -54,6 +54,7 @@ class TaskRecord:
         cancelled: the caller asked to cancel it.
         generator: where streamed items go.
         home: the lease class or actor client it was given to.
+        near: the node (id in hexadecimal) where most of its large arguments lie; "": it has none; None: not looked yet.
         held_actor: keeps the actor alive until the call has ended.
     """
 
@@ -70,6 +71,7 @@ class TaskRecord:
         "home",
         "lease",
         "missing",
+        "near",
         "nested",
         "parent",
         "results",
@@ -103,4 +105,5 @@ class TaskRecord:
         self.held_actor: Any = None
         self.lease: Any = None
         self.parent: bytes | None = None
+        self.near: str | None = None
         self.actor_id = b""

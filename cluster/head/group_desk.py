@@ -3,7 +3,17 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ...actors.contract import AwaitGroup, CreateGroup, FindGroup, GroupFound, RemoveGroup, decoder_of, encode
+from ...actors.contract import (
+    CORE,
+    AwaitGroup,
+    CreateGroup,
+    FindGroup,
+    GroupFound,
+    GroupPending,
+    RemoveGroup,
+    decoder_of,
+    encode,
+)
 from ...actors.serialization import serialize_error
 from ...exceptions import TaskPlacementGroupRemoved
 from ...transport.channel import Channel
@@ -32,6 +42,7 @@ class GroupDesk:
         self._groups = PlacementGroups(head.view)
         self._waiting: dict[bytes, list[tuple[Channel, int]]] = {}
         self._refused: dict[bytes, str] = {}
+        self._overdue: dict[bytes, str] = {}
         self._alarm = Alarm(head.loop, self._groups.wake_at, lambda: self.feed(t.PlaceGroups()))
         head.methods |= {
             "CreateGroup": self._on_create,
@@ -82,6 +93,10 @@ class GroupDesk:
                     self._refused[command.group_id] = command.error
             case t.GroupChanged():
                 self._changed(command.view)
+            case t.GroupOverdue():
+                self._overdue[command.group_id] = command.text
+                for process in {who[0] for who in self._waiting.get(command.group_id, ())}:
+                    self._warn(process, command.group_id)
 
     def _changed(self, view: t.GroupView) -> None:
         if view.state == "CREATED":
@@ -93,6 +108,14 @@ class GroupDesk:
             self._head.feed(GroupGone(view.group_id))
         elif view.problem:
             logger.info("placement group %s is pending: %s", view.group_id.hex(), view.problem)
+        if view.state in ("CREATED", "REMOVED"):
+            self._overdue.pop(view.group_id, None)
+
+    def _warn(self, channel: Channel, group_id: bytes) -> None:
+        """Tell a process that waits for a group why it does."""
+        view = self._groups.view(group_id)
+        name = view.name if view is not None else ""
+        channel.notify(CORE, "GroupPending", encode(GroupPending(group_id, name, self._overdue[group_id])))
 
     def _process_lost(self, process_id: str) -> None:
         for group_id, waiting in list(self._waiting.items()):
@@ -137,7 +160,10 @@ class GroupDesk:
         elif view.state == "CREATED":
             channel.reply(call.call_id, b"")
         else:
-            self._waiting.setdefault(group_id, []).append((channel, call.call_id))
+            waiting = self._waiting.setdefault(group_id, [])
+            if group_id in self._overdue and channel not in (who[0] for who in waiting):
+                self._warn(channel, group_id)
+            waiting.append((channel, call.call_id))
 
     def _on_find(self, channel: Channel, call: Call) -> None:
         wanted: FindGroup = decoder_of(FindGroup).decode(call.body)

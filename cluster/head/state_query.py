@@ -54,7 +54,7 @@ class StateQuery:
         total: dict[str, int] = {}
         for node in self._head.nodes.values():
             known = self._head.view.nodes.get(node.node_id.hex())
-            amounts = known.available if available and known is not None else node.resources
+            amounts = known.unused() if available and known is not None else node.resources
             for kind, units in amounts.items():
                 total[kind] = total.get(kind, 0) + units
         return total

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from ...actors import accelerator
 from ...actors.init_rule import LEAST_STORE
 from ...exceptions.death import format_bytes
@@ -43,7 +41,7 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
     Raises:
         ValueError, TypeError: the config asks for something that makes no sense.
     """
-    total = _memory_limit()
+    total = memory_limit()
     store = config.object_store_memory
     if store is None:
         store = min(int(total * _STORE_SHARE), _MOST_STORE)
@@ -103,9 +101,9 @@ def _cgroup_quota() -> float | None:
     return None if quota == "max" else int(quota) / int(period)
 
 
-def _memory_limit() -> int:
+def memory_limit() -> int:
     """Bytes of memory: the machine's, or the cgroup's limit where that is less."""
-    total = psutil.virtual_memory().total
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # psutil says the same, and takes 8 ms to import
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
     except OSError:

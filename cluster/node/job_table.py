@@ -31,6 +31,10 @@ class JobTable:
         """The jobs of a driver process."""
         return [job_id for job_id, driver in self._known.items() if driver.address.process_id == process_id]
 
+    def drivers(self) -> list[str]:
+        """The driver processes that are known."""
+        return [driver.address.process_id for driver in self._known.values()]
+
     def find(self, job_id: bytes, then: Callable[[RegisterDriver | None], None]) -> None:
         """Call `then` with a job's driver, at once where it is known; None where the job is over."""
         driver = self._known.get(job_id)

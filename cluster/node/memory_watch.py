@@ -3,18 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from ...exceptions import DeathKind
-from ..memory_monitor import MemoryMonitor, WorkerMemory
+from ..memory_monitor import MemoryMonitor, ProcessMemory, WorkerMemory, describe_stop
 from ..memory_usage import MemoryUsage, node_memory, private_memory
+from ..process.title import TITLE_START, title_of, work_of
 from .setting import NodeSettings
 from .worker_table import Worker, WorkerTable
 
 if TYPE_CHECKING:
     from ..scheduling.lease_book import LeaseBook
+
+_WORTH_NAMING = 16 << 20
+"""Processes that hold less, in bytes, are not listed."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,24 +67,45 @@ class MemoryWatch:
 
     def _relieve(self, memory: MemoryUsage) -> None:
         listed = [listed for worker in self._workers.all() if (listed := self._listed(worker)) is not None]
-        order = self._monitor.check(memory, listed, self._loop.time())
-        victim = self._workers.find(order.worker_id) if order is not None else None
-        if order is not None and victim is not None:
-            logger.warning("%s", order.reason)
-            self._workers.kill(victim, DeathKind.OUT_OF_MEMORY, order.reason)
+        chosen = self._monitor.check(memory, listed, self._loop.time())
+        victim = self._workers.find(chosen.worker_id) if chosen is not None else None
+        if chosen is not None and victim is not None:
+            others = _others({worker.pid for worker in listed})
+            reason = describe_stop(memory, self._monitor.threshold, chosen, listed, others)
+            logger.warning("%s", reason)
+            self._workers.kill(victim, DeathKind.OUT_OF_MEMORY, reason)
 
     def _listed(self, worker: Worker) -> WorkerMemory | None:
         lease, process = self._leases.of_worker(worker.worker_id), worker.process
         private = private_memory(process.pid) if lease is not None and process is not None else None
         if lease is None or process is None or private is None:
             return None
-        work, retriable = _work_of(process.pid), lease.demand.spec.retriable
+        work, retriable = work_of(process.pid), lease.demand.spec.retriable
         return WorkerMemory(worker.worker_id, process.pid, work, private, lease.since, retriable)
 
 
-def _work_of(pid: int) -> str:
-    """What a worker runs, as its title says (cluster/process/title.py)."""
+def _others(known: set[int]) -> list[ProcessMemory]:
+    """The machine's other processes: what is short of memory may be none of the workers. Takes some milliseconds."""
+    import psutil  # memory is short: until then nobody needs it
+
+    found: list[ProcessMemory] = []
+    for pid in psutil.pids():
+        private = private_memory(pid) if pid not in known else None
+        if private is not None and private >= _WORTH_NAMING:
+            found.append(ProcessMemory(pid, _name(pid), private))
+    return found
+
+
+def _name(pid: int) -> str:
+    """A process for people: no more of its arguments than the script, for the others may be secret."""
+    title = title_of(pid)
+    if title.startswith(TITLE_START):
+        return title
+    import psutil
+
     try:
-        return psutil.Process(pid).cmdline()[0].removeprefix("limelight: ") or "a task"
-    except (psutil.Error, IndexError):
-        return "a task"
+        process = psutil.Process(pid)
+        scripts = [Path(word).name for word in process.cmdline()[1:] if word.endswith(".py")]
+        return " ".join([process.name(), *scripts[:1]])
+    except psutil.Error:
+        return "a process that has ended"

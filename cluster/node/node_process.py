@@ -9,6 +9,7 @@ import time
 import msgspec
 
 from ...actors.contract import DriverRegistered, WorkerConfig
+from ...exceptions import DeathCause
 from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
 from ...transport.shm.arena import Arena
@@ -16,6 +17,7 @@ from ..cluster_message import RegisterNode
 from ..head.head import Head
 from ..host_id import host_id
 from ..process.birth import NodeBirth
+from ..process.log_batch import LogBatch
 from ..process.spawn import Spawner
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
@@ -30,15 +32,19 @@ from .manager import NodeManager
 from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .residents import Residents
 from .setting import NodeSettings
 from .store_desk import StoreDesk
-from .worker_table import WorkerTable
+from .worker_table import Worker, WorkerTable
 
 _HOST = "127.0.0.1"
 
 logger = logging.getLogger(__name__)
 
 _MOST_PRESTARTED = 4
+
+_GRANT_S = 30.0
+"""How long a request for memory may wait while memory comes free, but not enough for it."""
 
 
 async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> None:
@@ -130,8 +136,16 @@ class NodeProcess:
         self._inventory = inventory = take_inventory(self._config, _HOST)
         arena = Arena.create(inventory.store_bytes)
         storage = DirectoryStorage(str(self._folder.path / "spill"))
-        patience = self._settings.oom_grace_period_s
-        return ObjectStore(arena, inventory.store_bytes, storage, self._ask_return, grant_timeout=patience)
+        return ObjectStore(
+            arena,
+            inventory.store_bytes,
+            storage,
+            self._ask_return,
+            grant_timeout=max(_GRANT_S, self._settings.oom_grace_period_s),
+            grace=self._settings.oom_grace_period_s,
+            name_of=lambda process_id: self._residents().name_of(process_id),
+            readers=lambda: self._residents().readers(),
+        )
 
     def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
@@ -158,8 +172,8 @@ class NodeProcess:
             self._spawner,
             base,
             self._folder.path,
-            lambda batch: self._manager_().show(batch),
-            lambda worker, cause: self._manager_().worker_ended(worker, cause),
+            self._show,
+            self._worker_ended,
         )
         cpus = max(1, int(inventory.resources.floats().get("CPU", 1)))
         prestart = min(cpus, _MOST_PRESTARTED) if config.prestart is None else config.prestart
@@ -176,6 +190,15 @@ class NodeProcess:
 
     def _ask_return(self, process_id: str, grant: int) -> None:
         self._desk.ask_return(process_id, grant)
+
+    async def _show(self, batch: LogBatch) -> None:
+        await self._manager_().output.show(batch)
+
+    def _worker_ended(self, worker: Worker, cause: DeathCause) -> None:
+        self._manager_().worker_desk.ended(worker, cause)
+
+    def _residents(self) -> Residents:
+        return self._manager_().residents
 
     def _expelled(self, reason: str) -> None:
         logger.error("this node ends: %s", reason)

@@ -19,12 +19,12 @@ class NodeSettings(msgspec.Struct, frozen=True):
     Attributes:
         memory_usage_threshold: share of the node's memory above which the memory monitor stops workers; 1: never.
         memory_monitor_refresh_ms: how often it looks, in milliseconds; 0: never.
-        oom_grace_period_s: how long a request for memory of the object store may wait, in seconds.
+        oom_grace_period_s: how long a request for memory of the object store waits while none comes free, in seconds.
     """
 
     memory_usage_threshold: float = 0.95
     memory_monitor_refresh_ms: float = 250
-    oom_grace_period_s: float = 30
+    oom_grace_period_s: float = 2
 
     @classmethod
     def read(cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:

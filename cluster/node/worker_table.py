@@ -15,11 +15,11 @@ from ...exceptions import DeathCause, DeathKind
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ..process.death import KernelOomWatch, KnownKill, death_cause
+from ..process.identity import is_exiting
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
 from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
-from ..process.watch import is_exiting
 from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,10 @@ class WorkerTable:
     def all(self) -> list[Worker]:
         """All living workers."""
         return list(self._workers.values())
+
+    def channels(self) -> list[Channel]:
+        """The channels to those that are ready."""
+        return [worker.channel for worker in self._workers.values() if worker.channel is not None]
 
     async def start(self, start_id: int, environment: str, prepared: Prepared) -> Worker:
         """Start a worker process; it reports back by itself.

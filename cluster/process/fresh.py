@@ -8,6 +8,7 @@ the node process is gone.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import msgspec
 
 from .child import close_descriptors_but, die_with_parent, restore_signals, run_child
 from .control import close_all
-from .spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess, process_exit
+from .spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess, peak_rss, process_exit
 from .title import PADDING
 from .watch import ProcessWatch
 from .zygote import load_main
@@ -35,6 +36,7 @@ class FreshSpawner:
         self._main = main
         self._live: dict[str, WorkerProcess] = {}
         self._lifelines: dict[str, int] = {}
+        self._own_peaks: dict[str, int] = {}
         self._closing = False
 
     async def spawn(self, request: SpawnRequest, stdout: int, stderr: int) -> WorkerProcess:
@@ -45,6 +47,9 @@ class FreshSpawner:
             if request.spawn_id in self._live:
                 raise ValueError(f"A live process already has the spawn id {request.spawn_id!r}.")
             pid = self._start(request, stdout, stderr)
+            # Linux counts the peak of the process that executed a program as that program's (exec_mmap in fs/exec.c),
+            # and a spawned process shares its parent's memory until then.
+            self._own_peaks[request.spawn_id] = peak_rss(resource.getrusage(resource.RUSAGE_SELF))
         finally:
             close_all((stdout, stderr))
         process = WorkerProcess(request.spawn_id, pid, asyncio.get_running_loop().create_future())
@@ -96,13 +101,14 @@ class FreshSpawner:
 
     def _on_death(self, process: WorkerProcess) -> None:
         del self._live[process.spawn_id]
+        inherited = self._own_peaks.pop(process.spawn_id)
         os.close(self._lifelines.pop(process.spawn_id))
         # While the worker is a zombie its pid, and so its group's, belongs to nobody else.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         try:
             _, status, usage = os.wait4(process.pid, 0)
-            exit_ = process_exit(process.spawn_id, process.pid, status, usage)
+            exit_ = process_exit(process.spawn_id, process.pid, status, usage, inherited)
         except ChildProcessError:  # someone else in this process reaped it
             exit_ = ProcessExit(process.spawn_id, process.pid, None, None)
         if not process.exited.done():

@@ -2,6 +2,9 @@
 
 In a session of its own, a Ctrl-C at the driver's terminal reaches neither the node nor its workers; the node ends
 because it watches the driver, or because it is told to.
+
+Whoever calls `init` waits for all that is imported before the new process runs: what this module imports is little, and
+no asyncio. The driver imports the rest while the node process starts.
 """
 
 import os
@@ -17,10 +20,9 @@ from typing import IO
 
 import msgspec
 
-from .birth import LENGTH_SIZE, BirthOrder, OutputAt, Ready, StartFailed, report_decoder
-from .death import split_fault_dump
+from .birth_message import LENGTH_SIZE, BirthOrder, OutputAt, Ready, StartFailed, report_decoder
+from .identity import process_identity
 from .title import PADDING
-from .watch import process_identity
 
 _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
@@ -31,7 +33,8 @@ _TELLING = {"ValueError", "TypeError", "SessionFolderError"}
 _PACKAGE = __name__.partition(".")[0]
 # -P and the appended path: neither a file in the user's folder may stand in for a module that the node imports, nor
 # must the package be installed where the driver found it by a path of its own.
-_START = "import sys; sys.path.append(sys.argv[3]); __import__(sys.argv[2], fromlist=['main']).main()"
+# What imports make is hardly ever garbage: looking for it would take a tenth of their time.
+_START = "import gc, sys; gc.disable(); sys.path.append(sys.argv[3]); __import__(sys.argv[2], fromlist=['main']).main()"
 
 
 class NodeStartError(RuntimeError):
@@ -100,7 +103,8 @@ def launch_node(
 
     Args:
         config: for the node, any bytes; nobody else on the machine can read them.
-        main: module whose `main()` is the node's main function; it begins with `NodeBirth.receive()`.
+        main: module whose `main()` is the node's main function; it begins with `NodeBirth.receive()`, and turns on the
+            garbage collector, which is off so that imports take less time.
         timeout: seconds until it must be ready.
         detached: it does not end with this process.
         meanwhile: what this process can do while the node starts.
@@ -206,6 +210,8 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
 
 def _tail(output: IO[bytes], log: Path | None) -> str:
     """The end of its output, for an error message."""
+    from .death import split_fault_dump  # see the module's docstring
+
     output.seek(0)
     written = output.read()
     if log is not None:

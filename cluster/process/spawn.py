@@ -41,8 +41,7 @@ class ProcessExit(msgspec.Struct, frozen=True, array_like=True):
         pid: its process id; it belongs to nobody, or to a stranger, by now.
         exit_code: 0 to 255 where the process exited.
         signal: the signal that killed it.
-        max_rss_bytes: peak resident memory. Pages shared with the zygote count; for a fresh interpreter Linux counts no
-            less than the size of the process that started it.
+        max_rss_bytes: peak resident memory, pages shared with the zygote among it; 0 where it is not known.
         user_seconds: CPU time in user code.
         system_seconds: CPU time in the kernel.
         core_dumped: the kernel wrote a core file.
@@ -118,17 +117,32 @@ class Spawner(Protocol):
         ...
 
 
-def process_exit(spawn_id: str, pid: int, status: int, usage: resource.struct_rusage) -> ProcessExit:
-    """What `os.wait4` reported of a process."""
+def process_exit(
+    spawn_id: str, pid: int, status: int, usage: resource.struct_rusage, inherited_rss: int = 0
+) -> ProcessExit:
+    """What `os.wait4` reported of a process.
+
+    Args:
+        spawn_id: of the request that started it.
+        pid: its process id.
+        status: see `os.wait4`.
+        usage: see `os.wait4`.
+        inherited_rss: what counts as its peak, in bytes, although it was another's: a peak up to that is not known.
+    """
     killed = os.WIFSIGNALED(status)
+    peak = peak_rss(usage)
     return ProcessExit(
         spawn_id=spawn_id,
         pid=pid,
         exit_code=None if killed else os.WEXITSTATUS(status),
         signal=os.WTERMSIG(status) if killed else None,
-        # getrusage(2): Linux counts KiB, macOS bytes.
-        max_rss_bytes=usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024,
+        max_rss_bytes=peak if peak > inherited_rss else 0,
         user_seconds=usage.ru_utime,
         system_seconds=usage.ru_stime,
         core_dumped=os.WCOREDUMP(status),
     )
+
+
+def peak_rss(usage: resource.struct_rusage) -> int:
+    """Peak resident memory in bytes. getrusage(2): Linux counts KiB, macOS bytes."""
+    return usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024

@@ -5,7 +5,8 @@ thread, and whatever lock another thread held would stay locked for ever. It has
 poll(2) until the control socket brings a request or SIGCHLD says that a worker has ended.
 
 Lifetimes: the end of the control socket (the node process is gone, or has closed it) ends the zygote, which kills and
-reaps its workers first. Should the zygote itself be killed, the kernel kills its workers (PR_SET_PDEATHSIG).
+reaps its workers first. Should the zygote itself be killed, the kernel kills its workers (PR_SET_PDEATHSIG). A zygote
+whose node process was killed is the last that knows of the session: it sees to what would be left behind.
 """
 
 import atexit
@@ -20,10 +21,12 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .child import WorkerMain, close_descriptors_but, die_with_parent, restore_signals, run_child, use_descriptors
 from .control import ControlSocket, Exited, Signal, Spawn, Spawned, SpawnFailed, close_all, request_decoder
+from .identity import is_exiting
 from .spawn import SpawnRequest, process_exit
 from .title import PADDING, set_process_title
 from .zygote_client import ZygoteClient
@@ -33,14 +36,16 @@ _WAKEUP_BYTES = 4096
 _HANDLED_BY_ZYGOTE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def start_zygote(main: WorkerMain) -> ZygoteClient:
+def start_zygote(main: WorkerMain, orphaned: Callable[[], None] | None = None) -> ZygoteClient:
     """Fork a zygote from this process and return the client for it.
 
     Call it early, before any thread or event loop exists, and after importing what workers should have imported. The
-    zygote and its workers keep none of this process's file descriptors but the standard streams.
+    zygote and its workers keep none of this process's file descriptors but the standard streams. What this process has
+    made so far is never garbage-collected again.
 
     Args:
         main: runs in each worker.
+        orphaned: runs in the zygote when this process has died and not closed the client, after the last worker's end.
 
     Raises:
         RuntimeError: this process already has several Python threads.
@@ -53,10 +58,14 @@ def start_zygote(main: WorkerMain) -> ZygoteClient:
         )
     ours, theirs = socket.socketpair()
     flush_standard_streams()
+    node_pid = os.getpid()
+    # Frozen objects are never visited by the collector, here or in any child, so that their pages stay shared.
+    # Collecting what garbage there is would write to all of them first.
+    gc.freeze()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _serve_and_exit(theirs, main)
+        _serve_and_exit(theirs, main, lambda: _mourn(node_pid, orphaned) if orphaned is not None else None)
     theirs.close()
     return ZygoteClient(ours, pid)
 
@@ -202,8 +211,22 @@ def flush_standard_streams() -> None:
         stream.flush()
 
 
-def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
-    """Be a zygote in this process."""
+def _mourn(node_pid: int, orphaned: Callable[[], None]) -> None:
+    """If the node process has died (rather than closed the control socket), call `orphaned` when it is gone."""
+    if os.getppid() != node_pid:  # reaped by somebody: init is the parent now
+        orphaned()
+    elif is_exiting(node_pid):
+        with contextlib.suppress(OSError):  # it is gone, or the system is old and cannot tell
+            descriptor = os.pidfd_open(node_pid)
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll()
+            os.close(descriptor)
+        orphaned()
+
+
+def _serve_and_exit(sock: socket.socket, main: WorkerMain, after: Callable[[], None] | None = None) -> NoReturn:
+    """Be a zygote in this process; `after` its last worker's end, do that."""
     code = 1
     try:
         close_descriptors_but(sock.fileno())
@@ -214,11 +237,11 @@ def _serve_and_exit(sock: socket.socket, main: WorkerMain) -> NoReturn:
             signal.signal(number, signal.SIG_IGN)
         atexit._clear()  # noqa: SLF001 - the node process's handlers are not the workers'
         set_process_title("limelight: zygote")
-        # Frozen objects are never visited by the collector, so that their pages stay shared with every worker.
         gc.disable()
-        gc.collect()
         gc.freeze()
         Zygote(ControlSocket(sock), main).serve()
+        if after is not None:
+            after()
         code = 0
     except BaseException:  # noqa: BLE001 - the outermost frame; without it the fork would run on in the node's code
         traceback.print_exc()

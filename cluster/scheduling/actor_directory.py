@@ -83,6 +83,9 @@ class ActorDirectory:
                 self._subscribers.get(event.actor_id, {}).pop(event.process_id, None)
             case PlaceActors():
                 self._tried_at = now
+                for record, text in self._placement.overdue(now):
+                    record.problem = text
+                    self._tell(record)
                 for record in self._placement.waiting():
                     self._place(record, now)
             case _:
@@ -155,11 +158,11 @@ class ActorDirectory:
         if isinstance(answer, Never):
             if answer.fatal:
                 self._die(record, DeathCause("unschedulable", answer.text))
-            elif record.problem != answer.text:
+            else:
                 record.problem = answer.text
-                self._tell(record)
+                if self._placement.tell(record):
+                    self._tell(record)
         elif answer is not None:
-            record.problem = ""
             self._requests[record.request_id] = record
             self._out.append(answer)
 
@@ -194,7 +197,8 @@ class ActorDirectory:
         match answer:
             case WorkerGranted():
                 if not record.worker_id:
-                    record.worker_id, record.devices = answer.worker_id, answer.devices
+                    self._placement.settled(record)
+                    record.worker_id, record.devices, record.problem = answer.worker_id, answer.devices, ""
                     self._out.append(self._creation_of(record))
             case WorkerRefused():
                 if record.worker_id:
@@ -203,7 +207,6 @@ class ActorDirectory:
                 if answer.permanent:
                     self._die(record, DeathCause("environment_failed", answer.text))
                 else:
-                    record.problem = answer.text
                     self._placement.wait(record, now)
             case RequestedWorkerLost():
                 self._worker_lost(record, DeathCause("worker_died", answer.text), now)
@@ -299,6 +302,7 @@ class ActorDirectory:
         self._forget_worker(record)
         record.node_id, record.worker_id = node_id, worker_id  # where it was, for people
         record.cause, record.problem = cause, ""
+        self._placement.settled(record)
         spec = record.spec
         if self._names.get((spec.namespace, spec.name)) == spec.actor_id:
             del self._names[spec.namespace, spec.name]

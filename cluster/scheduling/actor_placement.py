@@ -1,14 +1,17 @@
 """Finding workers for actors: which wait for room, which have asked a node."""
 
+import itertools
+
 import msgspec
 
 from .actor_table import ActorRecord, ToLeaseMachine
 from .cluster_view import Transit
+from .explanation import WARN_AFTER, why_waiting
 from .lease_message import ReleaseWorker, RequestWorker
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .scheduler import Scheduler
-from .strategy import HYBRID, LeaseSpec, Spread
+from .strategy import HYBRID, InBundle, LeaseSpec, Spread
 
 QUEUE_AFTER = 1.0
 """Seconds that an actor waits for a node with room before it queues at one without, where fairness brings its turn."""
@@ -28,6 +31,8 @@ class ActorPlacement:
         self._view = scheduler.view
         self._policy: Policy = scheduler.policy
         self._waiting: dict[bytes, tuple[ActorRecord, float]] = {}
+        self._untold: dict[bytes, tuple[ActorRecord, float]] = {}  # who has no worker since when, oldest first
+        self._searching: set[bytes] = set()
         self._transits: dict[str, Transit] = {}
 
     def __len__(self) -> int:
@@ -35,22 +40,35 @@ class ActorPlacement:
 
     def place(self, record: ActorRecord, now: float) -> ToLeaseMachine | Never | None:
         """Ask a node for a worker; None where the actor has to wait, `Never` where no node would do."""
-        _, since = self._waiting.pop(record.spec.actor_id, (record, now))
+        actor_id = record.spec.actor_id
+        if actor_id not in self._searching:
+            self._searching.add(actor_id)
+            self._untold[actor_id] = (record, now)
+        _, since = self._waiting.pop(actor_id, (record, now))
         verdict = self._policy.decide(placement_spec(record), record.spec.home or None)
         if isinstance(verdict, Never):
             if not verdict.fatal:
-                self._waiting[record.spec.actor_id] = (record, since)
+                self._waiting[actor_id] = (record, since)
             return verdict
         node_id = verdict.node_id if isinstance(verdict, Chosen) else self._queue_at(record, since, now)
         if node_id is None:
-            self._waiting[record.spec.actor_id] = (record, since)
+            self._waiting[actor_id] = (record, since)
             return None
         record.attempt += 1
         record.node_id = node_id
         record.request_id = f"{record.spec.actor_id.hex()}:{record.attempt}"
-        held = record.spec.lease.resources
-        self._transits[record.request_id] = self._view.reserve(node_id, held, now, until_told=True)
+        if isinstance(verdict, Chosen) and not verdict.queue:
+            self._take(record, now)
         return self.request_of(record)
+
+    def _take(self, record: ActorRecord, now: float) -> None:
+        """Count what the actor will hold as taken. One that queues takes nothing: there is nothing to take."""
+        lease = record.spec.lease
+        if isinstance(lease.strategy, InBundle):
+            self._view.reserve_in_bundle(lease.strategy.group_id, record.node_id, lease.resources)
+        else:
+            transit = self._view.reserve(record.node_id, lease.resources, now, until_told=True)
+            self._transits[record.request_id] = transit
 
     def wait(self, record: ActorRecord, now: float) -> None:
         """Try again later."""
@@ -59,6 +77,25 @@ class ActorPlacement:
     def request_of(self, record: ActorRecord) -> ToLeaseMachine:
         """The request that is open; may be sent again."""
         return ToLeaseMachine(record.node_id, RequestWorker(record.request_id, record.spec.lease, PATIENCE))
+
+    def tell(self, record: ActorRecord) -> bool:
+        """Whether those who wait for the actor are still to be told why it has no worker: once in each search."""
+        return self._untold.pop(record.spec.actor_id, None) is not None
+
+    def overdue(self, now: float) -> list[tuple[ActorRecord, str]]:
+        """Actors that have waited for room for long, and why; each once. Others may wait for a worker to start."""
+        due = itertools.takewhile(lambda untold: now >= untold[1] + WARN_AFTER, self._untold.values())
+        found = [(record, since) for record, since in due if record.spec.actor_id in self._waiting]
+        return [
+            (record, why_waiting(self._view, placement_spec(record), now - since))
+            for record, since in found
+            if self.tell(record)
+        ]
+
+    def settled(self, record: ActorRecord) -> None:
+        """The actor has a worker, or needs none any more."""
+        self._searching.discard(record.spec.actor_id)
+        self._untold.pop(record.spec.actor_id, None)
 
     def waiting(self) -> list[ActorRecord]:
         """Actors without a node, first come first."""

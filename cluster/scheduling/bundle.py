@@ -43,7 +43,7 @@ class BundleTable:
         missing = {index: resources for index, resources in wanted.items() if index not in bundles}
         held: dict[int, Allocation] = {}
         for index, resources in missing.items():
-            allocation = self._node.allocate(resources)
+            allocation = self._node.allocate(resources, lasting=True)
             if allocation is None:
                 for taken in held.values():
                     self._node.release(taken)
@@ -90,6 +90,7 @@ class BundleTable:
                 bundle.allocation.resources,
                 dict(bundle.ledger.available),
                 {kind: dict(free) for kind, free in bundle.ledger.free.items()},
+                dict(bundle.ledger.lasting),
             )
             for group_id, bundles in self._groups.items()
             for index, bundle in bundles.items()

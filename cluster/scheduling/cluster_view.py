@@ -7,6 +7,7 @@ shows it, the decision's resources are *in transit*: they count as taken until i
 from collections import deque
 from collections.abc import Iterable, Mapping
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,7 @@ class Node:
         "free",
         "has_accelerator",
         "labels",
+        "lasting",
         "node_id",
         "reported",
         "total",
@@ -46,6 +48,7 @@ class Node:
         self.reported: Mapping[str, int] = {}
         self.available: dict[str, int] = {}
         self.free: Shares = {}
+        self.lasting: Mapping[str, int] = {}
         self.labels: dict[str, str] = {}
         self.draining = False
         self.busy = 0.0
@@ -58,7 +61,7 @@ class Node:
         if report.total.amounts != tuple(self.total.items()):
             self.total = report.total.units()
             self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
-        self.reported, self.free = report.available, report.free
+        self.reported, self.free, self.lasting = report.available, report.free, report.lasting
         self.labels, self.draining = report.labels, report.draining
         self.unmet = sum(demand.count for demand in report.unmet)
         self.count_again()
@@ -78,6 +81,18 @@ class Node:
         """Whether it could hold `request` if it were empty."""
         return not self.draining and request.fits(self.total)
 
+    def reaches(self, request: ResourceSet) -> bool:
+        """Whether it will hold `request` when its tasks have ended, though its actors and bundles stay."""
+        free = {kind: units - self.lasting.get(kind, 0) for kind, units in self.total.items()}
+        return not self.draining and request.fits(free)
+
+    def unused(self) -> dict[str, int]:
+        """Units by kind that nobody uses, for people: never below zero.
+
+        The books are, of CPUs, while workers that waited in `get` and run again outnumber them.
+        """
+        return {kind: max(0, units) for kind, units in self.available.items()}
+
 
 class Transit:
     """A decision on its way to its node."""
@@ -89,6 +104,13 @@ class Transit:
         self.resources = resources
         self.expires = expires
         self.open = True
+
+
+class GroupStanding(NamedTuple):
+    """How a placement group stands: why it is not reserved, "" where it is; and whether that needs other nodes."""
+
+    problem: str = ""
+    infeasible: bool = False
 
 
 class ClusterView:
@@ -105,7 +127,7 @@ class ClusterView:
     def __init__(self, random: Random, transit_time: float = 0.25) -> None:
         self.nodes: dict[str, Node] = {}
         self.bundles: dict[bytes, dict[int, tuple[str, BundleReport]]] = {}
-        self.groups: set[bytes] = set()
+        self.groups: dict[bytes, GroupStanding] = {}
         self._random = random
         self._transit_time = transit_time
         self._transits: deque[Transit] = deque()

@@ -152,4 +152,11 @@ class GroupToNode(Struct, frozen=True, tag="group_to_node"):
     event: ReservePrepare | ReserveCommit | ReserveCancel
 
 
-GroupCommand = GroupCreated | GroupChanged | GroupToNode
+class GroupOverdue(Struct, frozen=True, tag="group_overdue"):
+    """A group is not reserved and will not be soon: whoever waits for it should know why. Once for each time."""
+
+    group_id: bytes
+    text: str
+
+
+GroupCommand = GroupCreated | GroupChanged | GroupToNode | GroupOverdue

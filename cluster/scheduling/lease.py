@@ -322,5 +322,6 @@ class LeaseMachine:
                 self.draining,
                 self.bundles.reports(),
                 tuple(demand.report() for demand in self.queue.waiting() if demand.request_id is None),
+                dict(self.ledger.lasting),
             )
         )

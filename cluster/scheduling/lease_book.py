@@ -46,7 +46,7 @@ class LeaseBook:
 
     def open(self, demand: Demand, ledger: Ledger, now: float) -> Lease | None:
         """Give the demand resources for one lease; None when they do not fit."""
-        allocation = ledger.allocate(demand.spec.resources)
+        allocation = ledger.allocate(demand.spec.resources, lasting=demand.request_id is not None)
         if allocation is None:
             return None
         lease = Lease(next(self._ids), demand, ledger, allocation, now)
@@ -106,16 +106,6 @@ class LeaseBook:
             lease.blocked = blocked
             (lease.ledger.lend_cpu if blocked else lease.ledger.return_cpu)(lease.allocation)
         return True
-
-    def reachable(self, ledger: Ledger) -> dict[str, int]:
-        """What these books would have free if every task's lease ended; actors' and bundles' holdings stay."""
-        free = dict(ledger.available)
-        for lease in self._leases.values():
-            if lease.ledger is ledger and lease.demand.request_id is None:
-                for kind, units in lease.allocation.resources.amounts:
-                    if not (lease.blocked and kind == "CPU"):
-                        free[kind] += units
-        return free
 
 
 def _pool_key(demand: Demand) -> PoolKey:

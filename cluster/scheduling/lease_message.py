@@ -332,17 +332,27 @@ class UnmetDemand(Struct, frozen=True, array_like=True):
 
 
 class BundleReport(Struct, frozen=True, array_like=True):
-    """A committed bundle and what is left in it."""
+    """A committed bundle and what is left in it. `lasting`: as a report's."""
 
     group_id: bytes
     index: int
     total: ResourceSet
     available: dict[str, int]
     free: Shares
+    lasting: dict[str, int] = {}
+
+    def reachable(self) -> dict[str, int]:
+        """Units by kind that would be free if every task in it ended."""
+        return {kind: units - self.lasting.get(kind, 0) for kind, units in self.total.amounts}
 
 
 class NodeReport(Struct, frozen=True, tag="report"):
-    """All the head needs to know of a node; the newest version replaces all before."""
+    """All the head needs to know of a node; the newest version replaces all before.
+
+    Attributes:
+        available: units by kind; CPU is below zero while workers that were blocked outnumber the CPUs.
+        lasting: of what is taken, what actors and bundles hold: it does not come free as tasks end.
+    """
 
     node_id: str
     version: int
@@ -353,6 +363,7 @@ class NodeReport(Struct, frozen=True, tag="report"):
     draining: bool = False
     bundles: tuple[BundleReport, ...] = ()
     unmet: tuple[UnmetDemand, ...] = ()
+    lasting: dict[str, int] = {}
 
 
 LeaseCommand = (

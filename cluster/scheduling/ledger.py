@@ -16,10 +16,13 @@ class Allocation(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         resources: the amounts.
         shares: for accelerators, which device gives how many units.
+        lasting: it is an actor's or a bundle's, which end when somebody wants it, and not a task's, which ends by
+            itself.
     """
 
     resources: ResourceSet
     shares: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    lasting: bool = False
 
     def devices(self) -> dict[str, list[int]]:
         """Device indexes by accelerator kind, as a worker is told them."""
@@ -33,12 +36,14 @@ class Ledger:
     placement group is the very device its tasks see.
     """
 
-    __slots__ = ("available", "free", "total")
+    __slots__ = ("available", "free", "lasting", "total")
 
     def __init__(self, total: ResourceSet, shares: Mapping[str, Mapping[int, int]] | None = None) -> None:
         self.total = total
         self.available: dict[str, int] = total.units()
         """Units by kind. CPU is below zero while unblocked workers outnumber the CPUs."""
+        self.lasting: dict[str, int] = dict.fromkeys(self.available, 0)
+        """Units by kind that would still be taken if every task ended."""
         self.free: Shares = {kind: dict(devices) for kind, devices in (shares or {}).items()}
         for kind, amount in total.amounts:
             if kind in ACCELERATORS and kind not in self.free:
@@ -55,8 +60,8 @@ class Ledger:
         """Whether `allocate` would succeed now."""
         return fits(request, self.available, self.free)
 
-    def allocate(self, request: ResourceSet) -> Allocation | None:
-        """Take `request`, all or nothing; None when it does not fit now."""
+    def allocate(self, request: ResourceSet, *, lasting: bool = False) -> Allocation | None:
+        """Take `request`, all or nothing; None when it does not fit now. `lasting`: see `Allocation`."""
         if not request.fits(self.available):
             return None
         picked: list[tuple[str, tuple[tuple[int, int], ...]]] = []
@@ -71,12 +76,17 @@ class Ledger:
         for kind, devices in picked:
             for index, share in devices:
                 self.free[kind][index] -= share
-        return Allocation(request, tuple(picked))
+        if lasting:
+            for kind, amount in request.amounts:
+                self.lasting[kind] += amount
+        return Allocation(request, tuple(picked), lasting)
 
     def release(self, allocation: Allocation) -> None:
         """Give everything back. The caller does so exactly once."""
         for kind, amount in allocation.resources.amounts:
             self.available[kind] += amount
+            if allocation.lasting:
+                self.lasting[kind] -= amount
         for kind, shares in allocation.shares:
             for index, share in shares:
                 self.free[kind][index] += share
@@ -85,11 +95,19 @@ class Ledger:
         """The holder waits and needs no CPU meanwhile."""
         if cpu := allocation.resources.get(CPU):
             self.available[CPU] += cpu
+            if allocation.lasting:
+                self.lasting[CPU] -= cpu
 
     def return_cpu(self, allocation: Allocation) -> None:
         """The holder runs again; CPU may go below zero, which ends as leases end."""
         if cpu := allocation.resources.get(CPU):
             self.available[CPU] -= cpu
+            if allocation.lasting:
+                self.lasting[CPU] += cpu
+
+    def reachable(self) -> dict[str, int]:
+        """Units by kind that would be free if every task ended."""
+        return {kind: units - self.lasting[kind] for kind, units in self.total.amounts}
 
 
 def pick_devices(free: Mapping[int, int], amount: int) -> tuple[tuple[int, int], ...] | None:

@@ -8,7 +8,8 @@ When a node dies, the bundles on it are reserved again elsewhere while the other
 from typing import get_args
 
 from .bundle_plan import plan
-from .cluster_view import ClusterView, Transit
+from .cluster_view import ClusterView, GroupStanding, Transit
+from .explanation import WARN_AFTER, why_group_waits
 from .group_table import (
     CreateGroup,
     GroupChanged,
@@ -17,6 +18,7 @@ from .group_table import (
     GroupEvent,
     GroupFromNode,
     GroupNodeLost,
+    GroupOverdue,
     GroupOwnerLost,
     GroupRecord,
     GroupSpec,
@@ -85,6 +87,7 @@ class PlacementGroups:
         self.table = GroupTable({})
         self._view = view
         self._waiting: dict[bytes, Waiting] = {}
+        self._untold: dict[bytes, float] = {}  # which is not reserved since when, oldest first
         self._attempt: tuple[bytes, float] | None = None
         self._transits: dict[bytes, list[Transit]] = {}
         self._names: dict[tuple[str, str], bytes] = {}
@@ -114,6 +117,7 @@ class PlacementGroups:
             case PlaceGroups():
                 self._give_up_overdue(now)
         self._start_next(now)
+        self._warn(now)
         return self._out
 
     def wake_at(self) -> float | None:
@@ -130,7 +134,7 @@ class PlacementGroups:
             if record.state == "REMOVED":
                 self._removed[group_id] = None
                 continue
-            self._view.groups.add(group_id)
+            self._view.groups[group_id] = GroupStanding(record.problem)
             if record.spec.name:
                 self._names[record.spec.namespace, record.spec.name] = group_id
             for node_id in dict.fromkeys(record.nodes.values()):
@@ -166,10 +170,11 @@ class PlacementGroups:
             self._out.append(GroupCreated(spec.owner, spec.group_id, None, error))
             return
         record = self.table.groups[spec.group_id] = GroupRecord(spec)
-        self._view.groups.add(spec.group_id)
+        self._view.groups[spec.group_id] = GroupStanding()
         if spec.name:
             self._names[key] = spec.group_id
         self._waiting[spec.group_id] = Waiting(now)
+        self._untold[spec.group_id] = now
         self._out.append(GroupCreated(spec.owner, spec.group_id, view_of(record)))
 
     def _start_next(self, now: float) -> None:
@@ -193,15 +198,25 @@ class PlacementGroups:
                 self._prepare(record, chosen, missing, now)
 
     def _explain(self, record: GroupRecord, *, feasible: bool) -> None:
-        total = total_of(record.spec.bundles).describe()
-        problem = (
-            f"waits until {total} is free ({record.spec.strategy})"
-            if feasible
-            else f"no nodes can hold its {len(record.spec.bundles)} bundles ({total} in all) as {record.spec.strategy}"
-        )
-        if problem != record.problem:
-            record.problem = problem
+        spec = record.spec
+        problem = why_group_waits(self._view, spec.bundles, spec.strategy, feasible=feasible)
+        before = self._view.groups[spec.group_id]
+        self._view.groups[spec.group_id] = GroupStanding(problem, infeasible=not feasible)
+        if not feasible and self._untold.pop(spec.group_id, None) is not None:
+            self._out.append(GroupOverdue(spec.group_id, problem))
+        record.problem = problem
+        if not before.problem or before.infeasible == feasible:  # else no more than its figures have changed
             self._tell(record)
+
+    def _warn(self, now: float) -> None:
+        """Say what has waited long, and why; once for each time that it waits."""
+        for group_id, since in list(self._untold.items()):
+            if now < since + WARN_AFTER:
+                return
+            del self._untold[group_id]
+            spec = self.table.groups[group_id].spec
+            text = why_group_waits(self._view, spec.bundles, spec.strategy, feasible=True)
+            self._out.append(GroupOverdue(group_id, text))
 
     def _prepare(
         self, record: GroupRecord, chosen: dict[int, str], missing: dict[int, ResourceSet], now: float
@@ -271,10 +286,14 @@ class PlacementGroups:
                 self._complete_or_wait(record, now)
 
     def _complete_or_wait(self, record: GroupRecord, now: float) -> None:
+        group_id = record.spec.group_id
         if len(record.nodes) == len(record.spec.bundles):
+            self._untold.pop(group_id, None)
+            self._view.groups[group_id] = GroupStanding()
             self._change(record, "CREATED")
         else:  # bundles were lost with their node
-            self._waiting[record.spec.group_id] = Waiting(now)
+            self._waiting[group_id] = Waiting(now)
+            self._untold[group_id] = now
             self._change(record, "RESCHEDULING")
 
     def _owner_lost(self, event: GroupOwnerLost) -> None:
@@ -288,13 +307,14 @@ class PlacementGroups:
         if record.state == "REMOVED":
             return
         spec = record.spec
-        self._view.groups.discard(spec.group_id)
+        self._view.groups.pop(spec.group_id, None)
         self._settle(spec.group_id)
         for node_id in dict.fromkeys([*record.nodes.values(), *record.preparing.values()]):
             self._out.append(GroupToNode(node_id, ReserveCancel(spec.group_id, record.attempt)))
         record.nodes, record.preparing, record.prepared = {}, {}, []
         record.cause, record.problem = text, ""
         self._waiting.pop(spec.group_id, None)
+        self._untold.pop(spec.group_id, None)
         if self._attempt and self._attempt[0] == spec.group_id:
             self._attempt = None
         if self._names.get((spec.namespace, spec.name)) == spec.group_id:

@@ -3,7 +3,8 @@
 import msgspec
 
 from .cluster_view import ClusterView, Node
-from .resources import ResourceSet, describe_amount
+from .explanation import why_never, why_waiting
+from .resources import ResourceSet
 from .shape_index import ShapeIndex
 from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
 
@@ -65,7 +66,7 @@ class Policy:
                 pass
         index = self._view.shape(spec.resources, spec.required_labels())
         if not index.feasible.nodes:
-            return Never(self._why_never(spec))
+            return Never(why_never(self._view, spec))
         if isinstance(spec.strategy, Spread):
             node = index.next_in_turn()
             return WAIT if node is None else Chosen(node.node_id)
@@ -75,6 +76,20 @@ class Policy:
                 if node is not None and node in index.feasible and node.fits(spec.resources):
                     return Chosen(node_id)
         return self._hybrid(index, home)
+
+    def in_reach(self, spec: LeaseSpec) -> bool:
+        """Whether it comes to its turn when enough tasks have ended, though actors and placement groups stay."""
+        strategy = spec.strategy
+        if isinstance(strategy, InBundle):
+            group = self._view.bundles.get(strategy.group_id, {})
+            bundles = (bundle for index, (_, bundle) in group.items() if strategy.bundle_index in {-1, index})
+            return any(spec.resources.fits(bundle.reachable()) for bundle in bundles)
+        if isinstance(strategy, NodeAffinity) and not (strategy.soft and strategy.spill_on_unavailable):
+            node = self._view.nodes.get(strategy.node_id)
+            if node is not None and node.holds(spec.resources):
+                return node.reaches(spec.resources)
+        nodes = self._view.shape(spec.resources, spec.required_labels()).feasible.nodes
+        return any(node.reaches(spec.resources) for node in nodes)
 
     def _hybrid(self, index: ShapeIndex, home: str | None) -> Verdict:
         nodes = index.sample()
@@ -105,7 +120,7 @@ class Policy:
                 return Never(f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True)
             return Chosen(node.node_id, queue=True)
         if strategy.soft:
-            return self._hybrid(index, home) if index.feasible.nodes else Never(self._why_never(spec))
+            return self._hybrid(index, home) if index.feasible.nodes else Never(why_never(self._view, spec))
         if node is None:
             return Never(
                 f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.", fatal=True
@@ -114,11 +129,14 @@ class Policy:
         return Never(f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
 
     def _in_bundle(self, spec: LeaseSpec, strategy: InBundle) -> Verdict:
-        if strategy.group_id not in self._view.groups:
+        standing = self._view.groups.get(strategy.group_id)
+        if standing is None:
             text = f"its placement group {strategy.group_id.hex()} was removed"
             return Never(text, fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
         wanted = [group[i] for i in sorted(group) if strategy.bundle_index in {-1, i}]
+        if standing.infeasible and not group:
+            return Never(why_waiting(self._view, spec, 0.0))
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
         if wanted and not holding and (strategy.bundle_index != -1):
             have = wanted[0][1].total.describe()
@@ -127,22 +145,6 @@ class Policy:
             if spec.resources.fits(bundle.available):
                 return Chosen(node_id)
         return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
-
-    def _why_never(self, spec: LeaseSpec) -> str:
-        """Say what was asked for and the nearest there is. Looks at all nodes; a puzzled user takes longer."""
-        asked = spec.resources.describe()
-        selector = spec.required_labels()
-        if not self._view.nodes:
-            return f"{asked} is asked for, and the cluster has no node yet."
-        if not self._view.shape(ResourceSet(), selector).feasible.nodes:
-            conditions = ", ".join(condition.describe() for condition in selector)
-            return f"No node's labels meet: {conditions}."
-        most = self._view.best_of_any(kind for kind, _ in spec.resources.amounts)
-        short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
-        if not short:
-            return f"{asked} is asked for; each is there, but no one node has all of them (with the labels asked for)."
-        listed = ", ".join(f"{kind} {describe_amount(kind, most[kind])}" for kind in short)
-        return f"{asked} is asked for; the most that any node has: {listed}. Add such a node, or ask for less."
 
 
 def _describe(units: dict[str, int]) -> str:

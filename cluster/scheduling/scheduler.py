@@ -11,6 +11,7 @@ from itertools import chain
 import msgspec
 
 from .cluster_view import ClusterView, Node
+from .explanation import WARN_AFTER, why_waiting
 from .labels import LabelSelector
 from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from .policy import Chosen, Never, Policy
@@ -23,6 +24,9 @@ TaskShape = tuple[ResourceSet, LabelSelector, Strategy]
 
 RESEND_AFTER = 0.5
 """Seconds after which a placement that its node does not know of is told again."""
+
+_LOOK = 1.0
+"""Seconds between looks for those who wait long."""
 
 
 class NodeLost(msgspec.Struct, frozen=True, tag="node_lost"):
@@ -51,17 +55,21 @@ class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
 SchedulerEvent = NodeReport | NodeLost | GroupGone | SchedulerTick
 
 
+_NOTHING, _PROBLEM, _END = range(3)
+"""What the caller behind an ask has been told: why it waits, once; that it waits in vain."""
+
+
 class Ask:
     """One node's unmet demand, and where the scheduler has sent it so far."""
 
-    __slots__ = ("answered", "home", "placed", "sent_at", "shape", "since", "unmet")
+    __slots__ = ("began", "home", "placed", "sent_at", "shape", "since", "told", "unmet")
 
     def __init__(self, home: str, unmet: UnmetDemand, now: float) -> None:
         self.home = home
         self.unmet = unmet
-        self.since = self.sent_at = now
+        self.began = self.since = self.sent_at = now
         self.placed = Tally()
-        self.answered = ""
+        self.told = _NOTHING
         spec = unmet.spec
         self.shape: TaskShape = (spec.resources, spec.label_selector, spec.strategy)
 
@@ -98,7 +106,7 @@ class Scheduler:
         self._asks: dict[str, dict[int, Ask]] = {}
         self._waiting: dict[TaskShape, dict[tuple[str, int], Ask]] = {}
         self._hopeless: dict[tuple[str, int], Ask] = {}
-        self._parked_at = 0.0
+        self._parked_at = self._looked_at = 0.0
         self._out: list[ToNode] = []
 
     def handle(self, event: SchedulerEvent, now: float) -> list[ToNode]:
@@ -116,6 +124,9 @@ class Scheduler:
                 self._group_gone(event.group_id, now)
             case SchedulerTick():
                 self._tick(now)
+        if now >= self._looked_at + _LOOK:
+            self._looked_at = now
+            self._warn(now)
         return self._out
 
     def wake_at(self) -> float | None:
@@ -225,9 +236,21 @@ class Scheduler:
     def _give_up(self, ask: Ask, verdict: Never, now: float) -> None:
         key = (ask.home, ask.unmet.ask_id)
         self._hopeless[key] = ask
-        if now >= self._settle_until and verdict.text != ask.answered:
-            ask.answered = verdict.text
+        if now >= self._settle_until:
+            self._tell(ask, verdict)
+
+    def _tell(self, ask: Ask, verdict: Never) -> None:
+        """Have the caller know why its demand is not met, unless it does."""
+        news = _END if verdict.fatal else _PROBLEM
+        if news > ask.told:
+            ask.told = news
             self._out.append(ToNode(ask.home, Unplaceable(ask.unmet.ask_id, verdict.text, verdict.fatal, verdict.kind)))
+
+    def _warn(self, now: float) -> None:
+        """Tell those who wait long, and not just for tasks to end: that is what tasks do."""
+        for ask in chain.from_iterable(asks.values() for asks in self._asks.values()):
+            if ask.told == _NOTHING and now >= ask.began + WARN_AFTER and not self.policy.in_reach(ask.spec):
+                self._tell(ask, Never(why_waiting(self.view, ask.spec, now - ask.began)))
 
     def _wait_or_not(self, ask: Ask) -> None:
         key = (ask.home, ask.unmet.ask_id)

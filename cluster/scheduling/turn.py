@@ -116,6 +116,7 @@ class Turns:
         most = max(1, self._ledger.total.get(CPU) // UNIT)
         return running >= most and now - demand.since < self._config.cpu_free_growth
 
-    def _in_reach(self, demand: Demand, ledger: Ledger) -> bool:
+    @staticmethod
+    def _in_reach(demand: Demand, ledger: Ledger) -> bool:
         """Whether enough would be free if all leases of tasks ended."""
-        return demand.spec.resources.fits(self._book.reachable(ledger))
+        return demand.spec.resources.fits(ledger.reachable())

@@ -20,7 +20,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """Limits of a node's worker pool.
 
     Attributes:
-        prestart: fresh workers of the default environment started at once, so that the first tasks need not wait.
+        prestart: fresh workers of the default environment started at first, so that the first tasks need not wait.
         spares: fresh workers of the default environment that are kept ready: one that is taken is replaced.
         max_starting: processes that start at one time.
         start_timeout: seconds after which a start counts as failed.
@@ -106,17 +106,18 @@ class WorkerPool:
         for (env_key, job_id), count in waiting.items():
             missing = count - coming.get((env_key, job_id), 0) - coming.get((env_key, FRESH), 0)
             starts += [self._start((env_key, job_id), now) for _ in range(min(missing, self._room()))]
-        if not self._prestarted:
-            self._prestarted = True
-            missing = self._config.prestart - len(self._workers) - len(self._starting)
-            starts += [self._start(("", FRESH), now) for _ in range(missing)]
-        return starts + [self._start(("", FRESH), now) for _ in range(self._spares_missing(sum(waiting.values())))]
+        if not starts and not self._starting and self._wants_another():
+            starts.append(self._start(("", FRESH), now))
+        return starts
 
-    def _spares_missing(self, waiting: int) -> int:
-        """How many fresh workers are to be started so that the next lease, too, finds one ready."""
-        fresh = len(self._idle.get(("", FRESH), ()))
-        coming = sum(key == ("", FRESH) for key, _ in self._starting.values())
-        return max(0, min(self._config.spares - fresh - max(0, coming - waiting), self._room()))
+    def _wants_another(self) -> bool:
+        """Whether to start a fresh worker ahead of need.
+
+        One at a time: several that start side by side are ready later than the first of them alone, which is the one
+        that a session's first task waits for (8 ms against 15 on 2 cores).
+        """
+        self._prestarted = self._prestarted or len(self._workers) >= self._config.prestart
+        return not self._prestarted or len(self._idle.get(("", FRESH), ())) < self._config.spares
 
     def overdue(self, now: float) -> list[int]:
         """Starts that took too long; the machine treats them as failed."""

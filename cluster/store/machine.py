@@ -11,6 +11,8 @@ Events may be doubled, late, or in another order than they happened; grants' num
 so that what is out of date finds nothing to act on.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from typing import assert_never
 
 from .command import AnyCommand, GrantFailed, GrantReady, Scan
@@ -48,11 +50,18 @@ class StoreMachine:
 
     Args:
         limits: capacity, high-water mark and the like.
+        name_of: what a process is called in messages, by its id.
+        readers: tells how many bytes each process reads, by name; for messages.
     """
 
-    def __init__(self, limits: StoreLimits) -> None:
+    def __init__(
+        self,
+        limits: StoreLimits,
+        name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
+    ) -> None:
         self.limits = limits
-        self.state = StoreState(limits)
+        self.state = StoreState(limits, name_of, readers)
         self._residence = Residence(self.state)
         self._freed_early: ExpiringSet[tuple[bytes, int | None]] = ExpiringSet(REMEMBER_SECONDS, REMEMBER_COUNT)
         self._answered: ExpiringSet[tuple[str, int]] = ExpiringSet(REMEMBER_SECONDS, REMEMBER_COUNT)
@@ -92,12 +101,13 @@ class StoreMachine:
                 commands = self._tick(now)
             case _:
                 assert_never(event)
+        self.state.note_progress(now)
         return commands + self._advance(now)
 
     def wake_at(self) -> float | None:
         """When to send `Tick`; None: not before another event."""
         state = self.state
-        times = [state.next_retry, state.queue.deadline]
+        times = [state.next_retry, *(state.hopeless_at(request) for request in state.queue)]
         if len(state.queue):
             times += [
                 grant.since + GRANT_REST if grant.asked_at is None else grant.asked_at + ASK_AGAIN
@@ -124,7 +134,7 @@ class StoreMachine:
             return [GrantFailed(process, number, describe_too_large(self.limits.capacity, size))]
         if self.state.used + wish <= self.limits.high_water * self.limits.capacity:
             size = max(size, wish)
-        self.state.queue.add(Request(size, now + self.limits.grant_timeout, process, number))
+        self.state.queue.add(Request(size, now, now + self.limits.grant_timeout, process, number))
         return []
 
     def _grant_returned(self, event: GrantReturned) -> list[AnyCommand]:
@@ -196,17 +206,19 @@ class StoreMachine:
         return []
 
     def _tick(self, now: float) -> list[AnyCommand]:
-        commands = [command for stored in self.state.due_retries(now) for command in self._residence.settle(stored)]
-        for request in self.state.queue:
-            if request.deadline <= now:
+        commands: list[AnyCommand] = []
+        for request in self.state.queue:  # first: an object that is tried again would look as if it were leaving
+            if self.state.hopeless_at(request) <= now:
                 self.state.queue.remove(request)
-                commands += self._give_up(request)
+                commands += self._give_up(request, now)
+        for stored in self.state.due_retries(now):
+            commands += self._residence.settle(stored)
         return commands
 
-    def _give_up(self, request: Request) -> list[AnyCommand]:
+    def _give_up(self, request: Request, now: float) -> list[AnyCommand]:
         if request.key:
-            return self._residence.give_up(request)
-        message = describe_shortage(self.state, request.size, request.process, self.limits.grant_timeout)
+            return self._residence.give_up(request, now)
+        message = describe_shortage(self.state, request, now)
         return [GrantFailed(request.process, request.number, message)]
 
     def _advance(self, now: float) -> list[AnyCommand]:

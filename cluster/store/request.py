@@ -7,12 +7,13 @@ import msgspec
 
 
 class Request(msgspec.Struct):
-    """A wait for `size` bytes until `deadline`.
+    """A wait for `size` bytes since `since`, at most until `deadline`.
 
     For a process's grant `process` and `number` say whose; for a restore `key` says which object.
     """
 
     size: int
+    since: float
     deadline: float
     process: str = ""
     number: int = 0
@@ -35,11 +36,6 @@ class RequestQueue:
     def bytes(self) -> int:
         """What all of them want."""
         return sum(request.size for request in self._waiting)
-
-    @property
-    def deadline(self) -> float | None:
-        """When the first of them gives up."""
-        return min((request.deadline for request in self._waiting), default=None)
 
     def add(self, request: Request) -> None:
         """Append a request."""

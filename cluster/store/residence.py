@@ -125,15 +125,15 @@ class Residence:
         self._state.objects.use(stored, newest=stored.attempts == 0)
         return []
 
-    def give_up(self, request: Request) -> list[AnyCommand]:
+    def give_up(self, request: Request, now: float) -> list[AnyCommand]:
         """There was no memory in time for an object that is wanted back."""
-        message = describe_shortage(self._state, request.size, "", self._state.limits.grant_timeout)
+        message = describe_shortage(self._state, request, now)
         return self._fail_waiters(self._state.objects.by_key[request.key], message, full=True)
 
     def _queue_restore(self, stored: StoredObject, now: float) -> None:
         if self._state.queue.of_object(stored.key) is None:
             deadline = now + self._state.limits.grant_timeout
-            self._state.queue.add(Request(stored.size, deadline, key=stored.key))
+            self._state.queue.add(Request(stored.size, now, deadline, key=stored.key))
 
     def _answer_waiters(self, stored: StoredObject) -> list[AnyCommand]:
         if stored.offset is None:

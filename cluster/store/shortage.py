@@ -1,31 +1,37 @@
 """The words for a full store: who holds it, and what to do."""
 
 from collections import Counter
+from collections.abc import Callable
 
+from .request import Request
 from .state import StoreState
 
+_LISTED = 3
 
-def describe_shortage(state: StoreState, size: int, process: str, waited: float) -> str:
-    """Why `size` bytes were not to be had by `process` after `waited` seconds."""
+
+def describe_shortage(state: StoreState, request: Request, now: float) -> str:
+    """Why memory was not to be had."""
     limits, objects = state.limits, state.objects
     pinned = sum(s.size for s in objects.by_key.values() if s.retry_at is not None and s.offset is not None)
-    who = f"process {process}" if process else "restoring a spilled object"
-    lines = [
-        f"The object store of this node is full: {who} needs {amount(size)}, and none came free in {waited:.0f} s."
-    ]
+    who = state.name_of(request.process) if request.process else "restoring a spilled object"
+    waited = now - request.since
+    needs = f"{who} needs {amount(request.size)}, which did not come free in {waited:.1f} s"
+    lines = [f"The object store of this node is full: {needs}."]
     lines.append(
         f"Of {amount(limits.capacity)}, {amount(objects.resident)} are objects ({amount(pinned)} in use by readers)"
         f" and {amount(state.grants.bytes)} are granted to processes that write."
     )
-    lines += _largest("Objects by owner", objects.bytes_by_owner())
-    lines += _largest("Grants by process", state.grants.bytes_by_process())
+    lines += _largest("Objects by owner", _named(objects.bytes_by_owner(), state.name_of))
+    lines += _largest("Objects by reader", state.readers() if pinned else Counter[str]())
+    lines += _largest("Grants by process", _named(state.grants.bytes_by_process(), state.name_of))
     if not limits.can_spill:
         lines.append("Spilling to disk is off.")
     elif state.spill_error:
         lines.append(f"Spilling to disk fails: {state.spill_error}")
     lines.append(
         "What to do: drop references to objects (and arrays made of them) that are not needed, work on fewer or "
-        "smaller objects at a time, or start the node with a larger object_store_memory."
+        "smaller objects at a time, start the node with a larger object_store_memory, or have puts wait longer for "
+        "others to let go (the setting oom_grace_period_s)."
     )
     return "\n".join(lines)
 
@@ -46,9 +52,10 @@ def amount(size: int) -> str:
     return f"{size} bytes"
 
 
+def _named(held: "Counter[str]", name_of: Callable[[str], str]) -> "Counter[str]":
+    return Counter({name_of(process) if process else "the store": size for process, size in held.most_common(_LISTED)})
+
+
 def _largest(title: str, held: "Counter[str]") -> list[str]:
-    if not held:
-        return []
-    return [
-        f"{title}: " + ", ".join(f"{name or 'the store'} {amount(size)}" for name, size in held.most_common(3)) + "."
-    ]
+    listed = [f"{name} {amount(size)}" for name, size in held.most_common(_LISTED)]
+    return [f"{title}: {', '.join(listed)}."] if listed else []

@@ -1,5 +1,7 @@
 """All that a node's store knows."""
 
+from collections import Counter
+from collections.abc import Callable
 from heapq import heappop, heappush
 
 import msgspec
@@ -9,7 +11,7 @@ from .command import AnyCommand, Reclaim
 from .expiring_set import ExpiringSet
 from .grant_table import GrantTable
 from .object_table import ObjectTable, StoredObject
-from .request import RequestQueue
+from .request import Request, RequestQueue
 
 FIRST_RETRY = 0.005
 LAST_RETRY = 0.5
@@ -30,6 +32,7 @@ class StoreLimits(msgspec.Struct, frozen=True):
         high_water: above this share of the capacity, objects are spilled ahead of need.
         grant_timeout: seconds that a request for memory may wait.
         can_spill: whether there is a spill storage.
+        grace: seconds that a writer's request for memory waits while none comes free, and none is about to.
     """
 
     capacity: int
@@ -38,6 +41,7 @@ class StoreLimits(msgspec.Struct, frozen=True):
     high_water: float = 0.8
     grant_timeout: float = 30.0
     can_spill: bool = True
+    grace: float = 2.0
 
 
 class StoreState:
@@ -47,8 +51,15 @@ class StoreState:
     pins), free but populated, or being punched. Together they never exceed the capacity.
     """
 
-    def __init__(self, limits: StoreLimits) -> None:
+    def __init__(
+        self,
+        limits: StoreLimits,
+        name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
+    ) -> None:
         self.limits = limits
+        self.name_of = name_of
+        self.readers = readers
         self.space = AddressSpace(limits.address_space)
         self.grants = GrantTable()
         self.objects = ObjectTable()
@@ -60,6 +71,9 @@ class StoreState:
         self.spill_again_at = 0.0
         self.spilled_bytes = 0
         self.restored_bytes = 0
+        self.freed_bytes = 0
+        self.progress_at = 0.0  # when memory last came free, or a copy of it was on disk
+        self._progress = 0
         self.lost: ExpiringSet[str] = ExpiringSet(float("inf"), 100_000)  # processes, of any node
         self._retries: list[tuple[float, int]] = []
 
@@ -99,7 +113,24 @@ class StoreState:
 
     def free(self, offset: int, size: int, writer: str | None) -> None:
         """Take a range back. `writer` left memory behind it; None: it is cold."""
+        self.freed_bytes += size
         self.space.free(offset, size, NOBODY if writer in self.lost else writer)
+
+    def note_progress(self, now: float) -> None:
+        """Look whether anything came free since this was last called."""
+        progress = self.freed_bytes + self.spilled_bytes
+        if progress != self._progress:
+            self._progress, self.progress_at = progress, now
+
+    def hopeless_at(self, request: Request) -> float:
+        """When a request has waited long enough, unless memory comes free before.
+
+        While something leaves, memory is about to come free. And who reads waits for other readers to end: the object
+        is there, and its task cannot do anything better.
+        """
+        if self.leaving or self.punching or request.key:
+            return request.deadline
+        return min(request.deadline, max(request.since, self.progress_at) + self.limits.grace)
 
     def shelter(self, stored: StoredObject, now: float) -> None:
         """Leave an object in memory for a moment, since a reader was just told where it is."""

@@ -1,7 +1,7 @@
 """One node's object store: `StoreMachine`'s decisions carried out on a real arena, with real files."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -94,6 +94,9 @@ class ObjectStore:
         ask_return: called with a process and a grant's number to ask that process to retire its nursery. May be lost.
         high_water: share of the capacity above which objects are spilled ahead of need.
         grant_timeout: seconds that a request for memory may wait.
+        grace: seconds that it waits while no memory comes free, and none is about to.
+        name_of: what a process is called in messages, by its id.
+        readers: tells how many bytes each of this node's processes reads, by name; for messages.
     """
 
     def __init__(
@@ -104,13 +107,18 @@ class ObjectStore:
         ask_return: Callable[[str, int], None],
         high_water: float = 0.8,
         grant_timeout: float = 30.0,
+        grace: float = 2.0,
+        name_of: Callable[[str], str] = str,
+        readers: Callable[[], Counter[str]] = Counter[str],
     ) -> None:
         capacity = capacity // PAGE * PAGE
         self.arena = arena
         self._mover = Mover(arena, storage)
         self._ask_return = ask_return
         self._machine = StoreMachine(
-            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, can_spill=storage is not None)
+            StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace),
+            name_of,
+            readers,
         )
         self._reclaimer = Reclaimer(arena)
         self._loop = asyncio.get_running_loop()
@@ -136,7 +144,7 @@ class ObjectStore:
             request: a number that makes repeating the request harmless; unique in the process.
 
         Raises:
-            ObjectStoreFullError: there is no room, and none came free in time.
+            ObjectStoreFullError: there is no room, and none came free, or not in time.
         """
         self._check_open()
         number = -next(self._numbers) if request is None else request

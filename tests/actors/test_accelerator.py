@@ -73,6 +73,7 @@ def install(monkeypatch):
     def install(**options):
         fake = FakeNvml(**options)
         monkeypatch.setitem(sys.modules, "pynvml", fake)
+        monkeypatch.setattr(accelerator, "_LIBRARY", None)  # a name that is always there: the program itself
         return fake
 
     return install
@@ -103,7 +104,14 @@ class TestDetection:
 
     def test_no_binding_means_no_gpus(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pynvml", None)
+        monkeypatch.setattr(accelerator, "_LIBRARY", None)
         assert accelerator.detect({}) == []
+
+    def test_the_binding_is_not_imported_where_no_driver_is_installed(self, monkeypatch):
+        monkeypatch.setattr(accelerator, "_LIBRARY", "libno-such-driver.so.1")
+        monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+        assert accelerator.detect({}) == []
+        assert "pynvml" not in sys.modules
 
     def test_a_broken_gpu_is_said_to_be(self, install, caplog):
         fake = install(names=FOUR, broken=True)

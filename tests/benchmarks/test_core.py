@@ -1,5 +1,6 @@
 """The benchmark command itself: what it runs, what it says of what fails, and how it compares."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.benchmarks.catalogue import CASES
 from tests.benchmarks.engine import Engine, limelight
 from tests.benchmarks.table import ratio, table
 from tests.benchmarks.trial import run
+from tests.source_tree import package_files
 
 RATE = Row("calls", "calls", "/s", 5)
 TIME = Row("start", "start", " s", 10, more_is_better=False)
@@ -102,6 +104,13 @@ def test_processes_left_behind_are_killed_and_told(tmp_path, monkeypatch):
     )
     assert trial.figures["put_small"] > 0
     assert trial.failure == "left 1 processes behind"
+
+
+def test_no_run_of_limelight_measures_the_compiler():
+    limelight()
+    for source in package_files():
+        compiled = Path(importlib.util.cache_from_source(str(source)))
+        assert int.from_bytes(compiled.read_bytes()[8:12], "little") == int(source.stat().st_mtime)  # PEP 552
 
 
 @pytest.mark.slow

@@ -299,3 +299,34 @@ def test_a_driver_whose_node_process_is_killed_is_told_at_once(drive, again):
     _, errors = driver.end()
     assert driver.process.returncode == 0, errors
     assert driver.left_behind() == []
+
+
+@pytest.mark.parametrize("victims", ["driver", "node", "node, then driver", "driver, then node"])
+def test_what_is_killed_with_signal_9_leaves_nothing(drive, victims):
+    """The zygote outlives both by a moment, and removes what they could not."""
+    driver = drive(
+        after(
+            """
+            import psutil, sys
+            (node,) = psutil.Process().children()
+            print("node", node.pid, flush=True)
+            sys.stdin.read()
+            """
+        )
+    )
+    node = int(driver.wait_for("node"))
+    for victim in victims.split(", then "):
+        if victim == "node":
+            os.kill(node, signal.SIGKILL)
+        else:
+            driver.process.kill()
+    if "driver" in victims:
+        driver.process.wait(timeout=GONE_WITHIN)
+    else:
+        deadline = time.monotonic() + GONE_WITHIN
+        while len(left := driver.session()) > 1:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.02)
+        assert list(driver.folder.glob("limelight-*/*/logs/node.log")), "a driver that lives on may want to read it"
+        driver.end()
+    assert driver.left_behind() == []

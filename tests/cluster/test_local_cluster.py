@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -54,6 +55,38 @@ class TestPlacement:
             cluster.head_node.node_id,
             cluster.east.node_id,
         }
+
+    def test_a_task_goes_where_its_large_arguments_lie(self, cluster) -> None:
+        idle()
+        east = at(cluster.east)
+        large = [noise.options(scheduling_strategy=east).remote(seed) for seed in (7, 8)]
+        small = ll.put(np.zeros(2_000_000, np.uint8))
+        ll.wait(large, num_returns=2, fetch_local=False)
+        idle()
+
+        @ll.task
+        def place(*arrays) -> str:
+            return ll.get_runtime_context().get_node_id()
+
+        assert ll.get(place.remote(*large, small)) == cluster.east.node_id
+        idle()
+        assert ll.get(place.options(num_cpus=2).remote(small)) == cluster.head_node.node_id
+
+    def test_of_a_burst_each_task_goes_where_its_argument_lies(self, cluster) -> None:
+        idle()
+        homes = [cluster.head_node, cluster.east]
+        made = [noise.options(scheduling_strategy=at(homes[seed % 2])).remote(seed) for seed in range(12)]
+        ll.wait(made, num_returns=len(made), fetch_local=False)
+        idle()
+
+        @ll.task
+        def place(array) -> str:
+            time.sleep(0.05)
+            return ll.get_runtime_context().get_node_id()
+
+        places = ll.get([place.remote(ref) for ref in made])
+        hits = sum(node == homes[seed % 2].node_id for seed, node in enumerate(places))
+        assert hits >= 9, "the last ones go where there is room"
 
     def test_what_no_node_can_hold_starts_when_one_comes_that_can(self, cluster) -> None:
         waiting = where.options(resources={"doomed": 1}).remote()

@@ -2,7 +2,14 @@
 
 import pytest
 
-from limelight.cluster.memory_monitor import SETTLE_SECONDS, WORTHWHILE, MemoryMonitor, WorkerMemory
+from limelight.cluster.memory_monitor import (
+    SETTLE_SECONDS,
+    WORTHWHILE,
+    MemoryMonitor,
+    ProcessMemory,
+    WorkerMemory,
+    describe_stop,
+)
 from limelight.cluster.memory_usage import MemoryUsage
 
 GIB = 1 << 30
@@ -56,8 +63,10 @@ def test_one_at_a_time():
     assert monitor.check(FULL, workers[:2], 1.0 + SETTLE_SECONDS).worker_id == "a", "the last does not end"
 
 
-def test_the_reason_says_what_happened_and_what_to_do():
-    reason = MemoryMonitor().check(FULL, [worker("f", 1, 3 * GIB), worker("train()", 2, 5 * GIB)], 0.0).reason
+def test_the_reason_says_what_happened_and_who_held_the_memory():
+    workers = [worker("f", 1, 3 * GIB), worker("train()", 2, 5 * GIB)]
+    others = [ProcessMemory(7, "python notebook.py", 6 * GIB)] + [ProcessMemory(n, "small", 1) for n in range(10, 20)]
+    reason = describe_stop(FULL, 0.95, MemoryMonitor().check(FULL, workers, 0.0), workers, others)
     for part in (
         "pid 2",
         "train()",
@@ -67,6 +76,7 @@ def test_the_reason_says_what_happened_and_what_to_do():
         "95.0%",
         "retried",
         "3.00 GiB  pid 1  f",
+        "6.00 GiB  pid 7  python notebook.py",
     ):
         assert part in reason
-    assert "What to do" in reason
+    assert reason.count("small") == 4, "the five largest"

@@ -1,5 +1,6 @@
 """The memory monitor in a session: a worker is stopped in time, with the reason, and its work done again."""
 
+import re
 import time
 
 import pytest
@@ -42,8 +43,12 @@ def test_a_task_that_is_stopped_for_lack_of_memory_says_so(start):
     told = str(caught.value)
     assert "hog was stopped" in told
     assert "memory was nearly used up" in told
-    assert "Workers that held the most" in told
+    workers, others = told[told.index("Workers that held the most") :].split("Other processes that held the most")
+    assert re.search(r"GiB +pid \d+  \w+", workers)
+    assert re.search(r"GiB +pid \d+  \w+", others), "what is short of memory may be none of the workers"
     assert "none of the work can be retried" in told
+    assert "What to do: run fewer tasks" in told
+    assert caught.value.cause.peak_memory
 
 
 def test_a_task_that_may_be_retried_runs_again(start, tmp_path):
@@ -71,8 +76,14 @@ def test_an_actor_that_is_stopped_for_lack_of_memory_says_so(start):
             self.held = bytearray(100 << 20)
             time.sleep(60)
 
-    with pytest.raises(ll.exceptions.ActorDiedError, match="memory was nearly used up"):
-        ll.get(Hog.remote().grow.remote(), timeout=30)
+    hog = Hog.remote()
+    for call in (hog.grow.remote(), hog.grow.remote()):
+        with pytest.raises(ll.exceptions.OutOfMemoryError, match="memory was nearly used up") as caught:
+            ll.get(call, timeout=30)
+        assert isinstance(caught.value, ll.exceptions.ActorDiedError), "whoever catches that has caught this so far"
+        for part in ("Actor Hog", "before Hog.grow() ended", "Workers that held the most", "What to do: run fewer"):
+            assert part in str(caught.value)
+        assert caught.value.cause.peak_memory
 
 
 def test_nothing_is_stopped_while_there_is_memory(start):

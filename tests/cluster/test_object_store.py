@@ -1,5 +1,6 @@
 """The object store, as a user's program meets it: reuse, spilling, a full store, and readers under pressure."""
 
+import os
 import random
 import time
 import zlib
@@ -126,8 +127,9 @@ def test_a_full_store_says_who_holds_it_and_goes_on_when_there_is_room(start):
         fill()
     assert len(held) >= 4
     told = str(caught.value)
+    assert f"full: driver (pid {os.getpid()}) needs" in told
     assert "in use by readers" in told
-    assert "Objects by owner" in told
+    assert f"Objects by owner: driver (pid {os.getpid()}) " in told
     assert "What to do: drop references" in told
     for seed, array in enumerate(held):
         assert checksum(array) == checksum(block(seed, 10 * MB))
@@ -135,6 +137,30 @@ def test_a_full_store_says_who_holds_it_and_goes_on_when_there_is_room(start):
     del array
     again = block(99, 10 * MB)
     assert checksum(ll.get(ll.put(again))) == checksum(again)
+
+
+def test_a_full_store_names_the_actor_that_holds_it_and_says_so_soon(start):
+    ll = start(50e6)
+
+    @ll.remote
+    class Hoarder:
+        def fill(self):
+            self.held = []
+            try:
+                for seed in range(10):
+                    self.held.append(ll.get(ll.put(block(seed, 10 * MB))))
+            except ll.exceptions.ObjectStoreFullError as error:
+                return str(error), os.getpid()
+
+    hoarder = Hoarder.remote()
+    _, pid = ll.get(hoarder.fill.remote(), timeout=DEADLINE)
+    began = time.monotonic()
+    with pytest.raises(ll.exceptions.ObjectStoreFullError) as caught:
+        ll.put(block(0, 20 * MB))
+    assert time.monotonic() - began < 15, "not as long as for a disk that is slow"
+    told = str(caught.value)
+    assert f"Objects by owner: Hoarder (pid {pid})" in told
+    assert f"Objects by reader: Hoarder (pid {pid})" in told
 
 
 def test_a_put_waits_for_a_reader_to_let_go(start):

@@ -185,3 +185,17 @@ def test_this_host_is_itself_in_every_process():
     other = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert other.stdout.strip() == host_id()
     assert len(host_id()) == 32
+
+
+def test_a_folder_is_whole_or_hidden_so_that_what_is_half_removed_is_no_session(folder, base, monkeypatch):
+    """rmtree may be cut short: by a kill, or by a worker that still makes a file."""
+    monkeypatch.setattr(session_folder.shutil, "rmtree", lambda path, ignore_errors: removed.append(path))
+    removed = []
+    folder.remove()
+    assert removed == [base / f".gone-{folder.name}"]
+    assert (removed[0] / "lock").is_file(), "nothing of it was removed yet"
+    assert not folder.path.exists()
+    assert live_sessions(base) == []
+    monkeypatch.undo()
+    SessionFolder.create("1", base=base).remove()
+    assert not base.exists(), "the next start removes the rest"

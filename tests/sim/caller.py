@@ -26,11 +26,19 @@ class Held:
 class Work:
     """One class: its tasks, its leases and what was asked of whom."""
 
-    def __init__(self, key: bytes, spec: LeaseSpec, seconds: float, blocking: float = 0.0) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        spec: LeaseSpec,
+        seconds: float,
+        blocking: float = 0.0,
+        locality: tuple[tuple[str, int], ...] = (),
+    ) -> None:
         self.key = key
         self.spec = spec
         self.seconds = seconds
         self.blocking = blocking
+        self.locality = locality
         self.pending: deque[int] = deque()
         self.running = 0
         self.leases: dict[tuple[str, int], Held] = {}
@@ -193,7 +201,8 @@ class Caller:
             return
         work.declared[node_id] = (wanted, seen)
         self._version += 1
-        event = m.DemandChanged(self.name, work.key, work.spec, wanted, self._version, placed, seen)
+        near = () if placed else work.locality
+        event = m.DemandChanged(self.name, work.key, work.spec, wanted, self._version, placed, seen, near)
         self.cluster.to_node(self.name, node_id, event, may_lose=True)
 
     def _refresh(self) -> None:

@@ -1,5 +1,7 @@
 """The whole scheduler in a simulated cluster: every task runs, nothing leaks, and a seed tells the whole story."""
 
+from collections import Counter
+
 import pytest
 
 from limelight.cluster.scheduling.labels import parse_selector
@@ -179,6 +181,49 @@ def test_labels_and_affinity_are_kept():
     assert where["c0"] <= {f"n{i}" for i in range(1, 12, 2)}
     assert len(where["c0"]) > 1
     assert where["c1"] == {"n5"}
+
+
+def granted_where(cluster):
+    """Counts grants by node as callers hear of them."""
+    where = Counter()
+    for caller in cluster.callers.values():
+        heard = caller.hear
+        caller.hear = lambda node, message, heard=heard: (
+            where.update([node] if type(message).__name__ == "Grant" else []),
+            heard(node, message),
+        )
+    return where
+
+
+def test_tasks_go_where_their_large_arguments_lie():
+    cluster = build(13, 12, Faults())
+    cluster.world.run(lambda: False, 1.0)  # the nodes know of each other
+    caller = cluster.add_caller("c", "n0")
+    where = granted_where(cluster)
+    one = LeaseSpec(ResourceSet.parse({"CPU": 1}))
+    caller.submit(Work(b"x", one, 0.1, locality=(("n5", 9 << 20), ("n7", 1 << 20))), range(4))
+    finish(cluster, within=60)
+    check_runs(cluster, 4)
+    assert where == {"n5": 4}, "one node has room for all of them"
+
+
+def test_arguments_on_a_full_node_keep_no_task_waiting():
+    cluster = build(14, 12, Faults())
+    cluster.world.run(lambda: False, 1.0)
+    hog, caller = cluster.add_caller("hog", "n5"), cluster.add_caller("c", "n0")
+    where = granted_where(cluster)
+    one = LeaseSpec(ResourceSet.parse({"CPU": 1}))
+    hog.submit(Work(b"x", LeaseSpec(ResourceSet.parse({"CPU": 4}), NodeAffinity("n5")), 10.0), range(1))
+    cluster.world.run(lambda: bool(where), 5.0)
+    cluster.world.run(lambda: False, cluster.world.now + 0.5)  # the head knows that n5 is full
+    began = cluster.world.now
+    caller.submit(Work(b"x", one, 0.1, locality=(("n5", 9 << 20), ("n7", 1 << 20))), range(10, 14))
+    cluster.world.run(caller.done, began + 5)
+    assert caller.done()
+    assert cluster.world.now < began + 2
+    assert where == {"n5": 1, "n7": 4}, "the next best"
+    finish(cluster, within=60)
+    check_runs(cluster, 5)
 
 
 @pytest.mark.slow

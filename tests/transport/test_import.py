@@ -13,6 +13,7 @@ for name in {names!r}:
 assert "aiohttp" not in sys.modules, "aiohttp is loaded"
 for name in ("endpoint", "bulk_client"):
     __import__("limelight.transport." + name)
+assert "aiohttp.web_app" not in sys.modules, "aiohttp's applications, routes and files are loaded"
 import asyncio
 assert threading.active_count() == before
 assert asyncio._get_running_loop() is None

@@ -16,6 +16,9 @@ import msgspec
 
 from .error import ArenaGoneError
 
+MEMFD_NAME = "limelight-arena"
+"""How an arena shows among a process's open files."""
+
 HAS_MEMFD = sys.platform == "linux" and hasattr(os, "memfd_create")
 
 _FALLOC_FL_KEEP_SIZE = 1
@@ -44,7 +47,7 @@ def create(size: int, directory: str | None) -> tuple[int, ArenaLocation]:
     """Make sparse memory of `size` bytes: a memfd, or a file where `directory` is given or memfds are not had."""
     path = ""
     if directory is None and HAS_MEMFD:
-        fd = os.memfd_create("limelight-arena", os.MFD_CLOEXEC)
+        fd = os.memfd_create(MEMFD_NAME, os.MFD_CLOEXEC)
     else:
         fd, path = tempfile.mkstemp(prefix="arena-", dir=directory)
     os.ftruncate(fd, size)

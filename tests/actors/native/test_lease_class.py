@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.actors.contract import LeaseSpec, Template
-from limelight.actors.native.lease_class import IDLE_S, STUCK_S, Lease, LeaseClass
+from limelight.actors.native.lease_class import IDLE_S, MOST_PASSED_OVER, STUCK_S, Lease, LeaseClass
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
 from limelight.actors.native.worker_link import Push
 
@@ -77,6 +77,7 @@ class World:
         self.poisonous = set()
         self.full = 0.0
         self.ids = itertools.count(1)
+        self.near, self.places, self.ran_at = {}, {}, {}
         self.lease_class = LeaseClass(1, SPEC, self)
 
     def after(self, delay, action):
@@ -105,6 +106,15 @@ class World:
         for each in seconds:
             task = TaskRecord(next(self.ids).to_bytes(4, "big"), TEMPLATE, b"", None, None)
             self.seconds[task.task_id] = each
+            self.near[task.task_id] = self.random.randrange(4)
+            self.lease_class.submit(task)
+        self.lease_class.dispatch(self.now)
+
+    def submit_near(self, *nodes, seconds=0.02):
+        """Tasks whose arguments lie on these nodes; workers are on the nodes 0, 1, ... in turn."""
+        for node in nodes:
+            task = TaskRecord(next(self.ids).to_bytes(4, "big"), TEMPLATE, b"", None, None)
+            self.seconds[task.task_id], self.near[task.task_id] = seconds, node
             self.lease_class.submit(task)
         self.lease_class.dispatch(self.now)
 
@@ -139,8 +149,12 @@ class World:
         if self.full:
             return Push.LATER
         worker = self.granted[lease.lease_id]
+        self.ran_at[task.task_id] = self.places[lease.lease_id]
         self.after(ROUND_TRIP, lambda: worker.receive(task))
         return Push.SENT
+
+    def is_near(self, lease, task):
+        return self.near.get(task.task_id) == self.places[lease.lease_id]
 
     def recall(self, lease, tasks):
         worker = self.granted[lease.lease_id]
@@ -154,6 +168,8 @@ class World:
         self.wanted = wanted
         while len(self.granted) < min(wanted, self.workers):
             lease = Lease(str(next(self.ids)), None, self.now)
+            taken = {self.places[lease_id] for lease_id in self.granted}
+            self.places[lease.lease_id] = next(node for node in itertools.count() if node not in taken)
             self.granted[lease.lease_id] = Worker(self, lease)
             self.after(ROUND_TRIP, lambda lease=lease: self.take(lease))
 
@@ -191,10 +207,12 @@ SECONDS = st.sampled_from([0.00001, 0.0001, 0.0005, 0.002, 0.05, 1.0])
     workers=st.integers(1, 5),
     poisonous=st.sets(st.integers(0, 60), max_size=3),
     reclaims=st.lists(st.floats(0, 1.0), max_size=4),
+    scattered=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_every_task_ends_once_and_nothing_is_kept(bursts, workers, poisonous, reclaims, seed):
+def test_every_task_ends_once_and_nothing_is_kept(bursts, workers, poisonous, reclaims, scattered, seed):
     world = World(workers, Random(seed))
+    world.lease_class.scattered = scattered
     when = 0.0
     for seconds, pause in bursts:
         world.after(when, lambda seconds=seconds: world.submit(*seconds))
@@ -293,3 +311,29 @@ def test_a_refused_class_declares_what_is_left_anew():
     lease_class.submit(tasks[1])
     lease_class.dispatch(0.0)
     assert declared == [1, 1]  # the node manager has dropped the first one
+
+
+def test_tasks_go_to_the_workers_that_are_near_their_arguments(world):
+    world.lease_class.scattered = True
+    nodes = [node for _ in range(25) for node in range(4)]
+    world.random.shuffle(nodes)
+    world.submit_near(*nodes)
+    finish(world)
+    hits = sum(world.ran_at[task_id] == node for task_id, node in world.near.items())
+    assert hits > 0.85 * len(nodes), "all but those at the end, when it is better that nobody is idle"
+
+
+def test_a_task_that_is_near_nobody_is_not_passed_over_for_ever():
+    world = World(1, Random(0))
+    world.lease_class.scattered = True
+    world.submit_near("elsewhere", *[0] * 300)
+    finish(world)
+    order = sorted(world.started, key=lambda task_id: world.started[task_id])
+    assert 10 < order.index(next(iter(world.near))) <= MOST_PASSED_OVER
+
+
+def test_where_all_workers_are_on_one_node_tasks_go_in_order():
+    world = World(1, Random(0))
+    world.submit_near("elsewhere", *[0] * 20)
+    finish(world)
+    assert sorted(world.started, key=lambda task_id: world.started[task_id]) == list(world.near)

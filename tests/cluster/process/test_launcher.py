@@ -9,10 +9,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from limelight.cluster.node.node_config import NodeConfig
+from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
-from limelight.cluster.process.watch import process_identity, wait_for_death
+from limelight.cluster.process.watch import wait_for_death
 
 DEADLINE = 20
 
@@ -106,6 +109,20 @@ def killed_driver(how):
     result = subprocess.run([sys.executable, "-c", DRIVER, how], stdout=subprocess.PIPE, text=True, check=False)
     assert result.returncode == -signal.SIGKILL
     return int(result.stdout)
+
+
+def test_a_node_collects_garbage_but_does_not_look_at_what_it_shares_with_its_workers():
+    node = launch_node(msgspec.msgpack.encode(NodeConfig()), main="observed_node")
+    node.wait()
+    collects, frozen = ast.literal_eval(node.info.decode())
+    assert collects
+    assert frozen > 10_000
+
+
+def test_nothing_large_is_imported_before_the_node_process_runs():
+    script = "import sys, limelight.cluster.session; print({'asyncio', 'aiohttp', 'ctypes', 'ssl'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n", "whoever calls init() waits for it"
 
 
 def test_a_file_beside_the_user_does_not_stand_in_for_a_module(tmp_path, monkeypatch):

@@ -127,10 +127,19 @@ async def test_a_crash_is_reported_with_its_signal_and_a_dump(start):
 
 
 async def test_peak_memory_is_reported(start):
-    exit_ = await (await start(f"allocate {200 << 20}")).ended()
-    # Linux counts what the parent had at the moment of the fork as the child's.
     parents = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    assert 200 << 20 < exit_.max_rss_bytes < max(600 << 20, parents + (300 << 20))
+    exit_ = await (await start(f"allocate {parents + (200 << 20)}")).ended()
+    assert parents + (200 << 20) < exit_.max_rss_bytes < parents + (400 << 20)
+
+
+async def test_the_peak_of_the_process_that_starts_a_worker_is_not_the_workers(start):
+    small = await (await start("leave 0")).ended()
+    large = bytearray(300 << 20)
+    large[::4096] = b"x" * len(large[::4096])
+    del large
+    after = await (await start("leave 0", "b")).ended()
+    assert after.max_rss_bytes < 200 << 20
+    assert small.max_rss_bytes < 200 << 20
 
 
 async def test_a_signal_kills_a_live_worker_and_only_it(spawner, start):

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from limelight.cluster.process import watch
-from limelight.cluster.process.watch import ProcessWatch, process_identity, wait_for_death
+from limelight.cluster.process.identity import process_identity
+from limelight.cluster.process.watch import ProcessWatch, wait_for_death
 
 DEADLINE = 10
 

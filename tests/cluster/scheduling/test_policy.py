@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from limelight.cluster.scheduling.cluster_view import ClusterView
+from limelight.cluster.scheduling.cluster_view import ClusterView, GroupStanding
 from limelight.cluster.scheduling.labels import LabelCondition, parse_selector
 from limelight.cluster.scheduling.lease_message import BundleReport, NodeReport
 from limelight.cluster.scheduling.policy import WAIT, Chosen, Never, Policy
@@ -24,7 +24,7 @@ def report(node_id, version=1, cpus=4.0, free=None, labels=None, **more):
 
 def policy_over(*reports, seed=0):
     view = ClusterView(Random(seed))
-    view.groups |= {b"g", b"pending"}
+    view.groups |= dict.fromkeys((b"g", b"pending"), GroupStanding())
     for one in reports:
         view.update(one)
     return Policy(view)

@@ -9,16 +9,22 @@ JOB = b"job1"
 def started(pool, now=0.0):
     """Bring up all workers that the pool starts with."""
     names = []
-    for start in pool.plan({}, now):
-        names.append(f"w{start.start_id}")
-        pool.started(start.start_id, names[-1], now)
+    while starts := pool.plan({}, now):
+        for start in starts:
+            names.append(f"w{start.start_id}")
+            pool.started(start.start_id, names[-1], now)
     return names
 
 
-def test_prestarts_once_and_not_more_than_asked():
+def test_prestarts_one_after_the_other_once_and_not_more_than_asked():
     pool = WorkerPool(PoolConfig(prestart=3))
-    assert pool.plan({}, 0.0) == [StartWorker(i, "", b"") for i in (1, 2, 3)]
+    for number in (1, 2, 3):
+        assert pool.plan({}, 0.0) == [StartWorker(number, "", b"")]
+        assert pool.plan({}, 0.0) == []
+        pool.started(number, f"w{number}", 0.0)
     assert pool.plan({}, 1.0) == []
+    pool.forget("w1")
+    assert pool.plan({}, 2.0) == []
 
 
 def test_fresh_workers_serve_any_job_and_belong_to_it_from_then_on():
@@ -89,6 +95,10 @@ def test_a_spare_that_is_taken_is_replaced_and_spares_are_not_reaped():
     assert {first, second} - {taken}
 
 
-def test_starts_for_those_who_wait_are_not_taken_for_spares():
+def test_starts_for_those_who_wait_come_before_spares():
     pool = WorkerPool(PoolConfig(spares=1))
-    assert len(pool.plan({("", JOB): 2}, 0.0)) == 3
+    assert pool.plan({("", JOB): 2}, 0.0) == [StartWorker(1, "", JOB), StartWorker(2, "", JOB)]
+    pool.started(1, "w1", 0.1)
+    assert pool.plan({}, 0.1) == []
+    pool.started(2, "w2", 0.2)
+    assert pool.plan({}, 0.2) == [StartWorker(3, "", b"")]

@@ -11,8 +11,9 @@ from limelight.cluster.store.state import StoreLimits
 class Bench:
     """A machine, a clock, and the answers of a shell whose disk is slow: spills are answered by the test."""
 
-    def __init__(self, can_spill=True, high_water=0.8):
-        self.machine = StoreMachine(StoreLimits(100, 800, 1, high_water, 10.0, can_spill))
+    def __init__(self, can_spill=True, high_water=0.8, grace=2.0):
+        limits = StoreLimits(100, 800, 1, high_water, 10.0, can_spill, grace)
+        self.machine = StoreMachine(limits, lambda process: f"{process} (pid 7)")
         self.now = 0.0
         self.request = 0
         self.pinned = set()
@@ -112,7 +113,8 @@ def test_a_spilled_object_s_memory_is_granted_and_it_comes_back_elsewhere(bench)
     assert located == c.Located(7, restore.offset, 40)
 
 
-def test_a_disk_that_failed_is_not_tried_again_at_once(bench):
+def test_a_disk_that_failed_is_not_tried_again_at_once():
+    bench = Bench(grace=10.0)
     for _ in range(2):
         bench.put(40)
     (spill,) = bench.grant(40)
@@ -165,8 +167,80 @@ def test_a_request_that_nothing_can_help_does_not_hold_up_others():
     assert failed.process == "large"
 
 
-def test_unused_grants_are_asked_back_again_if_there_is_no_answer():
+def failures(commands):
+    return [command for command in commands if isinstance(command, c.GrantFailed)]
+
+
+def test_a_request_fails_soon_where_nothing_can_come_free():
     bench = Bench(can_spill=False)
+    bench.put(40)
+    bench.put(40)
+    bench.grant(50, "late")
+    assert bench.machine.wake_at() == 2.0
+    assert failures(bench.after(1.9)) == []
+    (failed,) = failures(bench.after(0.1))
+    assert "late (pid 7) needs 50 bytes, which did not come free in 2.0 s" in failed.message
+    assert "Objects by owner: driver (pid 7) 80 bytes" in failed.message
+    assert "oom_grace_period_s" in failed.message
+
+
+def test_what_readers_hold_does_not_come_free_by_itself():
+    bench = Bench()
+    for _ in range(2):
+        object_id, offset = bench.put(40)
+        bench.pinned.add(offset)
+        bench.feed(e.Freed(object_id))
+    bench.grant(50)
+    times = [bench.now]
+    while not (failed := failures(bench.after(0.25))):
+        times.append(bench.now)
+    assert 1.5 <= times[-1] <= 2.5
+    assert "(80 bytes in use by readers)" in failed[0].message
+
+
+def test_a_request_waits_while_something_is_written_to_disk_however_slow():
+    bench = Bench()
+    for _ in range(2):
+        bench.put(40)
+    spills = [command for command in bench.grant(80) if isinstance(command, c.Spill)]
+    assert failures(bench.after(5.0)) == []
+    first, second = spills
+    bench.feed(e.SpillDone(first.key, "file"))
+    assert failures(bench.after(4.0)) == []
+    assert "GrantReady" in kinds(bench.feed(e.SpillDone(second.key, "file")))
+
+
+def test_a_reader_of_a_spilled_object_waits_for_other_readers():
+    bench = Bench()
+    object_id, _ = bench.put(40)
+    bench.put(40)
+    (spill,) = bench.grant(40)
+    bench.feed(e.SpillDone(spill.key, "file"))  # reclaimed, and the room given to the grant
+    pinned = [bench.machine.state.objects.by_key[2].offset]
+    bench.pinned.update(pinned)
+    wanted = bench.feed(e.LocateRequested(1, object_id))
+    for command in wanted:
+        if isinstance(command, c.Spill):
+            bench.feed(e.SpillDone(command.key, "file2"))
+    for _ in range(8):
+        assert not [told for told in bench.after(1.0) if isinstance(told, c.LocateFailed)]
+    (failed,) = [told for told in bench.after(3.0) if isinstance(told, c.LocateFailed)]
+    assert failed.full
+
+
+def test_a_request_waits_while_memory_comes_free_but_not_for_ever():
+    bench = Bench(can_spill=False)
+    held = [bench.put(10) for _ in range(8)]
+    bench.grant(90)
+    for object_id, _ in held[:6]:
+        assert failures(bench.after(1.5)) == []
+        bench.feed(e.Freed(object_id))
+    assert bench.now < 10.0
+    assert failures(bench.after(10.0 - bench.now))
+
+
+def test_unused_grants_are_asked_back_again_if_there_is_no_answer():
+    bench = Bench(can_spill=False, grace=5.0)
     (ready,) = bench.grant(60, "hoarder")
     assert bench.grant(60, "other") == []
     assert bench.after(0.2) == [c.AskReturn("hoarder", ready.grant)]

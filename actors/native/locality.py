@@ -1,0 +1,53 @@
+"""Where tasks' large arguments lie, so that workers are had near them, and each gets the tasks that are near it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from .entry import STORED, ObjectEntry
+from .task_record import TaskRecord
+
+_TASKS = 16
+"""So many of the tasks that go next are looked at: a class with more wants more workers soon, and says so again."""
+
+_ARGUMENTS = 64
+"""So many stored arguments of theirs in all."""
+
+_WORTHWHILE = 1 << 20
+"""Bytes that a node must have more than the caller's own, or fetching them is cheaper than going there."""
+
+
+def locality(tasks: Iterable[TaskRecord], home: bytes) -> list[tuple[str, int]]:
+    """Bytes of the tasks' stored arguments by node (id in hexadecimal), most first; empty where it does not matter.
+
+    Args:
+        tasks: those that go next, in order.
+        home: the caller's node.
+    """
+    held = _held(islice(tasks, _TASKS))
+    if not held or max(held.values()) - held[home] < _WORTHWHILE:
+        return []
+    return [(node_id.hex(), size) for node_id, size in held.most_common()]
+
+
+def nearest(task: TaskRecord) -> str:
+    """The node (id in hexadecimal) that has most bytes of a task's stored arguments; "" where they are few."""
+    held = _held((task,))
+    node_id, size = max(held.items(), key=lambda item: item[1], default=(b"", 0))
+    return node_id.hex() if size >= _WORTHWHILE else ""
+
+
+def _held(tasks: Iterable[TaskRecord]) -> "Counter[bytes]":
+    held: Counter[bytes] = Counter()
+    for entry in islice(_stored(tasks), _ARGUMENTS):
+        for location in (entry.location, *(entry.copies or ())):
+            if location is not None:
+                held[location.node_id] += location.size
+    return held
+
+
+def _stored(tasks: Iterable[TaskRecord]) -> Iterator[ObjectEntry]:
+    for task in tasks:
+        for ref in (task.stored_args, *(task.dependencies or ())):
+            if ref is not None and ref._entry.state == STORED:
+                yield ref._entry

@@ -1,0 +1,137 @@
+"""The lives of a node's workers: started on the lease machine's orders, heard of, and what follows their ends."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...actors.contract import (
+    DescribeDeath,
+    WorkerBlocked,
+    WorkerLeaving,
+    WorkerReady,
+    WorkerUnfit,
+    decoder_of,
+)
+from ...exceptions import DeathCause, DeathKind
+from ...transport.channel import Channel
+from ...transport.protocol import Call
+from ..process.spawn import SpawnerLostError, SpawnError
+from ..scheduling import lease_message as m
+from .environment_desk import EnvironmentDesk
+from .worker_table import Worker, WorkerTable
+
+if TYPE_CHECKING:
+    from .manager import NodeManager
+
+_EXIT_REPORT_S = 1.0
+"""How much later than the loss of its channel the report of a worker's end may come."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerDesk:
+    """Part of the node manager; on its loop."""
+
+    def __init__(self, manager: "NodeManager", workers: WorkerTable, environments: EnvironmentDesk) -> None:
+        self._manager = manager
+        self._workers = workers
+        self._environments = environments
+        manager.methods |= {
+            "WorkerReady": self._on_ready,
+            "WorkerUnfit": self._on_unfit,
+            "WorkerBlocked": self._on_blocked,
+            "WorkerLeaving": self._on_leaving,
+            "DescribeDeath": self._on_describe_death,
+        }
+
+    async def start(self, order: m.StartWorker) -> None:
+        """Start a worker, with all that its environment needs at hand."""
+        try:
+            prepared = await self._environments.prepare(order.env_key)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tasks that need it must hear of it
+            self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
+            return
+        try:
+            await self._workers.start(order.start_id, order.env_key, prepared)
+        except (SpawnError, SpawnerLostError) as error:
+            self._environments.release(prepared.packages)
+            if not self._manager.closing:
+                logger.warning("A worker could not be started: %s", error)
+                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error)))
+
+    def stop(self, order: m.StopWorker) -> None:
+        """End a worker."""
+        worker = self._workers.find(order.worker_id)
+        if worker is not None:
+            removed = order.reason == m.GROUP_REMOVED
+            self._workers.kill(worker, DeathKind.GROUP_REMOVED if removed else DeathKind.KILLED, order.reason)
+
+    def ended(self, worker: Worker, cause: DeathCause) -> None:
+        """A worker process is gone."""
+        if worker.start_id:
+            self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
+        else:
+            self._manager.feed(m.WorkerLost(worker.worker_id, cause.summary()))
+        self._environments.release(worker.packages)
+        self._manager.forget_caller(worker.worker_id)
+        self._manager.spawn(self._workers.finish_output(worker))
+
+    def out_of_reach(self, process_id: str, error: str) -> bool:
+        """The channel to a process is gone for good; False where it is no worker's.
+
+        Mostly it has ended, and why will be known in a moment: the report must not be spoilt by a guess.
+        """
+        worker = self._workers.find(process_id)
+        if worker is None:
+            return False
+        if not worker.leaving:
+            asyncio.get_running_loop().call_later(_EXIT_REPORT_S, self._cut_off, worker, error)
+        return True
+
+    def _cut_off(self, worker: Worker, error: str) -> None:
+        """A worker was out of reach: if its process still runs, nobody can use it."""
+        if not worker.ended and not worker.leaving and not self._manager.closing:
+            self._workers.kill(worker, DeathKind.UNREACHABLE, f"its connection to the node manager was lost: {error}")
+
+    def _on_ready(self, channel: Channel, call: Call) -> None:
+        ready: WorkerReady = decoder_of(WorkerReady).decode(call.body)
+        worker = self._workers.find(ready.process_id)
+        if worker is None:
+            return
+        worker.address, worker.channel = ready.address, channel
+        start_id, worker.start_id = worker.start_id, 0
+        self._manager.feed(m.WorkerStarted(start_id, worker.worker_id))
+
+    def _on_unfit(self, channel: Channel, call: Call) -> None:
+        unfit: WorkerUnfit = decoder_of(WorkerUnfit).decode(call.body)
+        worker = self._workers.find(channel.peer.process_id)
+        if worker is None:
+            return
+        start_id, worker.start_id = worker.start_id, 0
+        self._manager.feed(m.WorkerStartFailed(start_id, unfit.reason, environment=True))
+        self._workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, unfit.reason)
+
+    def _on_blocked(self, channel: Channel, call: Call) -> None:
+        blocked: WorkerBlocked = decoder_of(WorkerBlocked).decode(call.body)
+        worker = self._workers.find(channel.peer.process_id)
+        if worker is None or worker.lease_id is None:
+            return
+        worker.sequence += 1
+        event = m.WorkerBlocked if blocked.blocked else m.WorkerUnblocked
+        self._manager.feed(event(worker.lease_id, worker.sequence))
+
+    def _on_leaving(self, channel: Channel, call: Call) -> None:
+        leaving: WorkerLeaving = decoder_of(WorkerLeaving).decode(call.body)
+        worker = self._workers.find(channel.peer.process_id)
+        if worker is not None:
+            worker.leaving = leaving.reason
+
+    def _on_describe_death(self, channel: Channel, call: Call) -> None:
+        question: DescribeDeath = decoder_of(DescribeDeath).decode(call.body)
+
+        def known(cause: DeathCause | None) -> None:
+            channel.reply(call.call_id, msgspec.msgpack.encode(cause) if cause is not None else b"")
+
+        self._workers.cause_of(question.process_id, known)

@@ -1,0 +1,102 @@
+"""The words for those who wait for room: what is asked for, what the cluster has, what of it is in use, what to do."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .resources import ResourceSet, describe_amount, total_of
+from .strategy import InBundle, LeaseSpec, NodeAffinity
+
+if TYPE_CHECKING:
+    from .cluster_view import ClusterView
+
+WARN_AFTER = 10.0
+"""Seconds after which waiting for room is worth a warning, where room could come free."""
+
+_RELIEF = (
+    "End actors and remove placement groups that are not needed any more (until then they hold what they have), ask "
+    "for less, or add a node."
+)
+
+
+def why_never(view: "ClusterView", spec: LeaseSpec) -> str:
+    """Why no node can hold it as the cluster is. Looks at all nodes; a puzzled user takes longer."""
+    asked = spec.resources.describe()
+    selector = spec.required_labels()
+    if not view.nodes:
+        return f"{asked} is asked for, and the cluster has no node yet."
+    if not view.shape(ResourceSet(), selector).feasible.nodes:
+        conditions = ", ".join(condition.describe() for condition in selector)
+        return f"{asked} is asked for, on a node whose labels meet: {conditions}. No node's labels do. Add such a node."
+    most = view.best_of_any(kind for kind, _ in spec.resources.amounts)
+    short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
+    if not short:
+        return (
+            f"{asked} is asked for; each is there, but no one node has all of them (with the labels asked for). "
+            f"{_stock(view, spec.resources)} Add a node that has all, or ask for less."
+        )
+    listed = ", ".join(f"{kind} {describe_amount(kind, most[kind])}" for kind in short)
+    return (
+        f"{asked} is asked for; the most that any node has: {listed}. {_stock(view, spec.resources)} "
+        "Add such a node, or ask for less."
+    )
+
+
+def why_waiting(view: "ClusterView", spec: LeaseSpec, seconds: float) -> str:
+    """Why it has waited that long, although a node could hold it."""
+    asked = spec.resources.describe()
+    strategy = spec.strategy
+    if isinstance(strategy, InBundle):
+        return _why_waiting_in_group(view, spec, strategy, seconds)
+    where = f" on node {strategy.node_id[:12]}" if isinstance(strategy, NodeAffinity) and not strategy.soft else ""
+    return (
+        f"{asked} is asked for{where} and has not come free in {seconds:.0f} s. "
+        f"{_stock(view, spec.resources)} {_RELIEF}"
+    )
+
+
+def why_group_waits(view: "ClusterView", bundles: Iterable[ResourceSet], strategy: str, *, feasible: bool) -> str:
+    """Why a placement group is not reserved."""
+    bundles = tuple(bundles)
+    total = total_of(bundles)
+    if feasible:
+        return (
+            f"{total.describe()} is asked for (in {_count(len(bundles), 'bundle')}, {strategy}) and has not come free. "
+            f"{_stock(view, total)} {_RELIEF}"
+        )
+    return (
+        f"no nodes can hold its {_count(len(bundles), 'bundle')} ({total.describe()} in all) as {strategy}. "
+        f"{_stock(view, total)} Add nodes that can, or ask for less."
+    )
+
+
+def _why_waiting_in_group(view: "ClusterView", spec: LeaseSpec, strategy: InBundle, seconds: float) -> str:
+    group = strategy.group_id.hex()[:12]
+    standing = view.groups.get(strategy.group_id)
+    reserved = view.bundles.get(strategy.group_id, {})
+    if standing is not None and standing.problem and not reserved:
+        return f"its placement group {group} is not reserved: {standing.problem}"
+    which = "its bundles" if strategy.bundle_index < 0 else f"its bundle {strategy.bundle_index}"
+    return (
+        f"{spec.resources.describe()} is asked for in placement group {group} and has not come free in {seconds:.0f} s:"
+        f" {which} are taken by actors. End those that are not needed any more, or make a group with more bundles."
+    )
+
+
+def _stock(view: "ClusterView", asked: ResourceSet) -> str:
+    """What the cluster has of the kinds that are asked for, and what of it is in use."""
+    nodes = view.nodes.values()
+    parts: list[str] = []
+    for kind, _ in asked.amounts:
+        total = sum(node.total.get(kind, 0) for node in nodes)
+        used = total - sum(node.unused().get(kind, 0) for node in nodes)
+        lasting = sum(node.lasting.get(kind, 0) for node in nodes)
+        part = f"{kind} {describe_amount(kind, total)}"
+        if used:
+            part += f" ({describe_amount(kind, used)} in use"
+            part += f", {describe_amount(kind, lasting)} of it by actors and placement groups)" if lasting else ")"
+        parts.append(part)
+    return f"The cluster has {', '.join(parts) or 'nodes'} on {_count(len(view.nodes), 'node')}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,34 @@
+"""How much of the arena a process reads at the moment, from the kernel's list of its locks; for error messages."""
+
+from pathlib import Path
+
+from ...transport.shm.backing import MEMFD_NAME
+
+_EOF = "EOF"
+
+
+def bytes_read_by(pid: int) -> int:
+    """Bytes of the arena that a local process has pinned (transport/shm/pin.py); 0 where the system does not tell.
+
+    Takes about a millisecond. Source: proc(5), /proc/pid/fdinfo: "lock: 1: OFDLCK ADVISORY READ -1 00:01:8403 0 4095".
+    """
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return 0
+    return sum(_locked(descriptor) for descriptor in descriptors)
+
+
+def _locked(descriptor: Path) -> int:
+    try:
+        if MEMFD_NAME not in str(descriptor.readlink()):
+            return 0
+        lines = Path(descriptor.parent.parent, "fdinfo", descriptor.name).read_text(encoding="ascii").splitlines()
+    except OSError:  # closed meanwhile
+        return 0
+    locked = 0
+    for line in lines:
+        fields = line.split()
+        if fields and fields[0] == "lock:" and "READ" in fields and fields[-1] != _EOF:
+            locked += int(fields[-1]) - int(fields[-2]) + 1
+    return locked
