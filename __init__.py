@@ -35,7 +35,17 @@ from .actors.api import (
     wait,
 )
 from .actors.context import get_gpu_ids, get_runtime_context
-from .actors.identifier import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
+from .actors.identifier import (
+    ActorClassID,
+    ActorID,
+    FunctionID,
+    JobID,
+    NodeID,
+    PlacementGroupID,
+    TaskID,
+    UniqueID,
+    WorkerID,
+)
 from .actors.object_ref import ObjectRef
 from .actors.object_ref_generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from .actors.session import init, is_initialized, shutdown
@@ -59,17 +69,23 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
+ObjectID = ObjectRef
+
 __all__ = [
     "ActorClass",
+    "ActorClassID",
     "ActorHandle",
     "ActorID",
     "DynamicObjectRefGenerator",
+    "FunctionID",
     "JobID",
     "NodeID",
+    "ObjectID",
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",
     "TaskID",
+    "UniqueID",
     "WorkerID",
     "__version__",
     "actor",
@@ -100,6 +116,7 @@ _ALIASES = {
     "limelight.actor": "limelight.actors.actor",
     "limelight.cloudpickle": "cloudpickle",
     "limelight.cluster_utils": "limelight.cluster.local_cluster",
+    "limelight.dag": "limelight.actors.dag",
     "limelight.data": "limelight.libs.data",
     "limelight.remote_function": "limelight.actors.task",
     "limelight.rl": "limelight.libs.rl",
@@ -109,9 +126,13 @@ _ALIASES = {
     "limelight.serve": "limelight.libs.serve",
     "limelight.train": "limelight.libs.train",
     "limelight.tune": "limelight.libs.tune",
+    "limelight.types": "limelight.actors.object_ref",
     "limelight.util": "limelight.libs.util",
+    "limelight.util.check_serialize": "limelight.actors.pickling.diagnosis",
+    "limelight.util.helpers": "limelight.libs.util.completion",
     "limelight.util.placement_group": "limelight.actors.placement_group",
     "limelight.util.scheduling_strategies": "limelight.actors.scheduling_strategy",
+    "limelight.util.serialization": "limelight.actors.pickling.reducer",
 }
 """Ray's public modules, and where Limelight keeps them."""
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 from . import runtime
 from .actor_descriptor import ActorDescriptor
 from .actor_method import ActorMethod, bind_method, restore_entry
+from .actor_method import method as method  # noqa: PLC0414 - public here too, as in Ray
 from .identifier import ActorID
 from .options import ActorOptions, actor_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .dag.call_node import ClassNode
     from .runtime import ActorEntry
 
 P = ParamSpec("P")
@@ -74,6 +76,10 @@ class ActorHandle(Generic[C_co]):
         return restore_actor, runtime.current().export_actor(self._entry)
 
 
+ActorProxy = ActorHandle
+"""Ray's name for a handle whose class is known to the type checker, as here every handle's is."""
+
+
 class ActorClass(Generic[P, C]):
     """A class whose instances are actors: `A.remote(...)` makes one and returns its handle at once. Thread-safe."""
 
@@ -84,15 +90,16 @@ class ActorClass(Generic[P, C]):
         self.__module__ = descriptor.module
         self.__name__ = self.__qualname__ = descriptor.name
         self.__doc__ = descriptor.cls.__doc__ if descriptor.cls else None
+        self.__wrapped__ = descriptor.cls
 
     if TYPE_CHECKING:
 
         @overload
-        def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[C]: ...
+        def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[C]: ...
         @overload
-        def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]: ...
+        def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle[C]: ...
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Make an actor; its constructor runs in the background, and any argument may be an ObjectRef.
 
         Raises:
@@ -115,14 +122,26 @@ class ActorClass(Generic[P, C]):
             raise ValueError("concurrency_groups cannot be set in .options(): give it in the decorator.")
         return _actor_class(self._descriptor, {**self._given, **options})
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(f"{self._descriptor.name}.bind() would build a lazy graph, which Limelight lacks.")
+    def __getattr__(self, name: str) -> Any:
+        """What the plain class has: its constants, its static methods."""
+        if not name.startswith("__") and (cls := self.__dict__.get("__wrapped__")) is not None and hasattr(cls, name):
+            return getattr(cls, name)
+        raise AttributeError(f"actor class {self.__dict__.get('__name__')} has no attribute {name!r}", name=name)
+
+    def bind(self, /, *args: Any, **kwargs: Any) -> "ClassNode":
+        """Note the actor down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import ClassNode
+
+        self._descriptor.constructor.check(self._descriptor.name, args, kwargs)
+        return ClassNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""
         name = self._descriptor.name
-        raise TypeError(f"Actors cannot be instantiated directly. Instead of {name}(...), use {name}.remote(...).")
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of {name}(...), use {name}.remote(...), "
+            f"or {name}.__wrapped__(...) for a plain instance."
+        )
 
     def __mro_entries__(self, _bases: tuple[Any, ...]) -> NoReturn:
         name = self._descriptor.name

@@ -8,6 +8,7 @@ from .actor_descriptor import METHOD_OPTIONS, ActorDescriptor, MethodDescriptor
 from .options import MethodOptions, method_options
 
 if TYPE_CHECKING:
+    from .dag.call_node import ClassMethodNode
     from .runtime import ActorEntry
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ class ActorMethod:
         self._most = descriptor.signature.most
         self._unwrap = options.num_returns in (1, "dynamic")
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Send the call; any argument may be an ObjectRef, and the method gets its value.
 
         Returns:
@@ -59,12 +60,12 @@ class ActorMethod:
         self._entry.descriptor.check_group(self._name, resolved.concurrency_group)
         return ActorMethod(self._entry, descriptor, resolved)
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(
-            f"{self._name}.bind() would build a lazy graph, which Limelight does not have: "
-            "pass the refs that .remote() returns to the next .remote() instead."
-        )
+    def bind(self, /, *args: Any, **kwargs: Any) -> "ClassMethodNode":
+        """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import ClassMethodNode
+
+        self._descriptor.signature.check(f"{self._entry.descriptor.name}.{self._name}", args, kwargs)
+        return ClassMethodNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""
@@ -107,7 +108,8 @@ def bind_method(entry: "ActorEntry", name: str) -> ActorMethod:
         found = _BUILT_IN.get(name)
     if found is None:
         problem = f"Actors of class {descriptor.name} have no method {name!r}"
-        error = AttributeError(option_rule.unknown_name(problem, name, descriptor.methods))
+        known = [known for known in descriptor.methods if not known.startswith("__")]
+        error = AttributeError(option_rule.unknown_name(problem, name, known))
         error.name = name
         raise error
     return ActorMethod(entry, found, found.options)

@@ -4,9 +4,10 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
 
 from . import option_rule, runtime
 from .actor import ActorClass, ActorDecorator, ActorHandle, make_actor
@@ -70,6 +71,10 @@ def actor(**options: Any) -> ActorDecorator: ...
 def actor(*classes: Any, **options: Any) -> Any:
     """Make a class an actor class: `@actor`, or with options `@actor(num_gpus=0.5, max_restarts=2)`.
 
+    A method `__ray_shutdown__(self)` is called when an actor ends by itself: when no handle to it is left, by
+    `exit_actor()`, `sys.exit()` or `__ray_terminate__`; not by `kill()`, by a crash, or with the session. What
+    `__repr__` returns, where the class has one, begins the lines that its actors print.
+
     Args:
         classes: the class, where this is used as a bare decorator.
         options: num_cpus, num_gpus, memory (bytes), resources, name, namespace, lifetime, get_if_exists, max_restarts,
@@ -128,16 +133,16 @@ def _decorate(
 
 
 @overload
-def get(refs: ObjectRef[R], *, timeout: float | None = None) -> R: ...
+def get(object_refs: ObjectRef[R], *, timeout: float | None = None) -> R: ...
 @overload
-def get(refs: Sequence[ObjectRef[R]], *, timeout: float | None = None) -> list[R]: ...
+def get(object_refs: Sequence[ObjectRef[R]], *, timeout: float | None = None) -> list[R]: ...
 @overload
-def get(refs: ObjectRefGenerator[R], *, timeout: float | None = None) -> ObjectRefGenerator[R]: ...
-def get(refs: Any, *, timeout: float | None = None) -> Any:
+def get(object_refs: ObjectRefGenerator[R], *, timeout: float | None = None) -> ObjectRefGenerator[R]: ...
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """The value of a ref, or the list of values of a list of refs; waits for them.
 
     Args:
-        refs: an ObjectRef, or a list of them. An ObjectRefGenerator is returned as it is, as in Ray.
+        object_refs: an ObjectRef, or a list of them. An ObjectRefGenerator is returned as it is, as in Ray.
         timeout: seconds to wait at most; 0 does not wait; None (or -1) waits without limit.
 
     Raises:
@@ -147,19 +152,19 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """
     current = runtime._runtime or runtime.current()
     if timeout is not None:
-        timeout = _checked_timeout("get", timeout)
+        timeout = None if timeout == -1 else _seconds("get", timeout)
     if sys.modules.get("asyncio") is not None:
         _warn_if_blocking_a_loop(current)
-    if isinstance(refs, ObjectRef):
-        return current.get([refs], timeout)[0]
-    if isinstance(refs, list):
-        for ref in refs:
+    if isinstance(object_refs, ObjectRef):
+        return current.get([object_refs], timeout)[0]
+    if isinstance(object_refs, list):
+        for ref in object_refs:
             if not isinstance(ref, ObjectRef):
                 raise TypeError(f"get() was given a list with {_shown(ref)} in it: every item must be an ObjectRef.")
-        return current.get(refs, timeout) if refs else []
-    if isinstance(refs, ObjectRefGenerator):
-        return refs
-    raise ValueError(f"get() takes an ObjectRef or a list of them, not {_shown(refs)}.")
+        return current.get(object_refs, timeout) if object_refs else []
+    if isinstance(object_refs, ObjectRefGenerator):
+        return object_refs
+    raise ValueError(f"get() takes an ObjectRef or a list of them, not {_shown(object_refs)}.")
 
 
 def put(value: R, *, _owner: ActorHandle[Any] | None = None) -> ObjectRef[R]:
@@ -183,12 +188,12 @@ def put(value: R, *, _owner: ActorHandle[Any] | None = None) -> ObjectRef[R]:
 
 
 def wait(
-    refs: list[W], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+    ray_waitables: list[W], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[W], list[W]]:
     """Wait until `num_returns` of the refs are ready, that is, their tasks have ended, whether well or not.
 
     Args:
-        refs: ObjectRefs, and ObjectRefGenerators, which are ready when they have a next item.
+        ray_waitables: ObjectRefs, and ObjectRefGenerators, which are ready when they have a next item.
         num_returns: how many to wait for.
         timeout: seconds to wait at most; 0 does not wait; None waits without limit.
         fetch_local: also bring the values to this node.
@@ -197,9 +202,25 @@ def wait(
         The ready ones (at most `num_returns`) and the others, both in the order given.
 
     Raises:
-        TypeError: `refs` is not a list of refs.
+        TypeError: that is not a list of refs, or another argument has the wrong type.
         ValueError: a ref is in it twice, `num_returns` is not between 1 and their number, or `timeout` is negative.
     """
+    refs = ray_waitables
+    _check_waitables(refs)
+    if timeout is not None:
+        timeout = _seconds("wait", timeout)
+    if not isinstance(num_returns, int | SupportsIndex):  # the latter for the numbers of numpy, and slow
+        raise TypeError(f"num_returns of wait() must be an int, not {_shown(num_returns)}.")
+    if not refs:
+        return [], []
+    if num_returns < 1 or num_returns > len(refs):
+        raise ValueError(
+            f"num_returns must be between 1 and the number of refs, {len(refs)}, but {num_returns} was given."
+        )
+    return runtime.current().wait(refs, int(num_returns), timeout, fetch_local)
+
+
+def _check_waitables(refs: Any) -> None:
     if isinstance(refs, ObjectRef | ObjectRefGenerator):
         raise TypeError("wait() takes a list of refs, not a single one: use wait([ref]).")
     if not isinstance(refs, list):
@@ -209,38 +230,31 @@ def wait(
         for ref in refs:
             if not isinstance(ref, ObjectRef | ObjectRefGenerator):
                 raise TypeError(f"wait() was given a list with {_shown(ref)} in it: every item must be an ObjectRef.")
-    if timeout is not None and timeout < 0:
-        raise ValueError(f"timeout must be a number of seconds, 0 or more, or None; {timeout} was given.")
-    if not refs:
-        return [], []
     # By id where all are refs: hashing refs themselves runs Python code for each, and lists here can be long.
     different = len(set(map(_id_of, refs)) if kinds == {ObjectRef} else set(refs))
     if different != len(refs):
         raise ValueError("wait() was given a ref twice: it takes a list of different refs.")
-    if num_returns < 1 or num_returns > len(refs):
-        raise ValueError(
-            f"num_returns must be between 1 and the number of refs, {len(refs)}, but {num_returns} was given."
-        )
-    return runtime.current().wait(refs, int(num_returns), timeout, fetch_local)
 
 
-def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the task that makes the ref; `get` of it then raises TaskCancelledError. No effect on finished tasks.
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
+    """Cancel the task that makes a ref; `get` of it then raises TaskCancelledError. No effect on finished tasks.
 
     Args:
-        ref: what `.remote()` returned.
+        ray_waitable: what `.remote()` returned.
         force: end the worker that runs the task instead of raising KeyboardInterrupt in it. Not for actors.
         recursive: also cancel the tasks that the task started.
 
     Raises:
-        TypeError: `ref` is not a ref.
+        TypeError: it is not a ref.
         ValueError: `force` for a call of an actor.
     """
-    if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+    if not isinstance(ray_waitable, ObjectRef | ObjectRefGenerator):
         raise TypeError(
-            f"cancel() takes a ref that .remote() returned, not {_shown(ref)}. To end an actor, use kill()."
+            f"cancel() takes a ref that .remote() returned, not {_shown(ray_waitable)}. To end an actor, use kill()."
         )
-    runtime.current().cancel(ref, force, recursive)
+    runtime.current().cancel(ray_waitable, force, recursive)
 
 
 def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
@@ -315,11 +329,11 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     return None
 
 
-def _checked_timeout(function: str, timeout: float) -> float | None:
+def _seconds(function: str, timeout: Any) -> float:
     if not isinstance(timeout, int | float):
-        raise TypeError(f"{function}() takes a timeout in seconds, or None, not {_shown(timeout)}.")
-    if timeout == -1:
-        return None
+        if not isinstance(timeout, Real):  # numbers of numpy are such
+            raise TypeError(f"{function}() takes a timeout in seconds, or None, not {_shown(timeout)}.")
+        timeout = float(timeout)
     if not timeout >= 0:
         raise ValueError(f"{function}() takes a timeout of 0 seconds or more, or None (no limit), not {timeout}.")
     return timeout

@@ -1,5 +1,6 @@
 """Ids as objects, where Ray's API has them: `ref.task_id()`, `get_runtime_context().job_id`, `placement_group.id`."""
 
+import os
 from typing import Self
 
 from . import ids
@@ -20,6 +21,16 @@ class Identifier:
     def from_hex(cls, text: str) -> Self:
         """The id that `hex()` shows as `text`."""
         return cls(bytes.fromhex(text))
+
+    @classmethod
+    def from_binary(cls, binary: bytes) -> Self:
+        """The id of these bytes."""
+        return cls(binary)
+
+    @classmethod
+    def from_random(cls) -> Self:
+        """A new id."""
+        return cls(os.urandom(cls.SIZE))
 
     @classmethod
     def nil(cls) -> Self:
@@ -54,6 +65,25 @@ class Identifier:
 
     def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
         return type(self), (self._binary,)
+
+
+class UniqueID(Identifier):
+    """Any id of 28 bytes."""
+
+    __slots__ = ()
+    SIZE = 28
+
+
+class FunctionID(UniqueID):
+    """Id of a remote function."""
+
+    __slots__ = ()
+
+
+class ActorClassID(UniqueID):
+    """Id of an actor class."""
+
+    __slots__ = ()
 
 
 class JobID(Identifier):

@@ -15,6 +15,22 @@ T_co = TypeVar("T_co", covariant=True)
 _NIL = b"\xff" * ids.OBJECT_ID_SIZE
 
 
+class _NoObject:
+    """The `_entry` of a ref that was made from an id: asked for anything, it says why there is nothing."""
+
+    def dropped(self) -> None:
+        """Nobody needs to know."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError(
+            "This ObjectRef was made from an id, and an id alone does not say where its object is: "
+            "use the ref that .remote() or put() returned, or a copy of it that was passed on."
+        )
+
+
+_NO_OBJECT = _NoObject()
+
+
 class ObjectRef(Generic[T_co]):
     """A reference to an object somewhere in the cluster; made by `.remote()` and `put`, resolved by `get` or `await`.
 
@@ -23,12 +39,12 @@ class ObjectRef(Generic[T_co]):
 
     For runtimes: `_owner` says which process owns the object, in the runtime's own terms. `_entry` is what the runtime
     keeps for the reference; its `dropped()` is called, from any thread and at any moment, when the reference is
-    garbage collected, and must neither block nor raise. None: nobody needs to know.
+    garbage collected, and must neither block nor raise.
     """
 
     __slots__ = ("__weakref__", "_entry", "_id", "_owner")
 
-    def __init__(self, id: bytes, owner: Any = None, entry: Any = None) -> None:  # noqa: A002 - Ray's word
+    def __init__(self, id: bytes, owner: Any = None, entry: Any = _NO_OBJECT) -> None:  # noqa: A002 - Ray's word
         self._id = id
         self._owner = owner
         self._entry = entry

@@ -74,7 +74,10 @@ class ObjectRefGenerator(Generic[T_co]):
             raise
 
     def completed(self) -> ObjectRef[None]:
-        """A ref that becomes ready when the task has ended, whether well or not, and however many items were taken."""
+        """A ref that becomes ready (with None) when the task has ended, however many items were taken.
+
+        It becomes an error where the task was cancelled or its process died; what the task raised is its last item.
+        """
         return self._completed
 
     def next_ready(self) -> bool:

@@ -90,11 +90,12 @@ class PlacementGroup:
 
 def placement_group(
     bundles: Sequence[Mapping[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: dict[str, str] | None = None,
 ) -> PlacementGroup:
     """Have bundles of resources reserved; returns at once, see `PlacementGroup.ready`.
 
@@ -102,22 +103,24 @@ def placement_group(
 
     Args:
         bundles: what each bundle reserves: `[{"CPU": 1, "GPU": 0.5}, {"memory": 2e9}]`. A bundle lies on one node.
-        strategy: "PACK" (few nodes), "SPREAD" (many nodes), "STRICT_PACK" (one node), "STRICT_SPREAD" (a node each).
+        strategy: "PACK" (few nodes; the default), "SPREAD" (many), "STRICT_PACK" (one), "STRICT_SPREAD" (a node each).
         name: by which `get_placement_group` finds it in the namespace; "": none.
         lifetime: "detached": until it is removed; None: as long as its creator (the job, or the actor).
         _soft_target_node_id: not implemented.
         bundle_label_selector: not implemented.
+        topology_strategy: not implemented.
 
     Raises:
         ValueError: an argument makes no sense, or the name is taken.
         TypeError: an amount is not a number.
     """
-    if _soft_target_node_id is not None or bundle_label_selector:
+    if _soft_target_node_id is not None or bundle_label_selector or topology_strategy:
         raise NotImplementedError(
-            "placement_group() does not take _soft_target_node_id or bundle_label_selector yet: use node labels with "
-            "label_selector= on the tasks, or resources that only the wanted nodes have."
+            "placement_group() takes no _soft_target_node_id, bundle_label_selector or topology_strategy yet: use node "
+            "labels with label_selector= on the tasks, or resources that only the wanted nodes have."
         )
     checked = _checked(bundles)
+    strategy = strategy or "PACK"
     if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
         known = ", ".join(VALID_PLACEMENT_GROUP_STRATEGIES)
         raise ValueError(f"Invalid placement group strategy {strategy!r}: use one of {known}.")

@@ -1,9 +1,14 @@
 """Where tasks and actors may run, given as `scheduling_strategy=`; public as `limelight.util.scheduling_strategies`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
+
+from .ids import NODE_ID_SIZE
+
+_NODE_ID = re.compile(rf"[0-9a-fA-F]{{{2 * NODE_ID_SIZE}}}")
 
 
 class NodeAffinitySchedulingStrategy(msgspec.Struct, frozen=True):
@@ -17,6 +22,8 @@ class NodeAffinitySchedulingStrategy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not isinstance(self.node_id, str):
             raise TypeError(f"node_id must be a hexadecimal str (see limelight.nodes()), not {self.node_id!r}.")
+        if not _NODE_ID.fullmatch(self.node_id):
+            raise ValueError(f"node_id {self.node_id!r} is no node's id: see limelight.nodes() for those there are.")
         if self._spill_on_unavailable and not self.soft:
             raise ValueError("_spill_on_unavailable=True needs soft=True.")
 
@@ -27,6 +34,12 @@ class PlacementGroupSchedulingStrategy(msgspec.Struct, frozen=True):
     placement_group: Any
     placement_group_bundle_index: int = -1
     placement_group_capture_child_tasks: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not hasattr(getattr(self.placement_group, "id", None), "binary"):
+            raise TypeError(
+                f"placement_group must be what limelight.util.placement_group() returned, not {self.placement_group!r}."
+            )
 
 
 def check_bundle(name: str, resources: Mapping[str, float], bundles: Sequence[Mapping[str, float]], index: int) -> None:

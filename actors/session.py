@@ -134,6 +134,7 @@ def init(
             raise RuntimeError(option_rule.unknown_name(f"Unknown keyword argument of init: {name!r}", name, valid))
     settings |= more
     check_settings(settings)
+    _tell_what_is_ignored(settings)
     with _lock:
         if (existing := runtime.current_or_none()) is not None:
             if not ignore_reinit_error:
@@ -149,6 +150,32 @@ def init(
         runtime.install(made)
         atexit.register(_end_with_interpreter)
         return _describe(made)
+
+
+def _tell_what_is_ignored(settings: Mapping[str, Any]) -> None:
+    """Refuse what would be missed if it had no effect, and warn of the rest."""
+    missed = [name for name in _NOT_YET if settings.get(name)]
+    if missed:
+        raise NotImplementedError(
+            f"init({missed[0]}=...) is not in this version of Limelight. {_NOT_YET[missed[0]]} or leave it out."
+        )
+    ignored = [name for name in settings if name in _WITHOUT_EFFECT and settings[name]]
+    ignored += [name for name in settings if name.startswith("_") and name not in _UNDERSCORED]
+    if ignored:
+        logger.warning("init() was given %s, which has no effect in this version of Limelight.", ", ".join(ignored))
+
+
+_NOT_YET = {
+    "job_config": "Give runtime_env= and namespace= to init() itself,",
+    "enable_resource_isolation": "Start the program in a cgroup,",
+    "cgroup_path": "Start the program in a cgroup,",
+    "system_reserved_cpu": "Give num_cpus= what is left for tasks,",
+    "system_reserved_memory": "Give _memory= what is left for tasks,",
+}
+"""Arguments of Ray's whose absence could do harm, and what to do instead."""
+
+_WITHOUT_EFFECT = ("include_dashboard", "dashboard_port", "logging_config", "proxy_server_url")
+_UNDERSCORED = ("_memory", "_system_config")
 
 
 def _set_up_logging(level: int | str, form: str | None) -> None:

@@ -12,6 +12,7 @@ from .options import TaskOptions, task_options
 from .signature import signature_of
 
 if TYPE_CHECKING:
+    from .dag.call_node import FunctionNode
     from .object_ref import ObjectRef
     from .object_ref_generator import ObjectRefGenerator
 
@@ -83,11 +84,11 @@ class RemoteFunction(Generic[P, R]):
     if TYPE_CHECKING:
 
         @overload
-        def remote(self, *args: P.args, **kwargs: P.kwargs) -> "ObjectRef[R]": ...
+        def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> "ObjectRef[R]": ...
         @overload
-        def remote(self, *args: Any, **kwargs: Any) -> "ObjectRef[R]": ...
+        def remote(self, /, *args: Any, **kwargs: Any) -> "ObjectRef[R]": ...
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit the function; any argument may be an ObjectRef, and the function gets its value.
 
         Returns:
@@ -121,12 +122,17 @@ class RemoteFunction(Generic[P, R]):
             raise ValueError("max_calls cannot be set in .options(): give it in the decorator.")
         return _remote_function(self._descriptor, {**self._given, **options})
 
-    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Ray's lazy graphs, which Limelight does not have."""
-        raise NotImplementedError(
-            f"{self._descriptor.name}.bind() would build a lazy graph, which Limelight does not have: "
-            "pass the refs that .remote() returns to the next .remote() instead."
-        )
+    @property
+    def _function(self) -> Callable[P, R]:
+        """The plain function, by the name that Ray's users know; as `__wrapped__`."""
+        return self._descriptor.function
+
+    def bind(self, /, *args: Any, **kwargs: Any) -> "FunctionNode":
+        """Note the call down as a node of a lazy graph: see `limelight.dag`. Errors as of `remote`."""
+        from .dag.call_node import FunctionNode
+
+        self._descriptor.signature.check(self._descriptor.name, args, kwargs)
+        return FunctionNode(self, args, kwargs)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""

@@ -11,10 +11,10 @@
     ├── UnserializableException            stands for an exception that cannot travel
     ├── RayActorError
     │   ├── ActorDiedError                 for good; `.cause` is a DeathCause, or the constructor's RayTaskError
-    │   │   └── ActorOutOfMemoryError         (also OutOfMemoryError)
+    │   │   ├── ActorOutOfMemoryError      (also OutOfMemoryError)
+    │   │   └── ActorPlacementGroupRemoved
     │   └── ActorUnavailableError          for now
     ├── ActorUnschedulableError
-    ├── ActorPlacementGroupRemoved
     ├── ActorAlreadyExistsError            (also ValueError)
     ├── ActorHandleNotFoundError           (also ValueError)
     ├── AsyncioActorExit

@@ -1,6 +1,6 @@
 """Errors of actors."""
 
-from typing import Any
+from typing import Any, Self
 
 from .death import DeathCause, DeathKind
 from .error import RayError
@@ -106,13 +106,22 @@ class ActorUnschedulableError(RayError):
     """The actor can never be placed as asked, for example as the node it is bound to is gone. Change its options."""
 
 
-class ActorPlacementGroupRemoved(RayError):  # noqa: N818  # Ray's name
-    """The placement group of the actor was removed, and the actor ended with it. Create both again."""
+class ActorPlacementGroupRemoved(ActorDiedError):  # noqa: N818  # Ray's name
+    """The placement group of the actor was removed, and the actor ended with it. Create both again.
+
+    Ray says ActorDiedError where the actor was alive, so what is written for that catches this, too.
+    """
+
+    def __new__(cls, message: str = "") -> Self:  # noqa: ARG004 - the constructor's
+        """Of this class, whatever the cause."""
+        return RayActorError.__new__(cls)
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(
+        super().__init__()
+        self.error_msg = (
             message or "The placement group of this actor was removed, and the actor with it; create both again."
         )
+        self.args = (self.error_msg,)
 
 
 class ActorAlreadyExistsError(ValueError, RayError):

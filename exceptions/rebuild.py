@@ -64,11 +64,19 @@ def new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseExcept
 def restore_state(exc: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Put back what the exception kept in `__dict__`, and outside it (`native_members`)."""
     attributes, members = state
-    exc.__dict__.update(attributes)
-    for name, value in members.items():
+    # cloudpickle makes classes without their slots: what a worker has in `__dict__`, the class here may have in a slot.
+    slots = {name: attributes[name] for name in attributes if isinstance(_of_class(exc, name), MemberDescriptorType)}
+    exc.__dict__.update(
+        {name: value for name, value in attributes.items() if name not in slots} if slots else attributes
+    )
+    for name, value in (members | slots).items():
         # Members of C types may be read-only (ExceptionGroup.exceptions): their `__new__` has set those from `args`.
         with contextlib.suppress(AttributeError, TypeError):
             setattr(exc, name, value)
+
+
+def _of_class(exc: BaseException, name: str) -> Any:
+    return getattr(type(exc), name, None)
 
 
 def native_members(exc: BaseException) -> dict[str, Any]:

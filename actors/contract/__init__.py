@@ -80,6 +80,7 @@ from .store import (
     WriterLost,
     WrittenCopy,
 )
+from .timeline import CollectTimeline, FlushTimeline, TaskSpan, TaskSpans, Timeline
 
 __all__ = [
     "CORE",
@@ -98,6 +99,7 @@ __all__ = [
     "AwaitGroup",
     "Body",
     "CancelTask",
+    "CollectTimeline",
     "CreateGroup",
     "Creation",
     "DefineEnvironment",
@@ -113,6 +115,7 @@ __all__ = [
     "FindActor",
     "FindGroup",
     "FlushOutput",
+    "FlushTimeline",
     "GrantMemory",
     "Granted",
     "GroupFound",
@@ -146,8 +149,11 @@ __all__ = [
     "SealedObject",
     "SetCreation",
     "StorePackage",
+    "TaskSpan",
+    "TaskSpans",
     "TellSealed",
     "Template",
+    "Timeline",
     "Value",
     "WaitObject",
     "WatchActor",

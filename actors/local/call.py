@@ -1,6 +1,7 @@
 """One task or call of an actor's method in local mode: arguments in, outcome into its objects."""
 
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,9 @@ class Call:
         self.group = group
         self._retry = retry
         self._settled = False
+        self.started: float | None = None
+        self.failed = False
+        self.traced = True
         self._asyncio_task: asyncio.Task[Any] | None = None
 
     @property
@@ -110,6 +114,7 @@ class Call:
 
     def run(self, function: Callable[..., Any]) -> None:
         """Run to the end on this thread, or for a stream until it is full."""
+        self.started = time.time()
         token = current_frame.set(self.frame)
         try:
             while not self._settled:
@@ -128,6 +133,7 @@ class Call:
         import asyncio
 
         current_frame.set(self.frame)  # an asyncio task has a context of its own
+        self.started = time.time()
         self._asyncio_task = asyncio.current_task()
         while not self._settled:
             try:
@@ -161,7 +167,7 @@ class Call:
     def fail(self, error: RayError) -> None:
         """Make `error` its outcome, unless it has one."""
         if not self._settled:
-            self._settled = True
+            self._settled = self.failed = True
             self.outputs.fail(error)
             self.runtime.settled(self)
 

@@ -31,6 +31,7 @@ from .names import ActorNames
 from .object import LocalObject, ObjectTable
 from .placement import PlacementGroups
 from .stream import LocalStream
+from .timeline import LocalTimeline
 from .watcher import Watcher
 
 Results = list[ObjectRef[Any]] | ObjectRefGenerator[Any]
@@ -68,6 +69,7 @@ class LocalRuntime:
         self._watcher = Watcher(self.loop)
         self.names = ActorNames()
         self.groups = PlacementGroups()
+        self._timeline = LocalTimeline()
 
     def submit(
         self, function: FunctionDescriptor, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
@@ -84,6 +86,7 @@ class LocalRuntime:
         )
         retry = Retry(options.max_retries, options.retry_exceptions)
         call, results = self._call(frame, arguments, name, options.num_returns, options.backpressure, retry)
+        call.traced = options.enable_task_events
         target = function.function
         is_async = function.is_async_generator
 
@@ -119,7 +122,9 @@ class LocalRuntime:
     def constructor_call(self, actor: LocalActor, arguments: Arguments) -> Call:
         """The call of an actor's constructor."""
         frame = self._frame_in(actor, CONSTRUCTOR, "")
-        return self._call(frame, arguments, frame.task_name or "", 0, -1, Retry())[0]
+        call, _ = self._call(frame, arguments, frame.task_name or "", 0, -1, Retry())
+        call.traced = actor.options.enable_task_events
+        return call
 
     def call(
         self, actor: ActorEntry, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: MethodOptions
@@ -144,6 +149,8 @@ class LocalRuntime:
             Retry(attempts, options.retry_exceptions),
             options.concurrency_group,
         )
+        shown = options.enable_task_events
+        call.traced = actor.options.enable_task_events if shown is None else shown
         actor.submit(call, method)
         self._progress()
         return results
@@ -301,6 +308,8 @@ class LocalRuntime:
                 return [self._node()]
             case "placement_groups":
                 return self.groups.table()
+            case "timeline":
+                return self._timeline.events()
             case _:
                 return []
 
@@ -337,6 +346,7 @@ class LocalRuntime:
 
     def settled(self, call: Call) -> None:
         """A call has its outcome."""
+        self._timeline.add(call)
         self._unfinished.pop(call.frame.task_id or b"", None)
         self.loop.notify()
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ...exceptions import RayTaskError
 from ..ids import object_id
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class LocalStream:
         ref, item = self._next()
         item.set_error(error)
         self._publish(ref, item)
+        if not isinstance(error, RayTaskError):  # as in a cluster: not what the user's code raised, which is an item
+            self._completed.set_error(error)
+            self._completed.finish()
         self.end()
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ...exceptions import ActorDiedError, ActorUnavailableError, DeathCause, RayTaskError
+from ...exceptions import ActorDiedError, ActorPlacementGroupRemoved, ActorUnavailableError, DeathCause, RayTaskError
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
@@ -291,7 +291,8 @@ class ActorClient:
         self._end(record)
         record.missing = -1
         told = deserialize_error(self._cause) if self._cause else None
-        cause = told.cause if isinstance(told, ActorDiedError) else told
+        removed = isinstance(told, ActorPlacementGroupRemoved)
+        cause = told.cause if isinstance(told, ActorDiedError) and not removed else told
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)

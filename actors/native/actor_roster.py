@@ -112,7 +112,10 @@ class ActorRoster:
         cause = DeathCause(DeathKind.INTENDED_EXIT, reason, pid=os.getpid(), node_id=node)
         self._ended[actor_id] = cause  # for the calls behind this one, which the head's word does not reach in time
         error = _died(job, cause)
+        hosted = self._hub.executor.hosted(actor_id)
         self._hub.executor.drop_actor(actor_id)  # at once: the next call in the queue must not run
+        if hosted is not None:  # not while it was still being made
+            hosted.finish()
         self._hub.wire.post(self._exited, (actor_id, reason))
         return Outcome("error", 0.0, (Value("e", serialize_error(error)),))
 

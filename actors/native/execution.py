@@ -18,6 +18,7 @@ from .entry import ObjectEntry
 from .forked import end_child
 from .running import ActorExit, Job, Terminated, running
 from .slot import NO_ARGS
+from .timeline import SpanRecorder
 from .value_codec import from_inline
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Execution:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self.functions = Functions()
+        self.recorder = SpanRecorder(hub)
 
     def run(self, job: Job, find: Callable[[Job], Callable[..., Any]]) -> None:
         """Run a plain function for a job, and answer. `find` gives the function; it may fail like the function itself.
@@ -244,8 +246,10 @@ class Execution:
     def answer(self, job: Job, outcome: Outcome, imports: list[ObjectEntry]) -> None:
         """Send the outcome, once the owners of refs that stay here know of it."""
         self._hub.finish_lines()
+        self.recorder.add(job, outcome)
         if "max_calls" in job.template.options and self.functions.is_used_up(job.template):
             outcome = msgspec.structs.replace(outcome, leaving=True)
+            self._hub.wire.post(SpanRecorder.flush, self.recorder)  # before the answer: after it, this process is ended
         if imports or job.lent:
             self._hub.wire.post(self._hub.borrowing.answer, (job, outcome, imports, job.lent))
         else:

@@ -1,17 +1,22 @@
 """An actor in the process that hosts it."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .running import ActorExit, Job
+from .timeline import UNTRACED
 
 if TYPE_CHECKING:
     from .hub import Hub
     from .main_host import MainHost
 
+logger = logging.getLogger(__name__)
 
 TERMINATE = "__ray_terminate__"
 """The method that ends an actor after the calls before it."""
+
+_LABEL_LENGTH = 64
 
 
 class HostedActor:
@@ -20,6 +25,7 @@ class HostedActor:
     Attributes:
         actor_id: 16 bytes.
         instance: the user's object; None until its constructor has run.
+        label: what its lines of output begin with: its class's name, or its `repr` where the class says what that is.
         assignment: what its process was told of it: its resources, incarnation, placement group.
         dropped: it has ended.
     """
@@ -29,11 +35,14 @@ class HostedActor:
         self._creation = creation
         self.actor_id = creation.invocation.actor_id
         self.class_name = creation.template.name
+        self.label = self.class_name
         self.name: str = creation.template.options.get("name", "")
         self.outline: bytes = creation.template.options.get("outline", b"")
         self.instance: Any = None
         self.assignment = hub.assignment
         self.dropped = False
+        if UNTRACED in creation.template.options:
+            hub.execution.recorder.untraced.add(self.actor_id)
 
     def run(self) -> None:
         """Construct the instance and serve its calls; returns when this kind of actor needs the thread no more."""
@@ -59,12 +68,26 @@ class HostedActor:
 
     def constructed(self) -> None:
         """Take calls from now on. Before the head hears of it and tells callers, so that their first calls find it."""
+        if type(self.instance).__repr__ is not object.__repr__ and not self._creation.template.options.get("light"):
+            self.label = _described(self.instance) or self.class_name
+            self._hub.announce(self.label)
         if not self.dropped:
             self._hub.executor.host_actor(self.actor_id, self)
 
     def drop(self) -> None:
         """The actor has ended: it takes no more calls. From any thread."""
         self.dropped = True
+
+    def finish(self) -> None:
+        """Let the instance clean up (`__ray_shutdown__`), then give it up. It ends by itself, on this thread."""
+        instance, self.instance = self.instance, None
+        shut_down = getattr(instance, "__ray_shutdown__", None)
+        if shut_down is None:
+            return
+        try:
+            shut_down()
+        except Exception:
+            logger.exception("%s.__ray_shutdown__() failed; the actor ends nevertheless", self.class_name)
 
     def method(self, job: Job) -> Callable[..., Any]:
         """A "method" job's function.
@@ -104,6 +127,16 @@ class SyncActor(HostedActor):
 
     def interrupt(self, job: Job) -> None:
         """Ray does not interrupt a synchronous actor's running method, and neither does Limelight."""
+
+
+def _described(instance: Any) -> str:
+    """The beginning of the first line of its `repr`; "" where there is none."""
+    try:
+        lines = repr(instance).splitlines()
+    except Exception:
+        logger.exception("repr() of an actor failed; its lines of output begin with the name of its class")
+        return ""
+    return lines[0][:_LABEL_LENGTH] if lines else ""
 
 
 def _ready() -> bool:

@@ -130,6 +130,7 @@ class Hub:
             "ActorChanged": self.actors.on_changed,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
+            "FlushTimeline": self.execution.recorder.on_flush,
             "ReclaimMemory": lambda _channel, _call: self.store.give_back(),
             "TellSealed": self._on_tell_sealed,
         }
@@ -331,6 +332,7 @@ class Hub:
 
     def process_exits(self, reason: str) -> None:
         """The process ends by itself, so that its atexit handlers run: tell the node manager why."""
+        self.execution.recorder.flush()
         self.links.notify(self.node, NODE, WorkerLeaving(reason))
 
     @staticmethod

@@ -84,7 +84,7 @@ class MainHost(MainThreadCell):
         if not self._hub.executor.claim(job):
             return
         self._current = job
-        self._hub.announce(self._actor.class_name if self._actor is not None else job.template.name)
+        self._hub.announce(self._actor.label if self._actor is not None else job.template.name)
         try:
             match job.template.kind:
                 case "task":

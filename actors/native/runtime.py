@@ -35,6 +35,7 @@ from .running import ActorExit, running
 from .stream import Stream
 from .task_record import TaskRecord, TaskTemplate
 from .templates import UNIT, Templates
+from .timeline import collect
 from .value_codec import to_inline
 
 _READERS = 2
@@ -301,6 +302,8 @@ class NativeRuntime:
 
     def state(self, kind: str, **filters: Any) -> Any:
         """See `Runtime.state`."""
+        if kind == "timeline":
+            return collect(self.hub)
         answer = msgspec.msgpack.decode(self.hub.ask(self.hub.head, HEAD, QueryState(kind)))
         if kind in ("cluster_resources", "available_resources"):
             return {name: amount / UNIT for name, amount in answer.items()}

@@ -88,8 +88,11 @@ class Stream:
         entries = [self._items.get(index) for index in passed]
         return [entry for entry in entries if entry is not None and entry.state == PENDING]
 
-    def ended(self, error: bytes | None) -> None:
-        """The task has ended; with an error, that becomes the last item, and that of those it was to make again."""
+    def ended(self, error: bytes | None, raised: bool = False) -> None:
+        """The task has ended; with an error, that becomes the last item, and that of those it was to make again.
+
+        What the user's code raised (`raised`) is nothing but the last item: the task has been completed.
+        """
         for index, entry in list(self._items.items()):
             if entry.state == PENDING and (error is not None or index not in self._passed):
                 entry.producer = None
@@ -109,7 +112,7 @@ class Stream:
             self._add(self._hub.table.new_ref(entry), last=True)
         else:
             self._add(None, last=True)
-        self._complete(error, _NONE)
+        self._complete(None if raised else error, _NONE)
 
     def _not_again(self, entry: ObjectEntry) -> bytes:
         reason = (

@@ -295,7 +295,7 @@ class Submission:
             record.attempt += 1
             self._again(record)
         else:
-            self.finish(record, outcome.returns[0].data)
+            self.finish(record, outcome.returns[0].data, raised=True)
 
     def is_to_be_repeated(self, record: TaskRecord, outcome: Outcome) -> bool:
         """Whether a task has failed in a way for which it may run again."""
@@ -395,10 +395,10 @@ class Submission:
         """End a task with an error of the runtime's own."""
         self.finish(record, serialize_error(error))
 
-    def finish(self, record: TaskRecord, error: bytes) -> None:
-        """End a task with an error for each of its results."""
+    def finish(self, record: TaskRecord, error: bytes, raised: bool = False) -> None:
+        """End a task with an error for each of its results; `raised`: by the user's code."""
         if record.generator is not None:
-            record.generator.ended(error)
+            record.generator.ended(error, raised=raised)
         for entry in record.results:
             if entry.state == PENDING:
                 self._hub.unseen.watch(entry, error)

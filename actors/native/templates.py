@@ -19,6 +19,7 @@ from ..serialization import serialize
 from ..task import FunctionDescriptor
 from .code_size import check_code_size
 from .task_record import TaskTemplate
+from .timeline import UNTRACED
 from .value_codec import to_inline
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class Templates:
         extras["function"] = f"{function.module}.{function.name}"
         if options.max_calls:
             extras["max_calls"] = options.max_calls
+        if not options.enable_task_events:
+            extras[UNTRACED] = True
         wire = Template(
             next(self._ids), "task", options.name or function.name, pickled.code_id, pickled.code, num_returns, extras
         )
@@ -133,6 +136,8 @@ class Templates:
         extras = _extras(options.retry_exceptions, options.backpressure)
         extras["method"] = name
         extras["function"] = f"{descriptor.module}.{descriptor.name}.{name}"
+        if options.enable_task_events is False:
+            extras[UNTRACED] = True
         if options.concurrency_group:
             extras["concurrency_group"] = options.concurrency_group
         wire = Template(
@@ -166,6 +171,8 @@ class Templates:
                 serialize((descriptor.outline(), options.max_task_retries, options.max_pending_calls))
             ),
         }
+        if not options.enable_task_events:
+            extras[UNTRACED] = True
         wire = Template(next(self._ids), "create", descriptor.name, pickled.code_id, pickled.code, 1, extras)
         return TaskTemplate(wire, 0, options.max_restarts)
 

@@ -42,6 +42,7 @@ class StateQuery:
         return {
             "NodeID": node.node_id.hex(),
             "Alive": not death,
+            "alive": not death,
             "NodeManagerAddress": node.host,
             "NodeName": node.host,
             "Resources": {} if death else {kind: units / 10_000 for kind, units in node.resources.items()},

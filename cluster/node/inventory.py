@@ -15,6 +15,9 @@ _STORE_SHARE = 0.3
 """Of the machine's memory, for objects: Ray's default."""
 _MOST_STORE = 200 << 30
 
+HEAD_RESOURCE = "node:__internal_head__"
+"""Ray's name of what only the head's node has: `resources={"node:__internal_head__": 0.001}` runs something there."""
+
 
 class Inventory(NamedTuple):
     """Resources and labels of a node.
@@ -55,6 +58,7 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
         "memory": config.memory if config.memory is not None else max(0, total - store),
         "object_store_memory": store,
         f"node:{host}": 1.0,
+        **({HEAD_RESOURCE: 1.0} if config.head is None else {}),
         **_offered(gpus, config.num_gpus),
         **config.resources,
     }

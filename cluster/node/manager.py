@@ -35,6 +35,7 @@ from .lease_terms import lease_spec
 from .output_desk import OutputDesk
 from .residents import Residents
 from .store_desk import StoreDesk
+from .timeline_desk import TimelineDesk
 from .worker_desk import WorkerDesk
 from .worker_table import Worker, WorkerTable
 
@@ -89,6 +90,7 @@ class NodeManager(SystemActor):
             "ReturnLease": self._on_return_lease,
             **store.methods,
             **environments.methods,
+            **TimelineDesk(process, workers.channels, head.peers).methods,
         }
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)

@@ -104,6 +104,10 @@ class WorkerTable:
         """All living workers."""
         return list(self._workers.values())
 
+    def channels(self) -> list[Channel]:
+        """The channels to those that are ready."""
+        return [worker.channel for worker in self._workers.values() if worker.channel is not None]
+
     async def start(self, start_id: int, environment: str, prepared: Prepared) -> Worker:
         """Start a worker process; it reports back by itself.
 

@@ -161,7 +161,6 @@ def test_the_context_of_local_mode():
 
     assert ll.get(look.remote()) == ([0], ["0"], {"A": "1"})
     assert ll.cluster_resources() == {"CPU": 2, "GPU": 1}
-    assert ll.timeline() == []
 
 
 def test_init_tells_about_the_session():

@@ -78,7 +78,7 @@ def test_the_key_tells_placements_apart_that_need_other_workers():
         task(num_cpus=2),
         task(resources={"a": 1}),
         task(scheduling_strategy="SPREAD"),
-        task(scheduling_strategy=NodeAffinitySchedulingStrategy("ab", soft=False)),
+        task(scheduling_strategy=NodeAffinitySchedulingStrategy("ab" * 28, soft=False)),
         task(scheduling_strategy=NodeLabelSchedulingStrategy({"a": In("b")})),
         task(scheduling_strategy=NodeLabelSchedulingStrategy({"a": NotIn("b")})),
         task(scheduling_strategy=PlacementGroupSchedulingStrategy(Group, 0)),
@@ -101,7 +101,7 @@ def test_strategies_check_what_they_are_given():
     with pytest.raises(TypeError, match="node_id"):
         NodeAffinitySchedulingStrategy(b"x", soft=False)
     with pytest.raises(ValueError, match="soft"):
-        NodeAffinitySchedulingStrategy("x", soft=False, _spill_on_unavailable=True)
+        NodeAffinitySchedulingStrategy("ab" * 28, soft=False, _spill_on_unavailable=True)
     with pytest.raises(TypeError, match="hard"):
         NodeLabelSchedulingStrategy({"a": "b"})
     with pytest.raises(TypeError, match="values"):

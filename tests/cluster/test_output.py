@@ -303,3 +303,45 @@ def test_threads_of_the_driver_do_not_keep_it(tmp_path):
         run("ll.init()\nprint(ll.get(echo.remote()))\nll.shutdown()\nassert threading.active_count() == 1", tmp_path),
         "1\n",
     )
+
+
+class TestOriginOfLines:
+    """The prefix of a line names what printed it."""
+
+    @pytest.mark.parametrize("method", ["def", "async def"])
+    def test_an_actor_may_say_how_it_is_called(self, tmp_path, method):
+        program = f"""
+            @ll.remote
+            class Named:
+                def __init__(self, index):
+                    self.index = index
+
+                {method} hello(self):
+                    print("hello")
+
+                def __repr__(self):
+                    return f"Named({{self.index}})"
+
+            ll.init(num_cpus=2)
+            ll.get([actor.hello.remote() for actor in [Named.remote(1), Named.remote(2)]])
+        """
+        done = run(program, tmp_path)
+        assert sorted(line.split(" pid=")[0] for line in done.stdout.splitlines()) == ["(Named(1)", "(Named(2)"]
+
+    def test_an_actor_that_cannot_say_it_is_called_like_its_class(self, tmp_path):
+        program = """
+            @ll.remote
+            class Mute:
+                def hello(self):
+                    print("hello")
+
+                def __repr__(self):
+                    raise ValueError("no name")
+
+            ll.init(num_cpus=2)
+            mute = Mute.remote()
+            ll.get(mute.hello.remote())
+        """
+        done = run(program, tmp_path)
+        assert done.stdout.startswith("(Mute pid=")
+        assert "no name" in done.stderr

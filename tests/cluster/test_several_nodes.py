@@ -104,6 +104,29 @@ def test_packages_reach_the_nodes_that_need_them(cluster, tmp_path):
     assert len(folders) == 3
 
 
+def test_the_heads_node_can_be_asked_for(cluster):
+    at_head = ll.remote(node).options(
+        resources={"node:__internal_head__": 0.01}, num_cpus=0, scheduling_strategy="SPREAD"
+    )
+    assert set(ll.get([at_head.remote() for _ in range(4)])) == {cluster.head_node.node_id}
+
+
+def test_the_timeline_is_that_of_all_nodes(cluster):
+    def visit():
+        return node()
+
+    visit_all = [
+        ll.remote(visit)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(each["NodeID"], soft=False))
+        .remote()
+        for each in ll.nodes()
+    ]
+    visited = ll.get(visit_all)
+    bars = {event["pid"] for event in ll.timeline() if event["name"].endswith("visit")}
+    assert bars == {f"node {node_id[:12]}" for node_id in visited}
+    assert len(bars) == 3
+
+
 def test_lost_bundles_are_reserved_again_elsewhere(cluster):
     extra = cluster.add_node(num_cpus=2, resources={"rare": 1})
     group = placement_group([{"CPU": 1, "rare": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")

@@ -1,12 +1,45 @@
 """How actors run calls at once, and how they end, on every runtime; see conftest.py for the runtimes."""
 
 import asyncio
+import contextlib
 import os
+import sys
 import threading
 
 import pytest
 
 DEADLINE = 30.0
+
+
+@pytest.fixture(scope="module")
+def tidy_class(ll):
+    """Makes an actor class that notes in a folder what became of an instance."""
+
+    class Tidy:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def stay(self):
+            return 1
+
+        def leave(self):
+            ll.actor.exit_actor()
+
+        def sys_exit(self):
+            sys.exit(0)
+
+        def __ray_shutdown__(self):
+            (self.folder / "shutdown").touch()
+
+        def __del__(self):
+            (self.folder / "del").touch()
+
+    class AsyncTidy(Tidy):
+        async def leave(self):
+            ll.actor.exit_actor()
+
+    classes = {"plain": ll.remote(Tidy), "async": ll.remote(AsyncTidy)}
+    return classes.__getitem__
 
 
 class TestEnds:
@@ -61,6 +94,52 @@ class TestEnds:
         assert ll.get(refs) == [1, 2, 3]
         with pytest.raises(ll.exceptions.ActorDiedError):
             ll.get(end, timeout=DEADLINE)
+
+    @pytest.mark.parametrize("how", ["exit", "sys_exit", "terminate", "out_of_scope"])
+    @pytest.mark.parametrize("kind", ["plain", "async"])
+    def test_an_actor_that_ends_by_itself_can_clean_up(self, ll, tidy_class, tmp_path, eventually, kind, how):
+        if (kind, how) == ("async", "sys_exit"):
+            pytest.skip("Ray does not clean up here")
+        cls = tidy_class(kind)
+        actor = cls.remote(tmp_path)
+        ll.get(actor.stay.remote())
+        match how:
+            case "exit":
+                actor.leave.remote()
+            case "sys_exit":
+                actor.sys_exit.remote()
+            case "terminate":
+                actor.__ray_terminate__.remote()
+            case "out_of_scope":
+                del actor
+        eventually(lambda: {path.name for path in tmp_path.iterdir()} == {"shutdown", "del"})
+
+    def test_a_killed_actor_cleans_nothing_up(self, ll, tidy_class, tmp_path, eventually, not_local):
+        actor = tidy_class("plain").remote(tmp_path)
+        ll.get(actor.stay.remote())
+        ll.kill(actor)
+
+        def is_dead():
+            with contextlib.suppress(ll.exceptions.ActorDiedError):
+                ll.get(actor.stay.remote(), timeout=DEADLINE)
+                return False
+            return True
+
+        eventually(is_dead)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_actor_ends_although_its_clean_up_fails(self, ll):
+        @ll.remote
+        class Broken:
+            def leave(self):
+                ll.actor.exit_actor()
+
+            def __ray_shutdown__(self):
+                raise ValueError("cannot clean up")
+
+        actor = Broken.remote()
+        with pytest.raises(ll.exceptions.ActorDiedError):
+            ll.get(actor.leave.remote(), timeout=DEADLINE)
 
     def test_an_actor_whose_constructor_fails(self, ll):
         @ll.remote

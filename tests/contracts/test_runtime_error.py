@@ -262,6 +262,8 @@ class TestContext:
 
     def test_resources(self, ll):
         assert ll.cluster_resources()["CPU"] == 4
+        [node] = ll.nodes()
+        assert node["Alive"] is node["alive"] is True
         assert ll.available_resources().get("CPU", 0) <= 4
         (node,) = ll.nodes()
         assert node["Alive"]

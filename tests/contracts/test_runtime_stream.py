@@ -113,6 +113,31 @@ def test_completed(ll, count):
     assert values(ll, generator) == [0, 1, 2]
 
 
+def test_a_task_that_raised_has_been_completed(ll):
+    @ll.remote
+    def fail():
+        yield 1
+        raise ValueError("in the middle")
+
+    generator = fail.remote()
+    assert ll.get(generator.completed(), timeout=DEADLINE) is None
+    assert len(list(generator)) == 2
+
+
+def test_a_call_of_a_dead_actor_is_never_completed(ll, source_class):
+    @ll.remote
+    class Stillborn:
+        def __init__(self):
+            raise ValueError("no life")
+
+        def count(self):
+            yield 1
+
+    generator = Stillborn.remote().count.remote()
+    with pytest.raises(ll.exceptions.ActorDiedError):
+        ll.get(generator.completed(), timeout=DEADLINE)
+
+
 def test_finished_and_ready(ll, count):
     generator = count.remote(1)
     ll.get(generator.completed(), timeout=DEADLINE)

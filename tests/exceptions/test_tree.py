@@ -39,6 +39,7 @@ SAMPLES = [
     ex.ActorUnavailableError("later", b"\1" * 16),
     ex.ActorUnschedulableError("never"),
     ex.ActorPlacementGroupRemoved(),
+    ex.ActorPlacementGroupRemoved("gone"),
     ex.ActorAlreadyExistsError("taken"),
     ex.ActorHandleNotFoundError("other session"),
     ex.AsyncioActorExit(),
@@ -122,6 +123,7 @@ def test_aliases_without_ray_in_the_name():
         (ex.ActorAlreadyExistsError, ValueError),
         (ex.ActorHandleNotFoundError, ValueError),
         (ex.ActorDiedError, ex.RayActorError),
+        (ex.ActorPlacementGroupRemoved, ex.ActorDiedError),
         (ex.OwnerDiedError, ex.ObjectLostError),
     ],
 )

@@ -3,8 +3,11 @@
 from limelight.util.multiprocessing import Pool
 """
 
-from multiprocessing import TimeoutError  # noqa: A004 - the name of multiprocessing's own
+from multiprocessing import (
+    JoinableQueue,
+    TimeoutError,  # noqa: A004 - the name of multiprocessing's own
+)
 
 from .pool import Pool
 
-__all__ = ["Pool", "TimeoutError"]
+__all__ = ["JoinableQueue", "Pool", "TimeoutError"]

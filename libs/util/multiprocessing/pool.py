@@ -64,10 +64,15 @@ class Pool:
         self._iterators: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
 
     def apply(
-        self, func: Callable[..., Any], args: Sequence[Any] | None = None, kwds: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwds: dict[str, Any] | None = None,
+        *,
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """The value of `func(*args, **kwds)`."""
-        return self.apply_async(func, args, kwds).get()
+        """The value of `func(*args, **kwds)`; `kwargs` is Ray's name for `kwds`."""
+        return self.apply_async(func, args, kwds, kwargs=kwargs).get()
 
     def apply_async(
         self,
