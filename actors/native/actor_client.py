@@ -77,7 +77,7 @@ class ActorClient:
     def _unresolved(self, record: TaskRecord, error: bytes) -> None:
         if self._withdraw(record):
             self._end(record)
-            self._hub.submission.finish(record, error)
+            self._hub.completion.finish(record, error)
             self._flush()  # it held back those behind it
 
     def _withdraw(self, record: TaskRecord) -> bool:
@@ -101,7 +101,7 @@ class ActorClient:
         elif self._withdraw(record):
             record.missing = -1
             self._end(record)
-            self._hub.submission.fail(record, cancelled_error(record))
+            self._hub.completion.fail(record, cancelled_error(record))
             self._flush()
 
     def changed(self, change: ActorChanged) -> None:
@@ -206,7 +206,7 @@ class ActorClient:
             limit = record.template.max_retries
             if record.cancelled:
                 self._end(record)
-                self._hub.submission.fail(record, cancelled_error(record))
+                self._hub.completion.fail(record, cancelled_error(record))
             elif limit < 0 or record.attempt < limit:
                 record.attempt += 1
                 self._queue.appendleft(record)
@@ -216,7 +216,7 @@ class ActorClient:
                     f"Actor {self.name} died while {record.template.wire.name} was with it, and is restarted. The call "
                     "may or may not have run. Set max_task_retries to have such calls sent again, if that is safe."
                 )
-                self._hub.submission.fail(record, ActorUnavailableError(message, self.actor_id))
+                self._hub.completion.fail(record, ActorUnavailableError(message, self.actor_id))
 
     def _flush(self) -> None:
         queue, link = self._queue, self._link
@@ -239,7 +239,7 @@ class ActorClient:
                 record.lease = self
             else:
                 self._end(record)
-                self._hub.submission.fail(record, too_large_error(record))
+                self._hub.completion.fail(record, too_large_error(record))
 
     def _flush_later(self, link: WorkerLink) -> None:
         """The actor's process has much before it that it has not taken: look again in a moment."""
@@ -264,24 +264,24 @@ class ActorClient:
                 self._link = None  # the head will say what became of it
                 self._doubt()
             return
-        submission = self._hub.submission
+        completion = self._hub.completion
         outcome: Outcome | None = None if reply.failed else decoder_of(Outcome).decode(reply.body)
         if self._in_flight.pop(record.task_id, None) is None:
             if outcome is not None:
-                submission.discard(record, outcome, link.channel.peer)
+                completion.discard(record, outcome, link.channel.peer)
             return
         if outcome is None:
             self._end(record)
-            submission.fail(record, refused_error(record, link))
-        elif submission.is_to_be_repeated(record, outcome):
-            submission.take_borrows(outcome, link.channel.peer)
+            completion.fail(record, refused_error(record, link))
+        elif completion.is_to_be_repeated(record, outcome):
+            completion.take_borrows(outcome, link.channel.peer)
             record.attempt += 1
             record.lease = None
             self._queue.appendleft(record)
             self._flush()
         else:
             self._end(record)
-            submission.conclude(record, outcome, link.channel.peer)
+            completion.conclude(record, outcome, link.channel.peer)
 
     def _end(self, record: TaskRecord) -> None:
         record.lease = None
@@ -296,6 +296,6 @@ class ActorClient:
         if cause is None or isinstance(cause, DeathCause | RayTaskError):
             method = record.template.wire.name
             error = ActorDiedError(cause, actor_id=self.actor_id, actor_name=self.name, method=method)
-            self._hub.submission.finish(record, serialize_error(error))
+            self._hub.completion.finish(record, serialize_error(error))
         else:  # it never lived, its placement group is gone, or this process's node is: an error of its own
-            self._hub.submission.finish(record, self._cause)
+            self._hub.completion.finish(record, self._cause)

@@ -1,6 +1,6 @@
 """How the demand of scheduling classes is divided among node managers."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
@@ -20,22 +20,19 @@ class _Share:
         wanted: workers wanted there now, for all but the home node.
         declared: `wanted` and `seen` as its node manager was last told.
         redirects: workers that it has redirected to others in all, by node.
+        seen: how many redirects of its have been followed.
         lost: its node manager is gone.
     """
 
-    __slots__ = ("declared", "lost", "node", "redirects", "wanted")
+    __slots__ = ("declared", "lost", "node", "redirects", "seen", "wanted")
 
     def __init__(self, node: ProcessAddress) -> None:
         self.node = node
         self.wanted = 0
         self.declared: tuple[int, int] = (0, 0)
         self.redirects: dict[str, int] = {}
+        self.seen = 0
         self.lost = False
-
-    @property
-    def seen(self) -> int:
-        """How many redirects of its have been followed."""
-        return sum(self.redirects.values())
 
 
 class DemandSplit:
@@ -50,6 +47,7 @@ class DemandSplit:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._shares: dict[int, dict[str, _Share]] = {}
+        self._active: dict[int, dict[str, _Share]] = {}  # those that are asked for something, or may have to be told
         self._classes: dict[int, LeaseClass] = {}
         self._version = 0
 
@@ -60,6 +58,7 @@ class DemandSplit:
         more = max(0, redirect.total - giving.redirects.get(redirect.node.process_id, 0))
         if more:
             giving.redirects[redirect.node.process_id] = redirect.total
+            giving.seen += more
         giving.wanted -= min(more, giving.wanted)
         taking.wanted += more
         taking.lost = False
@@ -77,6 +76,7 @@ class DemandSplit:
         share = shares.get(node.process_id)
         if share is None:
             share = shares[node.process_id] = _Share(node)
+        self._active.setdefault(lease_class.key, {})[node.process_id] = share
         return share
 
     def node_lost(self, process_id: str) -> None:
@@ -96,13 +96,13 @@ class DemandSplit:
         if not shares:
             self._tell(self._hub.node, lease_class, wanted, 0, placed=False)
             return
-        held: dict[str, int] = {}
-        for lease in lease_class.leases.values():
-            link: Any = lease.link
-            held[link.node.process_id] = held.get(link.node.process_id, 0) + 1
+        held, active = lease_class.held, self._active[lease_class.key]
+        for process_id in held:
+            if process_id in shares:
+                active[process_id] = shares[process_id]
         at_home = self._hub.node.process_id
         home = held.get(at_home, 0)
-        living = [share for share in shares.values() if not share.lost and share.node.process_id != at_home]
+        living = [share for share in active.values() if not share.lost and share.node.process_id != at_home]
         spare = max(0, wanted - home - sum(held.get(share.node.process_id, 0) for share in living))
         for share in living:
             here = held.get(share.node.process_id, 0)
@@ -112,6 +112,8 @@ class DemandSplit:
             if (share.wanted, share.seen) != share.declared:
                 share.declared = share.wanted, share.seen
                 self._tell(share.node, lease_class, share.wanted, share.seen, placed=True)
+            if not share.wanted:
+                del active[share.node.process_id]
         seen = shares[at_home].seen if at_home in shares else 0
         self._tell(self._hub.node, lease_class, home + spare, seen, placed=False)
 

@@ -41,6 +41,7 @@ from ..serialization import deserialize_error, serialize_error
 from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
+from .completion import Completion
 from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
@@ -91,6 +92,7 @@ class Hub:
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
         self.orphans = Orphans(self)
+        self.completion = Completion(self)
         self.submission = Submission(self)
         self.actors = ActorRoster(self)
         self.environments: Any = None

@@ -44,22 +44,26 @@ class Lease:
     """A worker that is this process's to use.
 
     Attributes:
+        node: process id of the node manager that granted it.
         in_flight: tasks sent and not answered, oldest first.
         reclaimed: the node manager wants it back as soon as it is empty.
         spent: its worker is not to be used any more, by anybody.
         progressed: when it was granted, or last answered (seconds).
+        stuck: nothing had come back for `STUCK_S` when that was last looked at.
     """
 
-    __slots__ = ("in_flight", "lease_id", "link", "progressed", "recalling", "reclaimed", "spent")
+    __slots__ = ("in_flight", "lease_id", "link", "node", "progressed", "recalling", "reclaimed", "spent", "stuck")
 
-    def __init__(self, lease_id: str, link: object, now: float) -> None:
+    def __init__(self, lease_id: str, node: str, link: object, now: float) -> None:
         self.lease_id = lease_id
+        self.node = node
         self.link = link
         self.in_flight: dict[bytes, TaskRecord] = {}
         self.reclaimed = False
         self.spent = False
         self.recalling = False
         self.progressed = now
+        self.stuck = False
 
 
 class LeasePort(Protocol):
@@ -93,8 +97,12 @@ class LeasePort(Protocol):
 class LeaseClass:
     """The queue and the leases of one scheduling class in one caller.
 
+    There may be thousands of leases, and something happens to one of them thousands of times a second: `dispatch` looks
+    at those that are idle or to be given back, `tick` at all.
+
     Attributes:
         scattered: there may be leases on several nodes, so that it matters which task goes to which.
+        held: how many leases there are, by node process.
     """
 
     def __init__(self, key: int, spec: LeaseSpec, port: LeasePort) -> None:
@@ -103,7 +111,15 @@ class LeaseClass:
         self.scattered = False
         self._passed_over = 0
         self.leases: dict[str, Lease] = {}
+        self.held: dict[str, int] = {}
         self.queue: deque[TaskRecord] = deque()
+        self._idle: dict[str, Lease] = {}  # nothing in flight, not reclaimed; those that are so longest first
+        self._reclaimed: dict[str, Lease] = {}
+        self._in_flight = 0
+        self._stuck: dict[str, Lease] = {}
+        self._in_flight_stuck = 0
+        self._stuck_next: float | None = None  # when the next that may be stuck made progress, as long as that is known
+        self._queued = False  # tasks were left in the queue when it was last looked at
         self._withdrawn: set[TaskRecord] = set()
         self._port = port
         self._average: float | None = None
@@ -119,32 +135,44 @@ class LeaseClass:
 
     def granted(self, lease: Lease, now: float) -> None:
         """The node manager granted a lease."""
+        self._remove(lease.lease_id)
         self.leases[lease.lease_id] = lease
+        self.held[lease.node] = self.held.get(lease.node, 0) + 1
+        self._idle[lease.lease_id] = lease
         self.dispatch(now)
 
     def reclaim(self, lease_id: str, now: float) -> None:
         """The node manager wants a lease back."""
         lease = self.leases.get(lease_id)
         if lease is not None:
-            lease.reclaimed = True
+            self.take_back(lease)
             self._recall(lease)
             self.dispatch(now)
 
+    def take_back(self, lease: Lease) -> None:
+        """Use a lease no more, and return it when it is empty. Call `dispatch` afterwards."""
+        lease.reclaimed = True
+        if lease.lease_id in self.leases:
+            self._idle.pop(lease.lease_id, None)
+            self._reclaimed[lease.lease_id] = lease
+
     def answered(self, lease: Lease, task: TaskRecord, seconds: float, now: float) -> None:
         """A task ended on a worker after that many seconds. Call `dispatch` after a burst of these."""
-        lease.in_flight.pop(task.task_id, None)
+        self._landed(lease, task)
         lease.progressed = now
+        self._set_stuck(lease, False)
         average = self._average
         self._average = seconds if average is None else average + _SMOOTHING * (seconds - average)
 
     def spent(self, lease: Lease) -> None:
         """A worker has done all it is to do: give it back. Call `dispatch` afterwards."""
-        lease.spent = lease.reclaimed = True
+        lease.spent = True
+        self.take_back(lease)
         self._recall(lease)
 
     def returned(self, lease: Lease, task: TaskRecord) -> None:
         """A worker gave back a task that it had not started."""
-        lease.in_flight.pop(task.task_id, None)
+        self._landed(lease, task)
         lease.recalling = False
         self.queue.appendleft(task)
 
@@ -154,16 +182,17 @@ class LeaseClass:
         Which of several tasks brought it down cannot be told, so each of them runs alone from now on: the next death
         then counts against the right one.
         """
-        lease = self.leases.pop(lease_id, None)
+        lease = self._remove(lease_id)
         if lease is None:
             return []
         tasks = list(lease.in_flight.values())
         if len(tasks) > 1:
             for task in tasks:
                 task.alone = True
+        self._in_flight -= len(tasks)
         lease.in_flight.clear()
         # The caller knows best whether the tasks run again; until it has said so they count as work.
-        self._declare(now, tasks)
+        self._declare(tasks)
         self._port.give_back(lease, worker_ok=False)
         self.dispatch(now, tasks)
         return tasks
@@ -184,7 +213,9 @@ class LeaseClass:
         tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
         tasks += self.queue
         self.queue.clear()
-        self.leases.clear()
+        for gone in (self.leases, self.held, self._idle, self._reclaimed, self._stuck):
+            gone.clear()
+        self._in_flight = self._in_flight_stuck = 0
         return tasks
 
     def withdraw(self, task: TaskRecord) -> None:
@@ -209,11 +240,13 @@ class LeaseClass:
         if due != self._wake_at:
             return
         self._wake_at = None
-        for lease in list(self.leases.values()):
-            if not lease.in_flight:
-                if not self.queue and now - lease.progressed >= IDLE_S:
-                    lease.reclaimed = True
-            elif len(lease.in_flight) > 1 and self._is_stuck(lease, now) and not lease.recalling:
+        self._look_for_stuck(now)
+        for lease in list(self._idle.values()):
+            if self.queue or now - lease.progressed < IDLE_S:
+                break
+            self.take_back(lease)
+        for lease in list(self._stuck.values()):
+            if len(lease.in_flight) > 1 and not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
                 self._recall(lease)
@@ -225,15 +258,62 @@ class LeaseClass:
         """Send what can be sent, and bring demand and timer up to date."""
         if self._withdrawn:
             self._sweep()
+        if self.queue and not self._queued:
+            self._look_for_stuck(now)
         full = self._fill(now) if self.queue else False
-        unused = [lease for lease in self.leases.values() if lease.reclaimed and not lease.in_flight]
+        self._queued = bool(self.queue)
+        unused = [lease for lease in self._reclaimed.values() if not lease.in_flight]
         for lease in unused:
-            del self.leases[lease.lease_id]
+            self._remove(lease.lease_id)
         # Demand goes down before the leases go back, or they would be granted again at once.
-        self._declare(now, lost)
+        self._declare(lost)
         for lease in unused:
             self._port.give_back(lease, worker_ok=not lease.spent)
         self._arm(now, full)
+
+    def _remove(self, lease_id: str) -> Lease | None:
+        lease = self.leases.pop(lease_id, None)
+        if lease is not None:
+            self.held[lease.node] -= 1
+            if not self.held[lease.node]:
+                del self.held[lease.node]
+            self._set_stuck(lease, False)
+            self._idle.pop(lease_id, None)
+            self._reclaimed.pop(lease_id, None)
+        return lease
+
+    def _landed(self, lease: Lease, task: TaskRecord) -> None:
+        """A task is with a worker no more."""
+        if lease.in_flight.pop(task.task_id, None) is None:
+            return
+        self._in_flight -= 1
+        self._in_flight_stuck -= lease.stuck
+        if lease.in_flight or lease.lease_id not in self.leases:
+            return
+        self._set_stuck(lease, False)
+        if not lease.reclaimed:
+            self._idle[lease.lease_id] = lease
+
+    def _set_stuck(self, lease: Lease, stuck: bool) -> None:
+        if lease.stuck == stuck:
+            return
+        lease.stuck = stuck
+        if stuck:
+            self._stuck[lease.lease_id] = lease
+            self._in_flight_stuck += len(lease.in_flight)
+        else:
+            self._stuck.pop(lease.lease_id, None)
+            self._in_flight_stuck -= len(lease.in_flight)
+
+    def _look_for_stuck(self, now: float) -> None:
+        self._stuck_next = now
+        for lease in self.leases.values():
+            if not lease.in_flight or lease.stuck:
+                continue
+            if now - lease.progressed >= STUCK_S:
+                self._set_stuck(lease, True)
+            else:
+                self._stuck_next = min(self._stuck_next, lease.progressed)
 
     def depth(self) -> int:
         """How many tasks a worker may have at once."""
@@ -244,33 +324,41 @@ class LeaseClass:
     def _fill(self, now: float) -> bool:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue = self.queue
-        usable = [lease for lease in self.leases.values() if not lease.reclaimed]
-        if not usable:
-            return False
         limit = self.depth()
+        usable = list(self._idle.values())
         if limit > 1:
+            usable = [lease for lease in self.leases.values() if not lease.reclaimed]
             # An even share each: the last lease must not find an empty queue because the first took it all.
             waiting = len(queue) + sum(len(lease.in_flight) for lease in usable)
-            limit = min(limit, -(-waiting // len(usable)))
+            limit = min(limit, -(-waiting // max(1, len(usable))))
         full = False
         for lease in usable:
-            in_flight = lease.in_flight
-            if not in_flight:
+            if not lease.in_flight:
                 lease.progressed = now
-            elif self._is_stuck(lease, now) or lease.recalling:
+            elif lease.stuck or lease.recalling:
                 continue  # nothing is queued behind what is taking long, however short others are
-            while queue and len(in_flight) < limit:
-                task = self._favourite(lease) if self.scattered else queue[0]
-                if in_flight and (task.alone or next(iter(in_flight.values())).alone):
-                    break
-                pushed = self._port.push(lease, task)
-                if pushed is Push.LATER:
-                    full = True
-                    break
-                queue.popleft()
-                if pushed is Push.SENT:
-                    in_flight[task.task_id] = task
+            full = self._fill_one(lease, limit) or full
+            if lease.in_flight:
+                self._idle.pop(lease.lease_id, None)
+            if not queue:
+                break
         return full
+
+    def _fill_one(self, lease: Lease, limit: int) -> bool:
+        """Send what one lease takes up to `limit`; whether it would take more, were its channel not full."""
+        queue, in_flight = self.queue, lease.in_flight
+        while queue and len(in_flight) < limit:
+            task = self._favourite(lease) if self.scattered else queue[0]
+            if in_flight and (task.alone or next(iter(in_flight.values())).alone):
+                break
+            pushed = self._port.push(lease, task)
+            if pushed is Push.LATER:
+                return True
+            queue.popleft()
+            if pushed is Push.SENT:
+                in_flight[task.task_id] = task
+                self._in_flight += 1
+        return False
 
     def _favourite(self, lease: Lease) -> TaskRecord:
         """The first task, after one whose large arguments lie where the lease is was put first, if any goes soon."""
@@ -286,43 +374,37 @@ class LeaseClass:
         self._passed_over = 0
         return self.queue[0]
 
-    @staticmethod
-    def _is_stuck(lease: Lease, now: float) -> bool:
-        return now - lease.progressed >= STUCK_S
-
     def _recall(self, lease: Lease) -> None:
         behind = list(lease.in_flight.values())[1:]
         if behind:
             lease.recalling = True
             self._port.recall(lease, behind)
 
-    def _declare(self, now: float, lost: Sequence[TaskRecord] = ()) -> None:
-        work, busy = len(self.queue) + len(lost), 0
-        for lease in self.leases.values():
-            if lease.in_flight and self._is_stuck(lease, now):
-                busy += 1  # nothing can be queued there: what waits needs other workers, however short it is
-            else:
-                work += len(lease.in_flight)
+    def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
+        # Nothing can be queued where a task is stuck: what waits needs other workers, however short it is.
+        busy = len(self._stuck)
+        work = len(self.queue) + len(lost) + self._in_flight - self._in_flight_stuck
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
-        wanted = max(len(self.leases), busy + _rounded(-(-work // depth)))
+        needed = -(-work // depth)
+        enough, wanted = (max(len(self.leases), busy + count) for count in (needed, _rounded(needed)))
+        if self.queue and wanted > _EXACT and enough <= self.declared <= 3 * wanted // 2 and not self._refused:
+            return  # about as many as before: not worth a message to each node
         if wanted != self.declared or self._refused:
             self.declared, self._refused = wanted, False
             self._port.demand(self, wanted)
 
     def _arm(self, now: float, full: bool) -> None:
-        when: float | None = now + FULL_S if full else None
-        for lease in self.leases.values():
-            if len(lease.in_flight) > 1 and not lease.recalling:
-                due = lease.progressed + STUCK_S
-            elif lease.in_flight and self.queue and not self._is_stuck(lease, now):
-                due = lease.progressed + STUCK_S  # then what waits asks for another worker
-            elif not lease.in_flight and not self.queue:
-                due = lease.progressed + IDLE_S
-            else:
-                continue
-            when = due if when is None else min(when, due)
-        if when is not None and (self._wake_at is None or when < self._wake_at - _TICK_S):
-            self._wake_at = max(when, now + _TICK_S)
+        """See that `tick` comes when there may be something for it to do, or sooner."""
+        times = [now + FULL_S] if full else []
+        several = self._in_flight > len(self.leases) - len(self._idle)
+        if self._in_flight > self._in_flight_stuck and (self.queue or several):
+            # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
+            times.append((now if self._stuck_next is None else self._stuck_next) + STUCK_S)
+        self._stuck_next = None
+        if self._idle and not self.queue:
+            times.append(next(iter(self._idle.values())).progressed + IDLE_S)
+        if times and (self._wake_at is None or min(times) < self._wake_at - _TICK_S):
+            self._wake_at = max(min(times), now + _TICK_S)
             self._port.wake_at(self, self._wake_at)
 
 

@@ -57,7 +57,7 @@ class Recovery:
         entry.state = PENDING
         if record is not None and record.generator is not None:
             record.generator.lost(entry)
-        if record is None or not self._hub.submission.again(record):
+        if record is None or not self._hub.completion.again(record):
             self.give_up(entry, record)
 
     def give_up(self, entry: ObjectEntry, record: "TaskRecord | None") -> None:

@@ -1,4 +1,4 @@
-"""The caller's side of tasks: from a record to its outcome. On the wire thread."""
+"""The caller's side of tasks: from a record to a worker that runs it. On the wire thread."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
-from .. import ids
 from ..contract import (
     EXECUTOR,
     NODE,
@@ -22,12 +21,10 @@ from ..contract import (
     Outcome,
     RecallTasks,
     ReturnLease,
-    Value,
     decoder_of,
 )
-from ..serialization import serialize_error
 from .demand_split import DemandSplit
-from .entry import FAILED, PENDING, STORED, ObjectEntry
+from .entry import FAILED, PENDING, ObjectEntry
 from .lease_class import Lease, LeaseClass
 from .locality import nearest
 from .task_failure import cancelled_error, lost_error, refused_error, too_large_error, unplaceable_error
@@ -36,7 +33,6 @@ from .worker_link import Push, WorkerLink
 
 if TYPE_CHECKING:
     from .hub import Hub
-    from .stream import Stream
 
 
 Resolved = Callable[[TaskRecord], None]
@@ -44,7 +40,7 @@ Unresolved = Callable[[TaskRecord, bytes], None]
 
 
 class Submission:
-    """Resolves arguments, keeps the scheduling classes, and turns outcomes into ready objects or further attempts."""
+    """Resolves arguments, keeps the scheduling classes, and hands outcomes to `Completion`."""
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
@@ -62,7 +58,7 @@ class Submission:
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
         if self._hub.node_loss:
-            self.fail(record, self._hub.node_loss.error())
+            self._hub.completion.fail(record, self._hub.node_loss.error())
         elif record.dependencies:
             self.resolve(record, self._ready, self._unresolved)
         else:
@@ -103,7 +99,7 @@ class Submission:
                 self._hub.borrowing.fetch(entry)
 
     def _unresolved(self, record: TaskRecord, error: bytes) -> None:
-        self.finish(record, error)
+        self._hub.completion.finish(record, error)
 
     def cancel(self, order: tuple[ObjectEntry, bool, bool]) -> None:
         """Cancel the task, or the call of an actor's method, that makes an object."""
@@ -126,7 +122,7 @@ class Submission:
         if isinstance(lease_class, LeaseClass):
             lease_class.withdraw(record)
             self._mark(lease_class)
-        self.fail(record, cancelled_error(record))
+        self._hub.completion.fail(record, cancelled_error(record))
 
     def send_cancel(self, link: WorkerLink, record: TaskRecord, force: bool, recursive: bool) -> None:
         """Tell the process that has a task to cancel it."""
@@ -136,7 +132,7 @@ class Submission:
         """There will be no workers any more: fail all that is not done."""
         for lease_class in self._classes.values():
             for record in lease_class.abandon():
-                self.finish(record, error)
+                self._hub.completion.finish(record, error)
 
     # --- from the node manager ---
 
@@ -150,7 +146,9 @@ class Submission:
                 self._hub.links.notify(grant.node, NODE, ReturnLease(grant.lease_id, worker_ok=False))
             else:
                 link = self._hub.worker_link(channel, grant.node)
-                lease_class.granted(Lease(grant.lease_id, link, self._hub.now()), self._hub.now())
+                lease_class.granted(
+                    Lease(grant.lease_id, grant.node.process_id, link, self._hub.now()), self._hub.now()
+                )
 
         self._hub.links.connected(grant.worker, connected)
 
@@ -171,7 +169,7 @@ class Submission:
             self._hub.warn(f"{names or 'A task'} waits until the cluster has room: {verdict.reason}")
             return
         for record in lease_class.refused():
-            self.fail(record, unplaceable_error(record, verdict))
+            self._hub.completion.fail(record, unplaceable_error(record, verdict))
         self._mark(lease_class)
 
     def reclaim(self, lease_id: str) -> None:
@@ -191,7 +189,7 @@ class Submission:
         if pushed is Push.SENT:
             task.lease = lease
         elif pushed is Push.TOO_LARGE:
-            self.fail(task, too_large_error(task))
+            self._hub.completion.fail(task, too_large_error(task))
         return pushed
 
     def is_near(self, lease: Lease, task: TaskRecord) -> bool:
@@ -227,7 +225,7 @@ class Submission:
                 if link.channel is channel and not lease.in_flight:
                     lease_class.lost(lease.lease_id, self._hub.now())
                 elif link.node.process_id == channel.peer.process_id:
-                    lease.reclaimed = True
+                    lease_class.take_back(lease)
                     self._mark(lease_class)
         self._demand.node_lost(channel.peer.process_id)
 
@@ -266,7 +264,7 @@ class Submission:
         link: Any = lease.link
         if reply.failed:  # the worker's runtime could not even look at it
             lease_class.answered(lease, record, 0.0, self._hub.now())
-            self.fail(record, refused_error(record, link))
+            self._hub.completion.fail(record, refused_error(record, link))
         else:
             outcome: Outcome = _outcome_decoder.decode(reply.body)
             if outcome.status == "returned":
@@ -275,70 +273,14 @@ class Submission:
                 lease_class.answered(lease, record, outcome.seconds, self._hub.now())
                 if outcome.leaving:
                     lease_class.spent(lease)
-                self.conclude(record, outcome, link.channel.peer)
+                self._hub.completion.conclude(record, outcome, link.channel.peer)
         self._mark(lease_class)
 
     def _returned(self, lease_class: LeaseClass, lease: Lease, record: TaskRecord) -> None:
         lease_class.returned(lease, record)
         if record.cancelled:  # the order to cancel it found it on its way back
             lease_class.withdraw(record)
-            self.fail(record, cancelled_error(record))
-
-    def conclude(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
-        """Make a task's results ready, or run it again."""
-        self.take_borrows(outcome, worker)
-        if outcome.status == "ok":
-            self._succeed(record, outcome)
-        elif outcome.status == "cancelled":
-            self.fail(record, cancelled_error(record))
-        elif self.is_to_be_repeated(record, outcome):
-            record.attempt += 1
-            self._again(record)
-        else:
-            self.finish(record, outcome.returns[0].data, raised=True)
-
-    def is_to_be_repeated(self, record: TaskRecord, outcome: Outcome) -> bool:
-        """Whether a task has failed in a way for which it may run again."""
-        return outcome.retryable and not record.cancelled and self._may_retry(record)
-
-    def take_borrows(self, outcome: Outcome, worker: ProcessAddress) -> None:
-        """Count what a worker keeps of a task's arguments; before they are let go."""
-        for object_id in outcome.borrows:
-            entry = self._hub.table.find(object_id)
-            if entry is not None:
-                self._hub.borrowing.lend(entry, worker, 1)
-
-    def _succeed(self, record: TaskRecord, outcome: Outcome) -> None:
-        borrowing = self._hub.borrowing
-        lineage = False
-        results = record.results
-        for index, value in enumerate(outcome.returns):
-            entry = results[index] if index < len(results) else None
-            if entry is None or not self._hub.recovery.made(entry, value):
-                borrowing.discard(ids.object_id(record.task_id, index + 1), value)
-        for entry in results:
-            if entry.state == STORED:
-                lineage = True
-            else:
-                entry.producer = None
-        if record.generator is None:
-            self._release(record, keep=lineage and record.template.max_retries != 0)
-        else:
-            self._stream_ended(record, record.generator)
-
-    def _stream_ended(self, record: TaskRecord, stream: "Stream") -> None:
-        stream.ended(None)
-        self._release(record, keep=stream.has_items())
-        passed = stream.missing()
-        if passed and not self.again(record):
-            for entry in passed:
-                self._hub.recovery.give_up(entry, record)
-
-    def discard(self, record: TaskRecord, outcome: Outcome, worker: ProcessAddress) -> None:
-        """An outcome has come for a task that has ended already (its actor was killed): take back what is in it."""
-        self.take_borrows(outcome, worker)
-        for index, value in enumerate(outcome.returns, 1):
-            self._hub.borrowing.discard(ids.object_id(record.task_id, index), value)
+            self._hub.completion.fail(record, cancelled_error(record))
 
     def _lease_lost(self, lease_class: LeaseClass, lease: Lease) -> None:
         link: Any = lease.link
@@ -346,12 +288,12 @@ class Submission:
         for record in records:
             record.lease = None
             if record.cancelled:
-                self.fail(record, cancelled_error(record))
+                self._hub.completion.fail(record, cancelled_error(record))
             elif len(records) > 1:
-                self._again(record)
-            elif self._may_retry(record):
+                self.run_again(record)
+            elif self._hub.completion.may_retry(record):
                 record.attempt += 1
-                self._again(record)
+                self.run_again(record)
             else:
                 self._fail_with_cause(record, link)
         self._mark(lease_class)
@@ -361,67 +303,23 @@ class Submission:
 
         def described(reply: Reply | TransportError) -> None:
             if self._hub.node_loss:
-                self.fail(record, self._hub.node_loss.error())
+                self._hub.completion.fail(record, self._hub.node_loss.error())
             else:
-                self.fail(record, lost_error(record, self._hub.death_cause(reply)))
+                self._hub.completion.fail(record, lost_error(record, self._hub.death_cause(reply)))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
-    def _may_retry(self, record: TaskRecord) -> bool:
-        limit = record.template.max_retries
-        return limit < 0 or record.attempt < limit
-
-    def _again(self, record: TaskRecord) -> None:
+    def run_again(self, record: TaskRecord) -> None:
+        """Run a task once more."""
         record.home = None
         self.accept(record)
 
-    def again(self, record: TaskRecord) -> bool:
-        """Have a lost result made again; False when its task may not run once more."""
-        if record.template.max_retries == 0:
-            return False
-        if not record.ended:
-            return True  # it runs already, because another one was lost
-        if not self._may_retry(record):
-            return False
-        record.ended = False
-        record.attempt += 1
-        if record.actor_id:
-            self._hub.actors.client(record.actor_id, "").again(record)
-        else:
-            self._again(record)
-        return True
-
-    def fail(self, record: TaskRecord, error: BaseException) -> None:
-        """End a task with an error of the runtime's own."""
-        self.finish(record, serialize_error(error))
-
-    def finish(self, record: TaskRecord, error: bytes, raised: bool = False) -> None:
-        """End a task with an error for each of its results; `raised`: by the user's code."""
-        if record.generator is not None:
-            record.generator.ended(error, raised=raised)
-        for entry in record.results:
-            if entry.state == PENDING:
-                self._hub.unseen.watch(entry, error)
-                self._hub.borrowing.complete(entry, Value("e", error))
-            entry.producer = None
-        # Of a generator that failed, the items that came before may have to be made again.
-        self._release(record, keep=record.generator is not None and record.generator.has_items())
-
-    def _release(self, record: TaskRecord, keep: bool) -> None:
-        """Let go of what the task needed, unless a result of it may have to be made again."""
-        record.ended = True
-        record.lease = record.held_actor = None
-        if not keep:
-            record.generator = None
-            record.dependencies = record.nested = record.stored_args = None
-            record.results = []
-
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
-            self.fail(record, cancelled_error(record))
+            self._hub.completion.fail(record, cancelled_error(record))
             return
         if self._hub.node_loss:  # while its arguments were made
-            self.fail(record, self._hub.node_loss.error())
+            self._hub.completion.fail(record, self._hub.node_loss.error())
             return
         lease_class = self._classes[record.template.class_key]
         record.home = lease_class

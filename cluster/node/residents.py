@@ -1,9 +1,7 @@
 """The processes of a node, as error messages speak of them."""
 
-from collections import Counter
-
 from ..process.title import work_of
-from ..store.reading import bytes_read_by
+from ..store.reading import Reader, bytes_read_by
 from ..system_process import SystemProcess
 from .job_table import JobTable
 from .worker_table import WorkerTable
@@ -29,11 +27,22 @@ class Residents:
             return f"{told.get('kind', 'a process')} (pid {told['pid']}{'' if here else ' on another node'})"
         return f"a process that is gone or on another node ({process_id[:12]})"
 
-    def readers(self) -> Counter[str]:
-        """Bytes of the object store that each of them reads at the moment, by name."""
-        pids = {worker.worker_id: worker.process.pid for worker in self._workers.all() if worker.process is not None}
-        pids |= {process_id: int(self._told(process_id).get("pid", 0)) for process_id in self._jobs.drivers()}
-        return +Counter({self.name_of(process_id): bytes_read_by(pid) for process_id, pid in pids.items()})
+    def readers(self) -> list[Reader]:
+        """What each of them reads of the object store at the moment."""
+        found = [
+            Reader(
+                worker.worker_id,
+                self.name_of(worker.worker_id),
+                bytes_read_by(worker.process.pid),
+                at_work=worker.lease_id is not None,
+            )
+            for worker in self._workers.all()
+            if worker.process is not None
+        ]
+        for process_id in self._jobs.drivers():
+            pid = int(self._told(process_id).get("pid", 0))
+            found.append(Reader(process_id, self.name_of(process_id), bytes_read_by(pid), at_work=False))
+        return found
 
     def _told(self, process_id: str) -> dict[str, str]:
         """What a process says of itself."""

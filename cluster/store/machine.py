@@ -11,7 +11,6 @@ Events may be doubled, late, or in another order than they happened; grants' num
 so that what is out of date finds nothing to act on.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
@@ -35,6 +34,7 @@ from .event import (
     Tick,
 )
 from .expiring_set import ExpiringSet
+from .reading import Reader
 from .relief import ASK_AGAIN, GRANT_REST, relieve
 from .request import Request
 from .residence import Residence
@@ -52,14 +52,14 @@ class StoreMachine:
     Args:
         limits: capacity, high-water mark and the like.
         name_of: what a process is called in messages, by its id.
-        readers: tells how many bytes each process reads, by name; for messages.
+        readers: tells which processes of this node read objects at the moment.
     """
 
     def __init__(
         self,
         limits: StoreLimits,
         name_of: Callable[[str], str] = str,
-        readers: Callable[[], Counter[str]] = Counter[str],
+        readers: Callable[[], list[Reader]] = list[Reader],
     ) -> None:
         self.limits = limits
         self.state = StoreState(limits, name_of, readers)
@@ -226,6 +226,9 @@ class StoreMachine:
         commands: list[AnyCommand] = []
         for request in self.state.queue:  # first: an object that is tried again would look as if it were leaving
             if self.state.hopeless_at(request) <= now:
+                if now < request.deadline and self.state.others_read(request):
+                    request.hope_at = now
+                    continue
                 self.state.queue.remove(request)
                 commands += self._give_up(request, now)
         for stored in self.state.due_retries(now):

@@ -2,9 +2,27 @@
 
 from pathlib import Path
 
+import msgspec
+
 from ...transport.shm.backing import MEMFD_NAME
 
 _EOF = "EOF"
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """A process that reads objects.
+
+    Attributes:
+        process: its process id.
+        name: what it is called in messages.
+        size: bytes that it has pinned.
+        at_work: it runs a task or an actor's call: when that ends, it may let go.
+    """
+
+    process: str
+    name: str
+    size: int
+    at_work: bool
 
 
 def bytes_read_by(pid: int) -> int:

@@ -9,7 +9,8 @@ import msgspec
 class Request(msgspec.Struct):
     """A wait for `size` bytes since `since`, at most until `deadline`.
 
-    For a process's grant `process` and `number` say whose; for a restore `key` says which object.
+    For a process's grant `process` and `number` say whose; for a restore `key` says which object. `hope_at` is when
+    there was last a reason to go on waiting.
     """
 
     size: int
@@ -18,6 +19,7 @@ class Request(msgspec.Struct):
     process: str = ""
     number: int = 0
     key: int = 0
+    hope_at: float = 0.0
 
 
 class RequestQueue:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
+from .reading import Reader
 from .request import Request
 from .state import StoreState
 
@@ -22,7 +23,7 @@ def describe_shortage(state: StoreState, request: Request, now: float) -> str:
         f" and {amount(state.grants.bytes)} are granted to processes that write."
     )
     lines += _largest("Objects by owner", _named(objects.bytes_by_owner(), state.name_of))
-    lines += _largest("Objects by reader", state.readers() if pinned else Counter[str]())
+    lines += _largest("Objects by reader", _read(state.readers()) if pinned else Counter[str]())
     lines += _largest("Grants by process", _named(state.grants.bytes_by_process(), state.name_of))
     if not limits.can_spill:
         lines.append("Spilling to disk is off.")
@@ -54,6 +55,10 @@ def amount(size: int) -> str:
 
 def _named(held: "Counter[str]", name_of: Callable[[str], str]) -> "Counter[str]":
     return Counter({name_of(process) if process else "the store": size for process, size in held.most_common(_LISTED)})
+
+
+def _read(readers: list[Reader]) -> "Counter[str]":
+    return +Counter({reader.name: reader.size for reader in readers})
 
 
 def _largest(title: str, held: "Counter[str]") -> list[str]:

@@ -1,6 +1,5 @@
 """All that a node's store knows."""
 
-from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 
@@ -11,6 +10,7 @@ from .command import AnyCommand, Reclaim
 from .expiring_set import ExpiringSet
 from .grant_table import GrantTable
 from .object_table import ObjectTable, StoredObject
+from .reading import Reader
 from .request import Request, RequestQueue
 
 FIRST_RETRY = 0.005
@@ -55,7 +55,7 @@ class StoreState:
         self,
         limits: StoreLimits,
         name_of: Callable[[str], str] = str,
-        readers: Callable[[], Counter[str]] = Counter[str],
+        readers: Callable[[], list[Reader]] = list[Reader],
     ) -> None:
         self.limits = limits
         self.name_of = name_of
@@ -130,7 +130,16 @@ class StoreState:
         """
         if self.leaving or self.punching or request.key:
             return request.deadline
-        return min(request.deadline, max(request.since, self.progress_at) + self.limits.grace)
+        return min(request.deadline, max(request.since, self.progress_at, request.hope_at) + self.limits.grace)
+
+    def others_read(self, request: Request) -> bool:
+        """Whether processes that are at work, besides the one that waits, read what they may let go of soon."""
+        pinned = any(
+            stored.retry_at is not None and stored.offset is not None for stored in self.objects.by_key.values()
+        )
+        return pinned and any(
+            reader.size > 0 and reader.at_work and reader.process != request.process for reader in self.readers()
+        )
 
     def shelter(self, stored: StoredObject, now: float) -> None:
         """Leave an object in memory for a moment, since a reader was just told where it is."""

@@ -1,7 +1,7 @@
 """One node's object store: `StoreMachine`'s decisions carried out on a real arena, with real files."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -49,6 +49,7 @@ from .event import (
 )
 from .machine import StoreMachine
 from .mover import Mover
+from .reading import Reader
 from .spill_storage import SpillStorage
 from .state import StoreLimits
 
@@ -96,9 +97,10 @@ class ObjectStore:
         ask_return: called with a process and a grant's number to ask that process to retire its nursery. May be lost.
         high_water: share of the capacity above which objects are spilled ahead of need.
         grant_timeout: seconds that a request for memory may wait.
-        grace: seconds that it waits while no memory comes free, and none is about to.
+        grace: seconds that it waits while no memory comes free, and none is about to: nothing is being spilled, and
+            nobody at work reads.
         name_of: what a process is called in messages, by its id.
-        readers: tells how many bytes each of this node's processes reads, by name; for messages.
+        readers: tells which processes of this node read objects at the moment.
 
     Attributes:
         ask_owner: asks an owner about what a lost process made for it; `disowned` takes the answer. May be lost.
@@ -114,7 +116,7 @@ class ObjectStore:
         grant_timeout: float = 30.0,
         grace: float = 2.0,
         name_of: Callable[[str], str] = str,
-        readers: Callable[[], Counter[str]] = Counter[str],
+        readers: Callable[[], list[Reader]] = list[Reader],
     ) -> None:
         capacity = capacity // PAGE * PAGE
         self.arena = arena

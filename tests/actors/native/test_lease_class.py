@@ -101,6 +101,18 @@ class World:
         if self.lease_class.queue and not self.full:
             idle = [lease for lease in self.lease_class.leases.values() if not lease.in_flight and not lease.reclaimed]
             assert not idle, "a task waits while a worker has nothing to do"
+        self.check_books()
+
+    def check_books(self):
+        """What is counted as things happen is what counting anew finds."""
+        kept = self.lease_class
+        leases = kept.leases.values()
+        assert kept._in_flight == sum(len(lease.in_flight) for lease in leases)
+        assert kept._in_flight_stuck == sum(len(lease.in_flight) for lease in leases if lease.stuck)
+        assert set(kept._stuck) == {lease.lease_id for lease in leases if lease.stuck}
+        assert set(kept._idle) == {lease.lease_id for lease in leases if not lease.in_flight and not lease.reclaimed}
+        assert set(kept._reclaimed) == {lease.lease_id for lease in leases if lease.reclaimed}
+        assert sum(kept.held.values()) == len(leases)
 
     def submit(self, *seconds):
         for each in seconds:
@@ -167,7 +179,7 @@ class World:
     def grant(self, wanted):
         self.wanted = wanted
         while len(self.granted) < min(wanted, self.workers):
-            lease = Lease(str(next(self.ids)), None, self.now)
+            lease = Lease(str(next(self.ids)), "node", None, self.now)
             taken = {self.places[lease_id] for lease_id in self.granted}
             self.places[lease.lease_id] = next(node for node in itertools.count() if node not in taken)
             self.granted[lease.lease_id] = Worker(self, lease)

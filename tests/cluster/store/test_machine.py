@@ -5,6 +5,7 @@ import pytest
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
 from limelight.cluster.store.machine import StoreMachine
+from limelight.cluster.store.reading import Reader
 from limelight.cluster.store.state import StoreLimits
 
 
@@ -13,7 +14,8 @@ class Bench:
 
     def __init__(self, can_spill=True, high_water=0.8, grace=2.0):
         limits = StoreLimits(100, 800, 1, high_water, 10.0, can_spill, grace)
-        self.machine = StoreMachine(limits, lambda process: f"{process} (pid 7)")
+        self.readers = []
+        self.machine = StoreMachine(limits, lambda process: f"{process} (pid 7)", lambda: self.readers)
         self.now = 0.0
         self.request = 0
         self.pinned = set()
@@ -196,6 +198,23 @@ def test_what_readers_hold_does_not_come_free_by_itself():
         times.append(bench.now)
     assert 1.5 <= times[-1] <= 2.5
     assert "(80 bytes in use by readers)" in failed[0].message
+
+
+@pytest.mark.parametrize(
+    ("reader", "at_work", "waits"), [("other", True, True), ("other", False, False), ("w", True, False)]
+)
+def test_a_request_waits_for_others_that_read_as_long_as_they_are_at_work(reader, at_work, waits):
+    bench = Bench()
+    for _ in range(2):
+        object_id, offset = bench.put(40)
+        bench.pinned.add(offset)
+        bench.feed(e.Freed(object_id))
+    bench.readers = [Reader(reader, f"{reader} (pid 7)", 80, at_work)]
+    bench.grant(50, process="w")
+    while not (failed := failures(bench.after(0.25))):
+        assert bench.now < 11
+    assert (bench.now >= 10) == waits, "at the most for the store's whole time-out"
+    assert f"Objects by reader: {reader} (pid 7) 80 bytes" in failed[0].message
 
 
 def test_a_request_waits_while_something_is_written_to_disk_however_slow():
