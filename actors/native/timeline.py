@@ -37,7 +37,7 @@ class SpanRecorder:
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
-        self._ended: deque[tuple[str, bytes, bytes, float, float, str]] = deque(maxlen=_UNTOLD)
+        self._ended: deque[TaskSpan] = deque(maxlen=_UNTOLD)
         self._append = self._ended.append
         self._due = False
         self.untraced: set[bytes] = set()
@@ -48,7 +48,8 @@ class SpanRecorder:
         if UNTRACED in template.options or (self.untraced and invocation.actor_id in self.untraced):
             return
         name = template.name if template.kind != "create" else f"{template.name}.__init__"
-        self._append((name, invocation.task_id, invocation.actor_id, _now(), outcome.seconds, outcome.status))
+        seconds = outcome.seconds
+        self._append(TaskSpan(name, invocation.task_id, invocation.actor_id, _now() - seconds, seconds, outcome.status))
         if not self._due:
             self._due = True
             self._hub.wire.post(self._plan, _DELAY_S)
@@ -61,10 +62,7 @@ class SpanRecorder:
     def flush(self) -> None:
         """Report. On the wire thread."""
         self._due = False
-        spans: list[TaskSpan] = []
-        while self._ended:
-            name, task_id, actor_id, end, seconds, status = self._ended.popleft()
-            spans.append(TaskSpan(name, task_id, actor_id, end - seconds, seconds, status))
+        spans = [self._ended.popleft() for _ in range(len(self._ended))]
         if spans:
             hub = self._hub
             body = TaskSpans(hub.identity.node_id, hub.process_id, os.getpid(), spans)

@@ -135,7 +135,7 @@ class NodeManager(SystemActor):
                 pass  # the caller's channel to the worker tells it, and it asks for the cause then
             case m.WorkerGranted() | m.WorkerRefused() | m.RequestedWorkerLost():
                 if isinstance(command, m.WorkerGranted) and (worker := self.workers.find(command.worker_id)):
-                    worker.lease_id, worker.sequence = command.lease_id, 0
+                    worker.lease_id, worker.sequence, worker.runs_tasks = command.lease_id, 0, False
                 if not self.actors.answered(command):
                     self.to_head(command)
             case _:
@@ -178,7 +178,7 @@ class NodeManager(SystemActor):
         if worker is None or worker.address is None or lease is None:
             self.feed(m.WorkerLost(grant.worker_id, "the worker ended before it was handed over"))
             return
-        worker.lease_id, worker.sequence = grant.lease_id, 0
+        worker.lease_id, worker.sequence, worker.runs_tasks = grant.lease_id, 0, True
         spec = lease.demand.spec
         devices = self.device_names(grant.devices)
         told = LeaseGranted(

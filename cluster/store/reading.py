@@ -16,7 +16,7 @@ class Reader(msgspec.Struct, frozen=True):
         process: its process id.
         name: what it is called in messages.
         size: bytes that it has pinned.
-        at_work: it runs a task or an actor's call: when that ends, it may let go.
+        at_work: it runs a task: when that ends, it lets go.
     """
 
     process: str
