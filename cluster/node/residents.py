@@ -34,7 +34,7 @@ class Residents:
                 worker.worker_id,
                 self.name_of(worker.worker_id),
                 bytes_read_by(worker.process.pid),
-                at_work=worker.lease_id is not None and worker.runs_tasks,
+                at_work=worker.runs_tasks,
             )
             for worker in self._workers.all()
             if worker.process is not None

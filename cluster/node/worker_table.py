@@ -39,7 +39,7 @@ class Worker:
         start_id: of the lease machine's order; 0 once answered.
         address: where it listens, once it is ready.
         lease_id: the lease it serves at the moment.
-        runs_tasks: that lease is for tasks, which end, and not for an actor.
+        runs_tasks: its last lease was for tasks, which end, and not for an actor.
         job_id: the job it works for; b"" before its first lease.
         known: why this node ended it, if it did.
         leaving: why it ends by itself, once it has said so; "" before.

@@ -7,7 +7,6 @@ that Ray does what these tests say of Limelight:
         --import-mode=importlib tests/contracts/test_runtime*.py
 """
 
-import importlib.util
 import os
 import time
 
@@ -17,15 +16,7 @@ DEADLINE = 30.0
 ON_RAY = os.environ.get("LIMELIGHT_CONTRACT_ENGINE") == "ray"
 
 
-def runtimes():
-    if ON_RAY:
-        return ["ray"]
-    native = importlib.util.find_spec("limelight.cluster.session") is not None
-    reason = "limelight.cluster.session is not there yet"
-    return ["local", pytest.param("native", marks=() if native else pytest.mark.skip(reason=reason))]
-
-
-@pytest.fixture(scope="module", params=runtimes())
+@pytest.fixture(scope="module", params=["ray"] if ON_RAY else ["local", "native"])
 def runtime(request):
     """Which runtime the tests of the module run on."""
     return request.param

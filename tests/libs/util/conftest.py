@@ -1,21 +1,9 @@
 """The runtimes that the utilities are checked on."""
 
-import importlib.util
-
 import pytest
 
-NATIVE = importlib.util.find_spec("limelight.cluster.session") is not None
 
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "local",
-        pytest.param(
-            "native", marks=() if NATIVE else pytest.mark.skip(reason="limelight.cluster.session is not there")
-        ),
-    ],
-)
+@pytest.fixture(scope="module", params=["local", "native"])
 def ll(request):
     """The package, with a session of four CPUs."""
     import limelight
