@@ -1,0 +1,105 @@
+"""The cluster's secret on one machine: made at the first start, kept for the user alone, handed to those who join.
+
+It is looked for in this order: LIMELIGHT_TOKEN, the file that LIMELIGHT_TOKEN_FILE names, ~/.limelight/token.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+TOKEN_VARIABLE = "LIMELIGHT_TOKEN"  # noqa: S105 - a name, not a secret
+FILE_VARIABLE = "LIMELIGHT_TOKEN_FILE"
+_BYTES = 32
+
+
+class TokenError(ValueError):
+    """There is no usable token; the message says where it was looked for and what to do."""
+
+
+def token_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the token is kept."""
+    chosen = environment.get(FILE_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".limelight" / "token"
+
+
+def find_token(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The token, in hexadecimal; None where there is none yet.
+
+    Raises:
+        TokenError: what is there is no token, or others can read it.
+    """
+    given = environment.get(TOKEN_VARIABLE)
+    if given:
+        return check_token(given.strip(), f"the environment variable {TOKEN_VARIABLE}")
+    path = token_path(environment)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TokenError(f"The cluster's token in {path} cannot be read: {error.strerror}.") from error
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            raise TokenError(
+                f"The cluster's token in {path} is not private (owner {status.st_uid}, mode "
+                f"{stat.filemode(status.st_mode)}). If nobody else can have read it, type: chmod 600 {path}"
+            )
+        return check_token(file.read().strip(), str(path))
+
+
+def make_token(environment: Mapping[str, str] = os.environ) -> str:
+    """The token there is, or a new one, kept for the next time. Safe beside others that do the same.
+
+    Raises:
+        TokenError: as `find_token`; or it cannot be written.
+    """
+    return find_token(environment) or keep_token(secrets.token_hex(_BYTES), environment, replace=False)
+
+
+def keep_token(token: str, environment: Mapping[str, str] = os.environ, *, replace: bool = True) -> str:
+    """Write the token where the next command finds it; returns what is there then.
+
+    Args:
+        token: what to keep.
+        environment: says where.
+        replace: also where there is one; otherwise that one stays.
+
+    Raises:
+        TokenError: it cannot be written.
+    """
+    path = token_path(environment)
+    new = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+        try:
+            if replace:
+                new.replace(path)
+            else:
+                os.link(new, path)  # whole or not at all, and never over another's
+        except FileExistsError:
+            return find_token({FILE_VARIABLE: str(path)}) or token
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise TokenError(f"The cluster's token cannot be kept in {path}: {error.strerror}.") from error
+    return token
+
+
+def check_token(token: str, source: str) -> str:
+    """The token, if it is one.
+
+    Raises:
+        TokenError: it is not.
+    """
+    if len(token) == 2 * _BYTES and all(digit in "0123456789abcdef" for digit in token):
+        return token
+    raise TokenError(
+        f"What stands in {source} is no token of a cluster: that has {2 * _BYTES} hexadecimal digits, and this has "
+        f"{len(token)} characters. `cluster token` on the head's machine prints it."
+    )

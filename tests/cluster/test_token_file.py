@@ -1,0 +1,85 @@
+"""Where a machine keeps the cluster's secret."""
+
+import os
+import stat
+import threading
+
+import pytest
+
+from limelight.cluster.token_file import (
+    FILE_VARIABLE,
+    TOKEN_VARIABLE,
+    TokenError,
+    find_token,
+    keep_token,
+    make_token,
+    token_path,
+)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return {FILE_VARIABLE: str(tmp_path / "config" / "token")}
+
+
+def test_the_first_start_makes_one_that_only_its_user_can_read(environment):
+    assert find_token(environment) is None
+    token = make_token(environment)
+    assert len(token) == 64
+    assert find_token(environment) == make_token(environment) == token
+    path = token_path(environment)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [entry.name for entry in path.parent.iterdir()] == ["token"]
+
+
+def test_two_that_start_at_once_agree(environment):
+    barrier, found = threading.Barrier(8), []
+
+    def start():
+        barrier.wait()
+        found.append(make_token(environment))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+
+
+def test_the_environment_comes_first(environment):
+    make_token(environment)
+    assert find_token({**environment, TOKEN_VARIABLE: "ab" * 32 + "\n"}) == "ab" * 32
+
+
+def test_what_was_given_once_is_kept(environment):
+    make_token(environment)
+    keep_token("cd" * 32, environment)
+    assert find_token(environment) == "cd" * 32
+
+
+@pytest.mark.parametrize("content", ["", "secret", "AB" * 32, "g" * 64, "ab" * 31])
+def test_what_is_no_token_is_refused_and_not_shown(environment, content):
+    path = token_path(environment)
+    path.parent.mkdir()
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(TokenError, match="64 hexadecimal digits") as caught:
+        find_token(environment)
+    assert not content or content not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+def test_one_that_others_can_read_is_refused(environment, mode):
+    make_token(environment)
+    token_path(environment).chmod(mode)
+    with pytest.raises(TokenError, match="chmod 600"):
+        find_token(environment)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(TokenError, match="cannot be kept"):
+        make_token({FILE_VARIABLE: str(tmp_path / "x" / "token")})
