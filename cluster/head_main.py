@@ -19,7 +19,8 @@ def main() -> None:
         with late_certificates():
             from ..actors.native.wire import new_loop
             from ..transport.version import VERSION
-            from .head.head_process import HeadConfig, run_head
+            from .head.head_config import HeadConfig
+            from .head.head_process import run_head
         from .session_folder import SessionFolder
 
         config = msgspec.msgpack.decode(birth.config, type=HeadConfig)

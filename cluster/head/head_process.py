@@ -7,47 +7,16 @@ import signal
 
 import msgspec
 
-from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
-from ...transport.tls import TlsConfig
 from ..host_id import host_id
 from ..node.head_link import about_this_process
 from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
 from ..system_process import SystemProcess
 from .head import Head
+from .head_config import HeadConfig, HeadReady
 
 logger = logging.getLogger(__name__)
-
-
-class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a head.
-
-    Attributes:
-        tcp: "host:port" to listen on.
-        tls: certificates for that.
-        token: the cluster's secret.
-        log_folder: where its log goes; "": into the session's folder.
-    """
-
-    tcp: str
-    tls: TlsConfig | None = None
-    token: str
-    log_folder: str = ""
-
-
-class HeadReady(msgspec.Struct, frozen=True):
-    """A head serves.
-
-    Attributes:
-        address: its process.
-        session: the cluster's name for its session.
-        folder: of this process.
-    """
-
-    address: ProcessAddress
-    session: str
-    folder: str
 
 
 async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> None:

@@ -64,6 +64,7 @@ class NodeReady(msgspec.Struct, frozen=True):
         token: the cluster's secret. (This travels over a private pipe.)
         tls: what its drivers show to other hosts.
         warnings: what its user should know.
+        resources: what it offers.
     """
 
     node_id: bytes
@@ -73,3 +74,4 @@ class NodeReady(msgspec.Struct, frozen=True):
     token: str
     tls: TlsConfig | None = None
     warnings: list[str] = []
+    resources: dict[str, float] = {}

@@ -142,6 +142,7 @@ class NodeProcess:
             self._token,
             config.tls,
             link.warnings,
+            self._inventory.resources.floats(),
         )
 
     def _inlet_of(self, process_id: str) -> str:
