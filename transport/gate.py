@@ -156,6 +156,8 @@ class Gate:
             read += more
             if not more or not read.startswith(_MARK[: len(read)]):
                 return None
+        if not read.endswith(b"\n"):
+            return None
         return read[len(_MARK) : -1].rstrip(b"-").decode("ascii", "replace")
 
     async def _hand_over(self, name: str, connection: socket.socket) -> bool:
