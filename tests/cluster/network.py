@@ -2,8 +2,8 @@
 
 A host is a set of Linux namespaces (namespaces(7)) whose process 1 is a sleeping program. When that is killed the
 kernel kills everything on the host at once, as a power cut does. The hosts see the machine's file system, but have a
-/dev/shm of their own, and a folder each for temporary files and their user's home. Nothing of this touches the machine's
-own network.
+/dev/shm of their own, and a folder each for temporary files and their user's home. Nothing of this touches the network
+of the machine itself.
 """
 
 import contextlib
