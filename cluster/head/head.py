@@ -23,6 +23,7 @@ from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
 from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
+from .head_state import HeadState, Outbox, Rows
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
 from .relayed_process import RelayedProcess
@@ -36,9 +37,10 @@ class Head(SystemActor):
 
     name = "head"
 
-    def __init__(self, process: SystemProcess) -> None:
+    def __init__(self, process: SystemProcess, state: HeadState | None = None) -> None:
         super().__init__(asyncio.get_running_loop())
-        self.process = process
+        self.state = state or HeadState()
+        self.process = Outbox(process, self.state)
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
@@ -69,6 +71,17 @@ class Head(SystemActor):
         self.node_desk.close()
         self.actors.close()
         self.groups.close()
+
+    def restore(self, rows: Rows) -> None:
+        """Go on where the head before this one was ended. Before anything is heard.
+
+        Nodes come back by themselves; what they have free is not known before, so that nothing is placed on them.
+        """
+        self.environments.restore(rows)
+        self.jobs.restore(rows)
+        self.node_desk.restore(rows)
+        self.groups.restore(rows)
+        self.actors.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
@@ -133,7 +146,7 @@ class Head(SystemActor):
             handler = self.methods.get(said.method, self._no_such_method)
             handler(process, Call(call.call_id if said.wants_reply else 0, self.name, said.method, said.body))
         if not said.wants_reply:
-            channel.reply(call.call_id, b"")
+            self.state.after(lambda: channel.reply(call.call_id, b""))
 
     def end_cluster(self, reason: str) -> None:
         """Have all nodes end."""
