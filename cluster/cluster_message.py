@@ -3,6 +3,8 @@
 What users' processes say to both is in actors/contract/.
 """
 
+import msgspec
+
 from ..actors.contract import Body
 from ..transport.address import ProcessAddress
 from .scheduling import lease_message as m
@@ -104,9 +106,14 @@ class NodeOrder(Body, frozen=True):
 
 
 class PeerNodes(Body, frozen=True):
-    """To a node manager: all nodes there are, by id in hexadecimal."""
+    """To a node manager: nodes that there are (by id in hexadecimal), and that are gone. `whole`: there are no others.
+
+    Only a node that joins is told of all: telling each of all at each change would grow with the cube of their number.
+    """
 
     nodes: dict[str, ProcessAddress]
+    gone: list[str] = msgspec.field(default_factory=list[str])
+    whole: bool = False
 
 
 class StartActor(Body, frozen=True):

@@ -112,9 +112,9 @@ class ActorDesk:
             self._execute(command)
         self._alarm.set()
 
-    def _place_waiting(self) -> None:
+    def _place_waiting(self, node_id: str) -> None:
         if self.directory.wake_at() is not None:
-            self.feed(t.PlaceActors())
+            self.feed(t.PlaceActors(node_id))
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:

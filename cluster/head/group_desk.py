@@ -80,7 +80,7 @@ class GroupDesk:
             for view in self._groups.views()
         ]
 
-    def _place_waiting(self) -> None:
+    def _place_waiting(self, _: str) -> None:
         if self._groups.wake_at() is not None:
             self.feed(t.PlaceGroups())
 

@@ -56,7 +56,7 @@ class Head(SystemActor):
         }
         self.on_node_lost: list[Callable[[str], None]] = []
         self.on_process_lost: list[Callable[[str], None]] = []
-        self.on_report: list[Callable[[], None]] = []
+        self.on_report: list[Callable[[str], None]] = []
         self.node_desk = NodeDesk(self)
         self.nodes = self.node_desk.alive
         self.jobs = JobDesk(self)
@@ -91,7 +91,7 @@ class Head(SystemActor):
         if isinstance(event, m.NodeReport):
             self.node_desk.reported(event.node_id)
             for told in self.on_report:
-                told()
+                told(event.node_id)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -270,10 +270,13 @@ class HeadLink:
 
     def _on_peers(self, _: Channel, call: Call) -> None:
         peers: PeerNodes = _peers_decoder.decode(call.body)
-        self._gone |= {node_id: address for node_id, address in self._peers.items() if node_id not in peers.nodes}
+        left = [node_id for node_id in self._peers if node_id not in peers.nodes] if peers.whole else peers.gone
+        for node_id in left:
+            if address := self._peers.pop(node_id, None):
+                self._gone[node_id] = address
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        self._peers = peers.nodes
+        self._peers |= peers.nodes
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ All state is in an `ActorTable`, which the owner of this machine may store after
 there.
 """
 
+from .actor_index import ActorIndex
 from .actor_placement import ActorPlacement
 from .actor_table import (
     INFINITE,
@@ -58,13 +59,12 @@ class ActorDirectory:
         self.table = ActorTable({})
         self._placement = ActorPlacement(scheduler)
         self._names: dict[tuple[str, str], bytes] = {}
-        self._subscribers: dict[bytes, dict[str, None]] = {}
-        self._requests: dict[str, ActorRecord] = {}
+        self._index = ActorIndex()
         self._dead: dict[bytes, None] = {}
         self._tried_at = 0.0
         self._out: list[ActorCommand] = []
 
-    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:  # noqa: C901 - a case an event, no logic
+    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         match event:
@@ -75,19 +75,14 @@ class ActorDirectory:
             case OwnerLost():
                 self._owner_lost(event)
             case ActorNodeLost():
-                for record in [record for record in self.table.actors.values() if record.node_id == event.node_id]:
+                for record in self._index.at_node(event.node_id):
                     self._worker_lost(record, DeathCause("node_died", event.text), now)
             case Subscribe():
                 self._subscribe(event)
             case Unsubscribe():
-                self._subscribers.get(event.actor_id, {}).pop(event.process_id, None)
+                self._index.unsubscribed(event.process_id, event.actor_id)
             case PlaceActors():
-                self._tried_at = now
-                for record, text in self._placement.overdue(now):
-                    record.problem = text
-                    self._tell(record)
-                for record in self._placement.waiting():
-                    self._place(record, now)
+                self._place_waiting(event.node_id, now)
             case _:
                 if record := self.table.actors.get(event.actor_id):
                     self._about(record, event, now)
@@ -106,8 +101,9 @@ class ActorDirectory:
                 continue
             if record.spec.name:
                 self._names[record.spec.namespace, record.spec.name] = actor_id
+            self._index.alive(record)
             if record.request_id:
-                self._requests[record.request_id] = record
+                self._index.requested(record)
             if record.state in {"PENDING_CREATION", "RESTARTING"}:
                 self._resume(record, now)
             elif record.state == "ALIVE" and record.ending:
@@ -143,6 +139,7 @@ class ActorDirectory:
             return
         if known is None:
             known = self.table.actors[spec.actor_id] = ActorRecord(spec)
+            self._index.alive(known)
             if spec.name:
                 self._names[key] = spec.actor_id
             self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(known)))
@@ -163,8 +160,17 @@ class ActorDirectory:
                 if self._placement.tell(record):
                     self._tell(record)
         elif answer is not None:
-            self._requests[record.request_id] = record
+            self._index.requested(record)
             self._out.append(answer)
+
+    def _place_waiting(self, node_id: str, now: float) -> None:
+        if not node_id:
+            self._tried_at = now
+            for record, text in self._placement.overdue(now):
+                record.problem = text
+                self._tell(record)
+        for record in self._placement.waiting(node_id):
+            self._place(record, now)
 
     def _resume(self, record: ActorRecord, now: float) -> None:
         if record.worker_id:
@@ -177,10 +183,10 @@ class ActorDirectory:
     def _compare(self, node_id: str, request_ids: tuple[str, ...], now: float) -> None:
         """A node is back, or this head is: bring what each believes of the other's actors together."""
         for request_id in request_ids:
-            if request_id not in self._requests:
+            if self._index.of_request(request_id) is None:
                 self._out.append(ToLeaseMachine(node_id, ReleaseWorker(request_id)))
         held = set(request_ids)
-        for record in [record for record in self._requests.values() if record.node_id == node_id]:
+        for record in self._index.at_node(node_id):
             if record.worker_id and record.request_id not in held:
                 self._worker_lost(record, DeathCause("worker_died", "its worker ended while the head was away"), now)
 
@@ -188,7 +194,7 @@ class ActorDirectory:
         if isinstance(answer, WorkersHeld):
             self._compare(node_id, answer.request_ids, now)
             return
-        record = self._requests.get(answer.request_id)
+        record = self._index.of_request(answer.request_id)
         self._placement.answered(answer.request_id)
         if record is None or record.request_id != answer.request_id:
             if isinstance(answer, WorkerGranted):  # the actor ended, or moved on, before the answer came
@@ -291,10 +297,9 @@ class ActorDirectory:
     # Death
 
     def _owner_lost(self, event: OwnerLost) -> None:
-        for subscribers in self._subscribers.values():
-            subscribers.pop(event.process_id, None)
-        for record in [record for record in self.table.actors.values() if record.spec.owner == event.process_id]:
-            if record.state != "DEAD" and not record.spec.detached:
+        self._index.process_lost(event.process_id)
+        for record in self._index.owned_by(event.process_id):
+            if not record.spec.detached:
                 self._die(record, DeathCause("owner_died", event.text))
 
     def _die(self, record: ActorRecord, cause: DeathCause) -> None:
@@ -307,14 +312,14 @@ class ActorDirectory:
         if self._names.get((spec.namespace, spec.name)) == spec.actor_id:
             del self._names[spec.namespace, spec.name]
         self._change(record, "DEAD")
-        self._subscribers.pop(spec.actor_id, None)
+        self._index.died(record)
         self._dead[spec.actor_id] = None
         while len(self._dead) > MAX_DEAD:
             oldest = next(iter(self._dead))
             del self._dead[oldest], self.table.actors[oldest]
 
     def _forget_worker(self, record: ActorRecord) -> None:
-        self._requests.pop(record.request_id, None)
+        self._index.unrequested(record)
         self._out += self._placement.drop(record)
 
     # Who is told
@@ -324,7 +329,7 @@ class ActorDirectory:
         if record is None:
             return
         if record.state != "DEAD":
-            self._subscribers.setdefault(event.actor_id, {})[event.process_id] = None
+            self._index.subscribed(event.process_id, event.actor_id)
         self._out.append(ActorChanged(event.process_id, view_of(record)))
 
     def _change(self, record: ActorRecord, state: ActorState) -> None:
@@ -332,7 +337,7 @@ class ActorDirectory:
         self._tell(record)
 
     def _tell(self, record: ActorRecord) -> None:
-        subscribers = self._subscribers.get(record.spec.actor_id)
-        if subscribers:
+        listeners = self._index.listeners(record.spec.actor_id)
+        if listeners:
             view = view_of(record)
-            self._out += [ActorChanged(process_id, view) for process_id in subscribers]
+            self._out += [ActorChanged(process_id, view) for process_id in listeners]

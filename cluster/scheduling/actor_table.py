@@ -56,6 +56,7 @@ class ActorSpec(Struct, frozen=True):
         placement: what its node must have free when it is placed.
         creation: the constructor call, opened only by the worker.
         ready: false while arguments of the constructor are still being made; see `DependenciesReady`.
+        locality: (node id, bytes of the constructor's large arguments that lie there), largest first.
     """
 
     actor_id: bytes
@@ -70,6 +71,7 @@ class ActorSpec(Struct, frozen=True):
     home: str = ""
     creation: bytes = b""
     ready: bool = True
+    locality: tuple[tuple[str, int], ...] = ()
 
 
 class ActorRecord(msgspec.Struct, array_like=True):
@@ -231,7 +233,9 @@ class Unsubscribe(Struct, frozen=True, tag="unsubscribe"):
 
 
 class PlaceActors(Struct, frozen=True, tag="place_actors"):
-    """Room may have come free, or time has passed: try again for those that wait."""
+    """Room may have come free on a node ("": on any, or time has passed): try again for those that wait."""
+
+    node_id: str = ""
 
 
 ActorEvent = (

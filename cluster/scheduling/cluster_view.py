@@ -218,6 +218,10 @@ class ClusterView:
         """When `expire` next has something to do."""
         return self._transits[0].expires if self._transits else None
 
+    def groups_on(self, node_id: str) -> set[bytes]:
+        """The placement groups that have open bundles on the node."""
+        return {group_id for group_id, _ in self._node_bundles.get(node_id, ())}
+
     def best_of_any(self, kinds: Iterable[str]) -> dict[str, int]:
         """The most that any single node has of each kind, for messages; looks at all nodes."""
         return {kind: max((node.total.get(kind, 0) for node in self.nodes.values()), default=0) for kind in kinds}

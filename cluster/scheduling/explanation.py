@@ -1,6 +1,5 @@
 """The words for those who wait for room: what is asked for, what the cluster has, what of it is in use, what to do."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .resources import ResourceSet, describe_amount, total_of
@@ -8,6 +7,7 @@ from .strategy import InBundle, LeaseSpec, NodeAffinity
 
 if TYPE_CHECKING:
     from .cluster_view import ClusterView
+    from .group_table import GroupSpec
 
 WARN_AFTER = 10.0
 """Seconds after which waiting for room is worth a warning, where room could come free."""
@@ -54,17 +54,18 @@ def why_waiting(view: "ClusterView", spec: LeaseSpec, seconds: float) -> str:
     )
 
 
-def why_group_waits(view: "ClusterView", bundles: Iterable[ResourceSet], strategy: str, *, feasible: bool) -> str:
+def why_group_waits(view: "ClusterView", spec: "GroupSpec", *, feasible: bool) -> str:
     """Why a placement group is not reserved."""
-    bundles = tuple(bundles)
+    bundles, strategy = spec.bundles, spec.strategy
+    where = ", with the labels asked for" if any(spec.selectors) else ""
     total = total_of(bundles)
     if feasible:
         return (
-            f"{total.describe()} is asked for (in {_count(len(bundles), 'bundle')}, {strategy}) and has not come free. "
-            f"{_stock(view, total)} {_RELIEF}"
+            f"{total.describe()} is asked for (in {_count(len(bundles), 'bundle')}, {strategy}{where}) and has not "
+            f"come free. {_stock(view, total)} {_RELIEF}"
         )
     return (
-        f"no nodes can hold its {_count(len(bundles), 'bundle')} ({total.describe()} in all) as {strategy}. "
+        f"no nodes can hold its {_count(len(bundles), 'bundle')} ({total.describe()} in all) as {strategy}{where}. "
         f"{_stock(view, total)} Add nodes that can, or ask for less."
     )
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from .labels import LabelSelector
 from .lease_message import ReserveCancel, ReserveCommit, Reserved, ReservePrepare
 from .resources import ResourceSet
 
@@ -16,7 +17,13 @@ class Struct(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupSpec(Struct, frozen=True):
-    """What is asked for; never changes. `owner` is a process id; a non-detached group ends with it."""
+    """What is asked for; never changes.
+
+    Attributes:
+        owner: process id of its creator; a non-detached group ends with it.
+        selectors: conditions on the labels of each bundle's node, in the order of the bundles; empty: none.
+        target: the node to be preferred, where it has room for all; "": any.
+    """
 
     group_id: bytes
     bundles: tuple[ResourceSet, ...]
@@ -25,6 +32,8 @@ class GroupSpec(Struct, frozen=True):
     name: str = ""
     namespace: str = ""
     detached: bool = False
+    selectors: tuple[LabelSelector, ...] = ()
+    target: str = ""
 
 
 class GroupRecord(msgspec.Struct, array_like=True):

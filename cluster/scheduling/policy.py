@@ -1,5 +1,7 @@
 """Which node: one decision from a view of the cluster. Pure but for the view's random samples."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from .cluster_view import ClusterView, Node
@@ -21,11 +23,19 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Never(msgspec.Struct, frozen=True):
-    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone."""
+    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone.
 
-    text: str
+    `why` says why, for people: only when somebody is told, for finding the words means looking at all nodes.
+    """
+
+    why: Callable[[], str]
     fatal: bool = False
     kind: str = ""
+
+    @property
+    def text(self) -> str:
+        """Why, for people."""
+        return self.why()
 
 
 Verdict = Chosen | Wait | Never
@@ -66,7 +76,7 @@ class Policy:
                 pass
         index = self._view.shape(spec.resources, spec.required_labels())
         if not index.feasible.nodes:
-            return Never(why_never(self._view, spec))
+            return Never(lambda: why_never(self._view, spec))
         if isinstance(spec.strategy, Spread):
             node = index.next_in_turn()
             return WAIT if node is None else Chosen(node.node_id)
@@ -117,30 +127,35 @@ class Policy:
             if strategy.soft and strategy.spill_on_unavailable:
                 return self._hybrid(index, home)
             if strategy.fail_on_unavailable:
-                return Never(f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True)
+                return Never(
+                    lambda: f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True
+                )
             return Chosen(node.node_id, queue=True)
         if strategy.soft:
-            return self._hybrid(index, home) if index.feasible.nodes else Never(why_never(self._view, spec))
+            return self._hybrid(index, home) if index.feasible.nodes else Never(lambda: why_never(self._view, spec))
         if node is None:
             return Never(
-                f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.", fatal=True
+                lambda: f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.",
+                fatal=True,
             )
         why = "it is draining" if node.draining else f"it has {_describe(node.total)} and labels {node.labels}"
-        return Never(f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
+        return Never(lambda: f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
 
     def _in_bundle(self, spec: LeaseSpec, strategy: InBundle) -> Verdict:
         standing = self._view.groups.get(strategy.group_id)
         if standing is None:
-            text = f"its placement group {strategy.group_id.hex()} was removed"
-            return Never(text, fatal=True, kind="group")
+            return Never(lambda: f"its placement group {strategy.group_id.hex()} was removed", fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
-        wanted = [group[i] for i in sorted(group) if strategy.bundle_index in {-1, i}]
+        indexes = sorted(group) if strategy.bundle_index < 0 else [strategy.bundle_index]
+        wanted = [group[index] for index in indexes if index in group]
         if standing.infeasible and not group:
-            return Never(why_waiting(self._view, spec, 0.0))
+            return Never(lambda: why_waiting(self._view, spec, 0.0))
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
         if wanted and not holding and (strategy.bundle_index != -1):
             have = wanted[0][1].total.describe()
-            return Never(f"Bundle {strategy.bundle_index} has {have}, never {spec.resources.describe()}.", fatal=True)
+            return Never(
+                lambda: f"Bundle {strategy.bundle_index} has {have}, never {spec.resources.describe()}.", fatal=True
+            )
         for node_id, bundle in holding:
             if spec.resources.fits(bundle.available):
                 return Chosen(node_id)

@@ -80,25 +80,30 @@ class ShapeIndex:
         self.feasible.discard(node)
         self.candidates.discard(node)
 
-    def sample(self) -> "list[Node]":
-        """Up to `SAMPLE` different nodes that have room now, at random; all of them where there are no more."""
+    def sample(self, size: int = SAMPLE) -> "list[Node]":
+        """Up to `size` different nodes that have room now, at random; all of them where there are no more."""
         nodes = self.candidates.nodes
-        if len(nodes) <= SAMPLE:
+        if len(nodes) <= size:
             for node in [node for node in nodes if not node.fits(self.request)]:
                 self.candidates.discard(node)
             return list(nodes)
         found: dict[str, Node] = {}
-        for _ in range(4 * SAMPLE):
-            if len(nodes) <= SAMPLE:
-                return self.sample()
+        for _ in range(4 * size):
+            if len(nodes) <= size:
+                return self.sample(size)
             node = nodes[int(self._random.random() * len(nodes))]
             if not node.fits(self.request):
                 self.candidates.discard(node)
             else:
                 found[node.node_id] = node
-                if len(found) == SAMPLE:
+                if len(found) == size:
                     break
         return list(found.values()) or self._sweep()
+
+    def sample_feasible(self, size: int) -> "list[Node]":
+        """Up to `size` different nodes that could hold the shape when they are empty, at random; all where no more."""
+        nodes = self.feasible.nodes
+        return list(nodes) if len(nodes) <= size else self._random.sample(nodes, size)
 
     def next_in_turn(self) -> "Node | None":
         """The next node with room, going round."""

@@ -294,7 +294,7 @@ def test_reports_come_at_once_then_not_too_often_then_now_and_then():
     assert not of(m.NodeReport, node.demand(2))
     assert node.machine.wake_at() == pytest.approx(0.05)
     assert of(m.NodeReport, node.wait(0.05))
-    assert not of(m.NodeReport, node.wait(1.0))
+    assert not of(m.NodeReport, node.wait(0.5))
     assert of(m.NodeReport, node.wait(1.0))
 
 
