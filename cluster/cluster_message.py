@@ -55,6 +55,10 @@ class ToProcess(Body, frozen=True):
     body: bytes
 
 
+class ProcessHere(Body, frozen=True):
+    """To the head that has followed another: a process that spoke to that one is there."""
+
+
 class ProcessGone(Body, frozen=True):
     """To the head: a process that spoke to it has ended."""
 
@@ -72,6 +76,22 @@ class DriverLeft(Body, frozen=True):
 
     job_id: bytes
     process_id: str
+
+
+class StandBy(Body, frozen=True):
+    """To the head: another one, which listens at that address, stands by for it."""
+
+    address: str
+
+
+class KnownHeads(Body, frozen=True):
+    """To a node manager: where heads listen, the one that leads and those that stand by."""
+
+    addresses: list[str]
+
+
+class EndCluster(Body, frozen=True):
+    """To the head: the cluster is over. Its nodes end, and nothing is kept. Answered when they have been told."""
 
 
 class NodeExpired(Body, frozen=True):

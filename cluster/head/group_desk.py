@@ -24,6 +24,7 @@ from ..scheduling import lease_message as m
 from ..scheduling.placement_group import PlacementGroups, check_group
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import GroupGone
+from .head_state import GROUPS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
@@ -61,8 +62,33 @@ class GroupDesk:
 
     def feed(self, event: t.GroupEvent) -> None:
         """Give the state machine an event and do what it says."""
-        for command in self._groups.handle(event, self._head.loop.time()):
+        commands = self._groups.handle(event, self._head.loop.time())
+        self._keep_changes()
+        for command in commands:
             self._execute(command)
+        self._alarm.set()
+
+    def _keep_changes(self) -> None:
+        changed = self._groups.take_changed()
+        state = self._head.state
+        if not state.keeps:
+            return
+        for group_id in changed:
+            record = self._groups.table.groups.get(group_id)
+            if record is None:
+                state.delete(GROUPS, group_id.hex())
+            else:
+                state.put(GROUPS, group_id.hex(), record)
+
+    def restore(self, rows: Rows) -> None:
+        """Go on with the groups that a head before this one had."""
+        found = decode_rows(rows, GROUPS, t.GroupRecord)
+        table = t.GroupTable({record.spec.group_id: record for record in found.values()})
+        for command in self._groups.restore(table, self._head.loop.time()):
+            self._execute(command)
+        for record in found.values():
+            if record.state != "REMOVED":
+                self.feed(t.SubscribeGroup(_ITSELF, record.spec.group_id))
         self._alarm.set()
 
     def rows(self) -> list[dict[str, Any]]:

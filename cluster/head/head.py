@@ -13,7 +13,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, FromProcess, NodeExpired, NodeOrder, ProcessGone
+from ..cluster_message import FromNode, FromProcess, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -37,8 +37,12 @@ class Head(SystemActor):
 
     name = "head"
 
-    def __init__(self, process: SystemProcess, state: HeadState | None = None) -> None:
+    def __init__(
+        self, process: SystemProcess, state: HeadState | None = None, over: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(asyncio.get_running_loop())
+        self._over = over
+        self._standbys: dict[str, str] = {}
         self.state = state or HeadState()
         self.process = Outbox(process, self.state)
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
@@ -49,6 +53,7 @@ class Head(SystemActor):
         self.methods = {
             "FromNode": self._on_from_node,
             "FromProcess": self._on_from_process,
+            "ProcessHere": lambda _, __: None,
             "QueryState": self._on_query_state,
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
@@ -64,6 +69,7 @@ class Head(SystemActor):
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
         self.on_node_lost.append(self._processes_lost)
+        self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 
     def close(self) -> None:
         """Decide nothing more."""
@@ -148,10 +154,31 @@ class Head(SystemActor):
         if not said.wants_reply:
             self.state.after(lambda: channel.reply(call.call_id, b""))
 
-    def end_cluster(self, reason: str) -> None:
-        """Have all nodes end."""
+    def _on_end_cluster(self, channel: Channel, call: Call) -> None:
         for node in self.nodes.values():
-            self.process.notify(node.address, NODE, NodeExpired(reason, over=True))
+            self.process.notify(node.address, NODE, NodeExpired("the cluster was stopped", over=True))
+        self.state.clear()
+
+        def done() -> None:
+            channel.reply(call.call_id, b"")
+            if self._over is not None:
+                self._over()
+
+        self.state.after(done)
+
+    def _on_stand_by(self, channel: Channel, call: Call) -> None:
+        self._standbys[channel.peer.process_id] = decoder_of(StandBy).decode(call.body).address
+        self._tell_heads()
+
+    def _tell_heads(self) -> None:
+        for node_id in self.nodes:
+            self.tell_heads_to(node_id)
+
+    def tell_heads_to(self, node_id: str) -> None:
+        """Have a node know where heads listen."""
+        if self._standbys:
+            known = KnownHeads([self.process.address.tcp, *self._standbys.values()])
+            self.process.notify(self.nodes[node_id].address, NODE, known)
 
     def _on_query_state(self, channel: Channel, call: Call) -> None:
         query: QueryState = decoder_of(QueryState).decode(call.body)
@@ -160,6 +187,8 @@ class Head(SystemActor):
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A process is out of reach for good."""
         self.node_desk.channel_lost(channel, error)
+        if self._standbys.pop(channel.peer.process_id, None):
+            self._tell_heads()
         self.process_lost(channel.peer.process_id)
 
     def _processes_lost(self, node_id: str) -> None:

@@ -14,15 +14,17 @@ from ..system_process import SystemProcess
 Rows = Mapping[str, Mapping[str, bytes]]
 """By table and key, as they were stored."""
 
-SESSION, NODES, JOBS, ACTORS, GROUPS, ENVIRONMENTS = "session", "nodes", "jobs", "actors", "groups", "environments"
-TABLES = (SESSION, NODES, JOBS, ACTORS, GROUPS, ENVIRONMENTS)
+SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS = "session", "nodes", "jobs", "environments", "groups"
+ACTORS, ACTOR_SPECS = "actors", "actor_specs"
+TABLES = (SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS, ACTORS, ACTOR_SPECS)
 
 
 class HeadState:
     """The head's way to its store; without a writer nothing is kept, and nothing waits. On the head's loop."""
 
-    def __init__(self, writer: StateWriter | None = None) -> None:
+    def __init__(self, writer: StateWriter | None = None, rows: Rows | None = None) -> None:
         self._writer = writer if writer is not None and writer.keeps else None
+        self._keys = {table: dict.fromkeys(known) for table, known in (rows or {}).items()}
 
     @property
     def keeps(self) -> bool:
@@ -32,12 +34,22 @@ class HeadState:
     def put(self, table: str, key: str, row: Any) -> None:
         """Keep a row, in place of one of that key."""
         if self._writer is not None:
+            self._keys.setdefault(table, {})[key] = None
             self._writer.put(table, key, encode(row))
 
     def delete(self, table: str, key: str) -> None:
         """Keep a row no longer."""
         if self._writer is not None:
+            self._keys.get(table, {}).pop(key, None)
             self._writer.delete(table, key)
+
+    def clear(self) -> None:
+        """Keep nothing of all that was put."""
+        for table, keys in self._keys.items():
+            for key in keys:
+                if self._writer is not None:
+                    self._writer.delete(table, key)
+        self._keys.clear()
 
     def after(self, then: Callable[[], None]) -> None:
         """Call `then` when all that was put so far is kept; at once where it is."""

@@ -100,6 +100,7 @@ class NodeDesk:
         self._head.process.notify(node.address, NODE, PeerNodes(everybody, whole=True))
         if not known:
             self._tell_peers(PeerNodes({node_id: node.address}), but=node_id)
+        self._head.tell_heads_to(node_id)
 
     def _drop(self, node_id: str, reason: str) -> None:
         node = self.alive.pop(node_id)

@@ -19,6 +19,7 @@ from ...transport.version import VERSION
 from ..cluster_message import (
     DriverLeft,
     FromNode,
+    KnownHeads,
     NodeExpired,
     NodeOrder,
     NodeRegistered,
@@ -83,6 +84,7 @@ class HeadLink:
     def __init__(self, process: SystemProcess, route: ProcessAddress, node_id: bytes, *, any_python: bool) -> None:
         self._process = process
         self._route = route
+        self._known_heads = [route.tcp]
         self._head = route
         self._node_id = node_id
         self._any_python = any_python
@@ -111,7 +113,12 @@ class HeadLink:
         """
         self._manager = manager
         self._end = end
-        manager.methods |= {"NodeOrder": self._on_order, "PeerNodes": self._on_peers, "NodeExpired": self._on_expired}
+        manager.methods |= {
+            "NodeOrder": self._on_order,
+            "PeerNodes": self._on_peers,
+            "NodeExpired": self._on_expired,
+            "KnownHeads": self._on_known_heads,
+        }
 
     async def greet(self) -> None:
         """Connect to the head, and see that this node can join it. Nothing to do where the head is in this process.
@@ -122,7 +129,11 @@ class HeadLink:
         if self._is_here:
             return
         channel = await self._process.endpoint.connect(self._route)
-        self._check(channel)
+        try:
+            self._check(channel)
+        except WrongHeadError:
+            await channel.close()  # so that it is asked anew, should it become the head
+            raise
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
 
@@ -199,6 +210,7 @@ class HeadLink:
     async def _wait_for_head(self) -> None:
         pause, before = _FIRST_PAUSE_S, self._head.process_id
         while self._registration is not None and not self._closing:
+            self._try_next()
             try:
                 await self.greet()
                 replaced = self._head.process_id != before
@@ -215,6 +227,17 @@ class HeadLink:
             else:
                 logger.warning("the head at %s is back", self.cluster)
                 return
+
+    def _try_next(self) -> None:
+        """Look for the head at the next of the addresses where one may be."""
+        known = self._known_heads
+        here = known.index(self._route.tcp) if self._route.tcp in known else -1
+        self._route = msgspec.structs.replace(self._route, tcp=known[(here + 1) % len(known)])
+        self.cluster = self._route.tcp
+
+    def _on_known_heads(self, _: Channel, call: Call) -> None:
+        told: KnownHeads = decoder_of(KnownHeads).decode(call.body)
+        self._known_heads = told.addresses
 
     def close(self) -> None:
         """Wait for no head any more."""

@@ -62,6 +62,7 @@ class ActorDirectory:
         self._index = ActorIndex()
         self._dead: dict[bytes, None] = {}
         self._tried_at = 0.0
+        self._changed: dict[bytes, None] = {}
         self._out: list[ActorCommand] = []
 
     def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:
@@ -87,6 +88,12 @@ class ActorDirectory:
                 if record := self.table.actors.get(event.actor_id):
                     self._about(record, event, now)
         return self._out
+
+    def take_changed(self) -> list[bytes]:
+        """The actors whose rows have changed, or gone, since the last time this was asked."""
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
 
     def wake_at(self) -> float | None:
         """When `PlaceActors` is due, beside whenever nodes report; None while no actor waits."""
@@ -139,6 +146,7 @@ class ActorDirectory:
             return
         if known is None:
             known = self.table.actors[spec.actor_id] = ActorRecord(spec)
+            self._changed[spec.actor_id] = None
             self._index.alive(known)
             if spec.name:
                 self._names[key] = spec.actor_id
@@ -151,6 +159,7 @@ class ActorDirectory:
         self._out.append(ActorRegistered(spec.owner, spec.actor_id, view_of(known)))
 
     def _place(self, record: ActorRecord, now: float) -> None:
+        self._changed[record.spec.actor_id] = None
         answer = self._placement.place(record, now)
         if isinstance(answer, Never):
             if answer.fatal:
@@ -200,6 +209,7 @@ class ActorDirectory:
             if isinstance(answer, WorkerGranted):  # the actor ended, or moved on, before the answer came
                 self._out.append(ToLeaseMachine(node_id, ReleaseWorker(answer.request_id)))
             return
+        self._changed[record.spec.actor_id] = None
         match answer:
             case WorkerGranted():
                 if not record.worker_id:
@@ -233,6 +243,7 @@ class ActorDirectory:
     ) -> None:
         if record.state == "DEAD":
             return
+        self._changed[record.spec.actor_id] = None
         match event:
             case DependenciesReady():
                 if record.state == "DEPENDENCIES_UNREADY":
@@ -282,6 +293,7 @@ class ActorDirectory:
         """The actor's worker, or the node that was asked for one, is gone."""
         if record.state == "DEAD":
             return
+        self._changed[record.spec.actor_id] = None
         had_worker = bool(record.worker_id)
         may_restart = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
         if had_worker and (record.ending or not may_restart):
@@ -303,6 +315,7 @@ class ActorDirectory:
                 self._die(record, DeathCause("owner_died", event.text))
 
     def _die(self, record: ActorRecord, cause: DeathCause) -> None:
+        self._changed[record.spec.actor_id] = None
         node_id, worker_id = record.node_id, record.worker_id
         self._forget_worker(record)
         record.node_id, record.worker_id = node_id, worker_id  # where it was, for people
@@ -317,6 +330,7 @@ class ActorDirectory:
         while len(self._dead) > MAX_DEAD:
             oldest = next(iter(self._dead))
             del self._dead[oldest], self.table.actors[oldest]
+            self._changed[oldest] = None
 
     def _forget_worker(self, record: ActorRecord) -> None:
         self._index.unrequested(record)

@@ -98,6 +98,7 @@ class PlacementGroups:
         self._subscribers: dict[bytes, dict[str, None]] = {}
         self._listens_to: dict[str, set[bytes]] = {}
         self._removed: dict[bytes, None] = {}
+        self._changed: dict[bytes, None] = {}
         self._out: list[GroupCommand] = []
 
     def handle(self, event: GroupEvent, now: float) -> list[GroupCommand]:
@@ -125,6 +126,12 @@ class PlacementGroups:
         self._start_next(now)
         self._warn(now)
         return self._out
+
+    def take_changed(self) -> list[bytes]:
+        """The groups whose rows have changed, or gone, since the last time this was asked."""
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
 
     def wake_at(self) -> float | None:
         """When `PlaceGroups` is due, beside whenever nodes report; None while no group waits."""
@@ -175,6 +182,7 @@ class PlacementGroups:
             self._out.append(GroupCreated(spec.owner, spec.group_id, None, error))
             return
         record = self.table.groups[spec.group_id] = GroupRecord(spec)
+        self._changed[spec.group_id] = None
         self._index.add(record)
         self._view.groups[spec.group_id] = GroupStanding()
         if spec.name:
@@ -255,6 +263,7 @@ class PlacementGroups:
             self._abandon(record, now, answer.text)
             return
         awaited = self._attempt.awaited if self._attempt else set[str]()
+        self._changed[answer.group_id] = None
         if event.node_id in awaited:
             awaited.remove(event.node_id)
             record.prepared.append(event.node_id)
@@ -287,6 +296,7 @@ class PlacementGroups:
 
     def _node_lost(self, node_id: str, now: float) -> None:
         for record in self._index.at_node(node_id):
+            self._changed[record.spec.group_id] = None
             lost = [index for index, holder in record.nodes.items() if holder == node_id]
             for index in lost:
                 del record.nodes[index]
@@ -340,6 +350,7 @@ class PlacementGroups:
         while len(self._removed) > MAX_REMOVED:
             oldest = next(iter(self._removed))
             del self._removed[oldest], self.table.groups[oldest]
+            self._changed[oldest] = None
 
     def _settle(self, group_id: bytes) -> None:
         """What was counted as taken for a reservation is free again, or in the nodes' reports."""
@@ -347,6 +358,7 @@ class PlacementGroups:
             self._view.settle(transit)
 
     def _change(self, record: GroupRecord, state: GroupState) -> None:
+        self._changed[record.spec.group_id] = None
         record.state = state
         self._tell(record)
 
