@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from .change import Change, Put
 from .error import StateStoreError
@@ -52,6 +52,8 @@ class SqliteStore(StateStore):
     Args:
         path: the file; it and its folder are made if missing, for this user alone.
     """
+
+    one_host: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"the file {path}")

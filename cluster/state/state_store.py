@@ -133,6 +133,9 @@ class StateStore(ABC):
     keeps: ClassVar[bool] = True
     """Whether anything is kept at all; False for the store of a local session, which ends with its head."""
 
+    one_host: ClassVar[bool] = False
+    """Whether only heads on one host can use it, so that none can stand by elsewhere."""
+
     def __init__(self, place: str) -> None:
         self.place = place
         self._claim = secrets.token_hex(16)

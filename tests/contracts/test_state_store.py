@@ -385,6 +385,8 @@ class TestCrashes:
             after = process.read_until(acknowledged + 500)
             process.kill()
             async with backend.store() as reader:
+                # What it had sent may still be written: a head, too, leads before it reads.
+                assert await reader.acquire(b"next", TTL, instead_of=process.token) is not None
                 await check_whole(reader, after)
 
     @served
