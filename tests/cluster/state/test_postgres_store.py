@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from limelight.cluster.state.change import Put
-from limelight.cluster.state.error import StateStoreError
+from limelight.cluster.state.error import FencedError, StateStoreError
 from limelight.cluster.state.store_url import make_store
 from tests.cluster.state.database_server import PostgresServer, running
 
@@ -113,6 +113,20 @@ async def test_a_batch_that_hangs_on_another_connection_is_not_written_twice(url
         await leadership.apply([Put("t", "b", b"2")])
         assert await store.load("t") == {"a": b"1", "b": b"2"}
         assert await store._run("SELECT written FROM limelight.leadership") == [(2,)]
+
+
+async def test_a_takeover_that_is_under_way_holds_up_the_old_leaders_batch_and_then_refuses_it(url, console):
+    async with opened(url) as store:
+        leadership = await store.acquire(b"", LONG)
+        with psycopg.connect(url.partition("?")[0]) as standby:
+            standby.execute("UPDATE limelight.leadership SET token = token + 1, claim = 'of another'")
+            writing = asyncio.ensure_future(leadership.apply([Put("t", "a", b"1")]))
+            while not waiting_for_locks(console):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+            standby.commit()
+        with pytest.raises(FencedError):
+            await writing
+        assert await store.load("t") == {}
 
 
 def waiting_for_locks(console):
