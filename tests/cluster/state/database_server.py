@@ -197,7 +197,18 @@ class PostgresServer(DatabaseServer):
         return f"postgresql://limelight:{password}@127.0.0.1:{self.port}/{database}?cluster={cluster}"
 
     def command(self):
-        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-c", "logging_collector=off", *self._options]
+        # Its shared memory in its own folder: a crash leaves what is in /dev/shm there.
+        options = [
+            "-p",
+            str(self.port),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+            "-c",
+            "dynamic_shared_memory_type=mmap",
+            *self._options,
+        ]
         return [*self._as_user, self._binary, "-D", str(self.folder / "data"), *options]
 
     def answers(self):
