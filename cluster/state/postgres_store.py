@@ -27,9 +27,12 @@ OPERATION_S: Final = 15.0
 _MAKING = 0x4C4D4C54
 """The advisory lock of whoever makes the schema."""
 
+# Not to_regclass: within a transaction it may answer from a cache that does not know of others' commits yet.
+_IS_MADE = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'limelight' AND tablename = 'about'"
+_HAS_SCHEMA = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'limelight'"
+
 # Keys are bytea: text cannot hold NUL, and would be compared by a language's rules.
 _SCHEMA = """
-CREATE SCHEMA limelight;
 CREATE TABLE limelight.about (version integer NOT NULL);
 CREATE TABLE limelight.record (
     cluster text, tab text, key bytea, value bytea NOT NULL, PRIMARY KEY (cluster, tab, key));
@@ -131,21 +134,26 @@ class PostgresStore(StateStore):
                 f"PostgreSQL at {self.place} runs with fsync = off: a power cut could cost the whole state. Turn it "
                 "on; or add volatile=accept to the URL's options."
             )
-        if (await self._run("SELECT to_regclass('limelight.about') IS NULL"))[0][0]:
+        if not await self._run(_IS_MADE):
             connection = await self._connected()
             with self._explained(), self._deadline(connection):
                 async with connection.transaction():
-                    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-                    made = await connection.execute("SELECT to_regclass('limelight.about') IS NOT NULL")
-                    if not (await made.fetchall())[0][0]:
-                        await connection.execute(_SCHEMA.encode())
-                        await connection.execute("INSERT INTO limelight.about VALUES (%s)", (VERSION,))
+                    await self._make(connection)
         version = (await self._run("SELECT version FROM limelight.about"))[0][0]
         if version > VERSION:
             raise StateStoreError(
                 f"The state in {self.place} was written by a later Limelight (version {version} of the schema "
                 f"limelight, this one knows {VERSION}). Start the head with that release, or name another database."
             )
+
+    async def _make(self, connection: "AsyncConnection[Any]") -> None:
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+        if await (await connection.execute(_IS_MADE)).fetchall():
+            return  # another head has made it meanwhile
+        if not await (await connection.execute(_HAS_SCHEMA)).fetchall():
+            await connection.execute("CREATE SCHEMA limelight")
+        await connection.execute(_SCHEMA)
+        await connection.execute("INSERT INTO limelight.about VALUES (%s)", (VERSION,))
 
     async def close(self) -> None:
         """Disconnect."""

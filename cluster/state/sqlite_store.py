@@ -61,19 +61,24 @@ class SqliteStore(StateStore):
         self._lock_path = path.with_name(f"{path.name}.lock")
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, "limelight-state")
-        self._closed = False
+        self._thread: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         """Open the file, or make it; see `StateStore.open`."""
-        await self._run(self._open)
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "limelight-state")
+        try:
+            await self._run(self._open)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the file, and give up the lock on it."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-            self._thread.shutdown(wait=False)
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown(wait=False)
 
     async def load(self, table: str) -> dict[str, bytes]:
         """All of a table; see `StateStore.load`."""
@@ -102,8 +107,8 @@ class SqliteStore(StateStore):
         return await self._run(lambda: self._write(claim, number, changes))
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
-        if self._closed:
-            raise StateStoreError(f"The state in {self.place} was closed.")
+        if self._thread is None:
+            raise StateStoreError(f"The state in {self.place} is not open.")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (sqlite3.Error, OSError) as error:

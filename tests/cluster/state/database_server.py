@@ -11,9 +11,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import psutil
 import pytest
@@ -119,6 +121,22 @@ class DatabaseServer:
         return [process, *process.children(recursive=True)]
 
 
+@contextlib.contextmanager
+def running(kind: type["AnyServer"], *options: str) -> Iterator["AnyServer"]:
+    """A server of this kind, started with further options of its command; all of it is gone afterwards."""
+    # Not in the run's own temporary folder, which the user that PostgreSQL runs as cannot enter.
+    folder = Path(tempfile.mkdtemp(prefix="ll-server", dir=Path(tempfile.gettempdir()).parent))
+    try:
+        server = kind(folder, *options)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+    finally:
+        shutil.rmtree(folder)
+
+
 class RedisServer(DatabaseServer):
     """Redis with an append-only file and a password."""
 
@@ -135,7 +153,7 @@ class RedisServer(DatabaseServer):
     def command(self):
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self.folder, "requirepass": PASSWORD, "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        return [self._binary, *words, "--appendonly", "yes", *self._options]
+        return [self._binary, *words, *(self._options or ("--appendonly", "yes"))]
 
     def answers(self):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
@@ -179,7 +197,18 @@ class PostgresServer(DatabaseServer):
         return f"postgresql://limelight:{password}@127.0.0.1:{self.port}/{database}?cluster={cluster}"
 
     def command(self):
-        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-c", "logging_collector=off", *self._options]
+        # Its shared memory in its own folder: a crash leaves what is in /dev/shm there.
+        options = [
+            "-p",
+            str(self.port),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+            "-c",
+            "dynamic_shared_memory_type=mmap",
+            *self._options,
+        ]
         return [*self._as_user, self._binary, "-D", str(self.folder / "data"), *options]
 
     def answers(self):
@@ -188,3 +217,6 @@ class PostgresServer(DatabaseServer):
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url().partition("?")[0]):
             return True
         return False
+
+
+AnyServer = TypeVar("AnyServer", RedisServer, PostgresServer)
