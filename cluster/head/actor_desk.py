@@ -123,6 +123,24 @@ class ActorDesk:
             self._execute(command)
         self._alarm.set()
 
+    def rows(self) -> list[dict[str, Any]]:
+        """All actors, as `Runtime.state("actors")` shows them."""
+        return [
+            {
+                "actor_id": view.actor_id.hex(),
+                "class_name": view.class_name,
+                "state": view.state,
+                "name": view.name,
+                "ray_namespace": view.namespace,
+                "node_id": view.node_id,
+                "worker_id": view.worker_id,
+                "num_restarts": view.incarnation,
+                "problem": view.problem,
+                "death_cause": view.cause.text if view.cause is not None and view.state == "DEAD" else "",
+            }
+            for view in self.directory.views()
+        ]
+
     def _keep_changes(self) -> None:
         """Keep the rows that have changed. What a dead actor was made with is of no use to anybody."""
         state = self._head.state

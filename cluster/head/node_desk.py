@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 1000
 
-_RETURN_S = 10.0
+_RETURN_S = 4.0
 """How much longer than usual nodes may be silent after the head was restarted: they are still looking for it."""
 
 logger = logging.getLogger(__name__)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _JOIN_S = 20.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
+_GREET_S = 1.5
+"""How long an address where the head may be is tried before the next: a host that is gone does not refuse, it is silent."""
 _CLOCK_S = 60.0
 """Clocks that differ by more make logs and timelines of several nodes hard to read together."""
 _REMEMBERED = 1000
@@ -212,13 +214,14 @@ class HeadLink:
         while self._registration is not None and not self._closing:
             self._try_next()
             try:
-                await self.greet()
+                async with asyncio.timeout(_GREET_S):
+                    await self.greet()
                 replaced = self._head.process_id != before
                 back = msgspec.structs.replace(self._registration, back=True)
                 self._away = False
                 await self._register(back, _nothing, replaced=replaced)
-            except TransportError as error:
-                logger.info("the head is still away: %s", error)
+            except (TransportError, TimeoutError) as error:
+                logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
                 self._away = True
                 if self.relay is not None:
                     self.relay.disconnected()

@@ -190,14 +190,23 @@ class ActorDirectory:
             self._place(record, now)
 
     def _compare(self, node_id: str, request_ids: tuple[str, ...], now: float) -> None:
-        """A node is back, or this head is: bring what each believes of the other's actors together."""
+        """A node is back, or this head is: bring what each believes of the other's actors together.
+
+        What either said last may not have arrived, so whatever waits for an answer is said again.
+        """
         for request_id in request_ids:
             if self._index.of_request(request_id) is None:
                 self._out.append(ToLeaseMachine(node_id, ReleaseWorker(request_id)))
         held = set(request_ids)
         for record in self._index.at_node(node_id):
-            if record.worker_id and record.request_id not in held:
+            if not record.worker_id:
+                self._out.append(self._placement.request_of(record))
+            elif record.request_id not in held:
                 self._worker_lost(record, DeathCause("worker_died", "its worker ended while the head was away"), now)
+            elif record.state != "ALIVE":
+                self._out.append(self._creation_of(record))
+            elif record.ending:
+                self._terminate(record)
 
     def _from_node(self, node_id: str, answer: NodeAnswer, now: float) -> None:
         if isinstance(answer, WorkersHeld):

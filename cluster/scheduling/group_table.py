@@ -108,6 +108,19 @@ class GroupFromNode(Struct, frozen=True, tag="group_from_node"):
     message: Reserved
 
 
+class GroupNodeBack(Struct, frozen=True, tag="group_node_back"):
+    """A node is back, or this head is: what was said last may not have arrived."""
+
+    node_id: str
+
+
+class BundlesHeld(Struct, frozen=True, tag="bundles_held"):
+    """The groups of which a node has bundles, by its report."""
+
+    node_id: str
+    group_ids: tuple[bytes, ...]
+
+
 class GroupNodeLost(Struct, frozen=True, tag="group_node_lost"):
     """A node is gone, and the bundles on it."""
 
