@@ -276,7 +276,7 @@ class LeaseClass:
         self._in_flight -= 1
         if lease.stuck:
             self._in_flight_stuck -= 1
-            if len(in_flight) < 2:
+            if len(in_flight) <= 1:
                 self._crowded.pop(lease.lease_id, None)
         if lease.lease_id not in self.leases:
             return

@@ -155,10 +155,9 @@ class ActorDirectory:
         if isinstance(answer, Never):
             if answer.fatal:
                 self._die(record, DeathCause("unschedulable", answer.text))
-            else:
+            elif self._placement.tell(record):
                 record.problem = answer.text
-                if self._placement.tell(record):
-                    self._tell(record)
+                self._tell(record)
         elif answer is not None:
             self._index.requested(record)
             self._out.append(answer)

@@ -5,6 +5,7 @@ steps for a decision, whatever the size. `tests/sim/test_cost.py` asserts it, of
 """
 
 import argparse
+import sys
 import time
 
 import msgspec
@@ -81,14 +82,14 @@ def actors(nodes: int, load: Load) -> dict[str, Cost]:
 def waiting(nodes: int, load: Load) -> dict[str, Cost]:
     """Twice as many actors and groups as there is room for wait, and tasks go on."""
     cluster = built(WholeCluster(4, meter=Meter(load.every)), nodes)
-    cluster.add_caller("c0", "n0").submit(Work(b"x", LeaseSpec(ONE), 0.2), range(nodes * CPUS * 20))
+    cluster.add_caller("c0", "n0").submit(Work(b"x", LeaseSpec(ONE), 0.2), range(nodes * CPUS * 10))
     for i in range(2 * nodes * CPUS):
         actor = a.ActorSpec(i.to_bytes(16, "big"), "A", owner="p", lease=LeaseSpec(ONE))
-        cluster.world.after(i * 2 / (nodes * CPUS), cluster.actors, a.RegisterActor(actor))
+        cluster.world.after(i / (nodes * CPUS), cluster.actors, a.RegisterActor(actor))
     for i in range(nodes):
         spec = g.GroupSpec(i.to_bytes(18, "big"), (ONE, ONE), "PACK", "p")
-        cluster.world.after(6.0 + i * 2 / nodes, cluster.form, g.CreateGroup(spec))
-    cluster.world.run(lambda: False, 12.0)
+        cluster.world.after(2.0 + i / nodes, cluster.form, g.CreateGroup(spec))
+    cluster.world.run(lambda: False, 5.0)
     return cluster.meter.costs()
 
 
@@ -140,17 +141,23 @@ def main() -> None:
     parser.add_argument("--scene", nargs="*", default=list(SCENES), choices=list(SCENES))
     chosen = parser.parse_args()
     load = Load(chosen.tasks, chosen.actors, chosen.groups, chosen.every)
-    print(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups; per decision: steps, CPU time (decisions)")
+    say(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups.")
+    say("For each decision: steps, CPU time (how many decisions there were); last, how both have grown.")
     for name in chosen.scene:
         began = time.monotonic()
         sizes = [SCENES[name](nodes, load) for nodes in chosen.nodes]
-        print(f"\n{name} ({time.monotonic() - began:.0f} s)")
-        print(f"  {'':18}" + "".join(f"{nodes:>25,} nodes" for nodes in chosen.nodes) + "   steps  time")
+        say(f"\n{name} ({time.monotonic() - began:.0f} s)")
+        say(f"  {'':18}" + "".join(f"{nodes:>25,} nodes" for nodes in chosen.nodes) + "   steps  time")
         for part in sizes[0]:
             costs = [size[part] for size in sizes]
             cells = "".join(f"{c.steps:10.1f} {c.seconds * 1e6:7.1f} us {c.decisions:9,}" for c in costs)
             steps, times = (_ratio(costs[-1][i], costs[0][i]) for i in (1, 2))
-            print(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x", flush=True)
+            say(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _ratio(large: float, small: float) -> float:
