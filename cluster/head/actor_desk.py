@@ -99,7 +99,7 @@ class ActorDesk:
         for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost, m.WorkersHeld):
             head.from_node[answer] = lambda node_id, message: self.feed(t.FromNode(node_id, message))
         head.on_report.append(self._place_waiting)
-        head.on_node_lost.append(lambda node_id: self.feed(t.ActorNodeLost(node_id, "its node was lost")))
+        head.on_node_lost.append(self._node_lost)
         head.on_process_lost.append(self._process_lost)
 
     def close(self) -> None:
@@ -115,6 +115,11 @@ class ActorDesk:
     def _place_waiting(self, node_id: str) -> None:
         if self.directory.wake_at() is not None:
             self.feed(t.PlaceActors(node_id))
+
+    def _node_lost(self, node_id: str) -> None:
+        drained = self._head.drains.reason_of(node_id)
+        text = f"its node was drained ({drained})" if drained else "its node was lost"
+        self.feed(t.ActorNodeLost(node_id, text))
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:

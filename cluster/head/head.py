@@ -21,6 +21,7 @@ from ..scheduling.group_table import GroupToNode
 from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .job_desk import JobDesk
@@ -61,12 +62,14 @@ class Head(SystemActor):
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
+        self.drains = DrainDesk(self)
         self.on_node_lost.append(self._processes_lost)
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
         self.node_desk.close()
+        self.drains.close()
         self.actors.close()
         self.groups.close()
 

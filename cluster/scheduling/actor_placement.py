@@ -77,6 +77,11 @@ class ActorPlacement:
             self._take(record, now)
         return self.request_of(record)
 
+    def has_room(self, record: ActorRecord) -> bool:
+        """Whether a node has room for it now, beside the one that it has a worker of."""
+        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.spec.locality)
+        return isinstance(verdict, Chosen) and not verdict.queue
+
     def _take(self, record: ActorRecord, now: float) -> None:
         """Count what the actor will hold as taken. One that queues takes nothing: there is nothing to take."""
         lease = record.spec.lease

@@ -33,6 +33,7 @@ class Node:
         "has_accelerator",
         "labels",
         "lasting",
+        "leaving",
         "node_id",
         "reported",
         "total",
@@ -51,7 +52,7 @@ class Node:
         self.free: Shares = {}
         self.lasting: Mapping[str, int] = {}
         self.labels: dict[str, str] = {}
-        self.draining = False
+        self.draining = self.leaving = False
         self.busy = 0.0
         self.has_accelerator = False
         self.unmet = 0
@@ -63,7 +64,7 @@ class Node:
             self.total = report.total.units()
             self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
         self.reported, self.free, self.lasting = report.available, report.free, report.lasting
-        self.labels, self.draining = report.labels, report.draining
+        self.labels, self.draining = report.labels, report.draining or self.leaving
         self.unmet = sum(demand.count for demand in report.unmet)
         self.count_again()
 
@@ -154,6 +155,14 @@ class ClusterView:
             index.freed(node)
         self._learn_bundles(report)
         return True
+
+    def leave(self, node_id: str) -> None:
+        """The node is to be drained: nothing is to be sent there, also before it reports that it drains."""
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.leaving = node.draining = True
+            for index in self._shapes.values():
+                index.discard(node)
 
     def remove(self, node_id: str) -> None:
         """The node is gone."""

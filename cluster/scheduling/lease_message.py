@@ -172,7 +172,7 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 
 
 class Drain(Struct, frozen=True, tag="drain"):
-    """Grant no more; what waits goes elsewhere, what runs ends by itself."""
+    """Grant no more, for good; what waits goes elsewhere, what runs ends by itself, and idle workers end."""
 
 
 class Tick(Struct, frozen=True, tag="tick"):

@@ -147,7 +147,7 @@ class Policy:
             return Never(lambda: f"its placement group {strategy.group_id.hex()} was removed", fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
         indexes = sorted(group) if strategy.bundle_index < 0 else [strategy.bundle_index]
-        wanted = [group[index] for index in indexes if index in group]
+        wanted = [group[index] for index in indexes if index in group and not self._leaves(group[index][0])]
         if standing.infeasible and not group:
             return Never(lambda: why_waiting(self._view, spec, 0.0))
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
@@ -160,6 +160,10 @@ class Policy:
             if spec.resources.fits(bundle.available):
                 return Chosen(node_id)
         return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
+
+    def _leaves(self, node_id: str) -> bool:
+        node = self._view.nodes.get(node_id)
+        return node is None or node.draining
 
 
 def _describe(units: dict[str, int]) -> str:
