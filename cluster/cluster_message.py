@@ -75,7 +75,7 @@ class DriverLeft(Body, frozen=True):
 
 
 class DrainNode(Body, frozen=True):
-    """To the head: have a node end in good order. Answered with `DrainAnswer`; may be said again, with another deadline.
+    """To the head: have a node end in good order. Answered with `DrainAnswer`; may be repeated, with another deadline.
 
     Nothing new comes to the node; tasks that run there end; actors that may restart do so elsewhere, which does not
     count as one of their restarts; objects that others own are copied to other nodes. Then it ends; when `deadline_s`

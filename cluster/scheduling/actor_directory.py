@@ -67,7 +67,7 @@ class ActorDirectory:
         self._tried_at = 0.0
         self._out: list[ActorCommand] = []
 
-    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:  # noqa: C901, PLR0912 - a case an event, no logic
+    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:  # noqa: C901 - a case an event, no logic
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         match event:
