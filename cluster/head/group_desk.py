@@ -21,6 +21,7 @@ from ...transport.protocol import Call
 from ..alarm import Alarm
 from ..scheduling import group_table as t
 from ..scheduling import lease_message as m
+from ..scheduling.labels import parse_selector
 from ..scheduling.placement_group import PlacementGroups, check_group
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import GroupGone
@@ -135,6 +136,8 @@ class GroupDesk:
             request.name,
             request.namespace,
             request.detached,
+            tuple(parse_selector(selector) for selector in request.selectors),
+            request.target,
         )
         try:
             check_group(spec)

@@ -156,8 +156,7 @@ class ActorPlacement:
     def _queue_at(self, search: Search, now: float) -> str | None:
         if now < search.since + QUEUE_AFTER:
             return None
-        spec = search.spec
-        node = self._view.shape(spec.resources, spec.required_labels()).any_feasible()
+        node = self._policy.feasible(search.spec).any_feasible()
         return None if node is None else node.node_id
 
 

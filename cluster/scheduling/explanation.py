@@ -21,11 +21,11 @@ _RELIEF = (
 def why_never(view: "ClusterView", spec: LeaseSpec) -> str:
     """Why no node can hold it as the cluster is. Looks at all nodes; a puzzled user takes longer."""
     asked = spec.resources.describe()
-    selector = spec.required_labels()
     if not view.nodes:
         return f"{asked} is asked for, and the cluster has no node yet."
-    if not view.shape(ResourceSet(), selector).feasible.nodes:
-        conditions = ", ".join(condition.describe() for condition in selector)
+    alternatives = spec.alternatives()
+    if not any(view.shape(ResourceSet(), selector).feasible.nodes for selector in alternatives):
+        conditions = "; or ".join(", ".join(one.describe() for one in selector) for selector in alternatives)
         return f"{asked} is asked for, on a node whose labels meet: {conditions}. No node's labels do. Add such a node."
     stock = view.stock.of(kind for kind, _ in spec.resources.amounts)
     most = {kind: amounts.most for kind, amounts in stock.items()}

@@ -154,6 +154,7 @@ class LeaseMachine:
         demand = self.queue.change(event, self._could_serve)
         if demand is None:
             return
+        demand.second_choice = bool(event.spec.fallback) and not matches(demand.spec.required_labels(), self.labels)
         if demand.redirected.sum > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:
             demand.told_at = now
             self._out += [
@@ -169,7 +170,8 @@ class LeaseMachine:
             return True
         if isinstance(spec.strategy, NodeAffinity) and not spec.strategy.soft and spec.strategy.node_id != self.node_id:
             return False
-        return matches(spec.required_labels(), self.labels) and spec.resources.fits(self.ledger.total.units())
+        suits = any(matches(selector, self.labels) for selector in spec.alternatives())
+        return suits and spec.resources.fits(self.ledger.total.units())
 
     def _settle(self, demand: Demand, now: float) -> None:
         if self.queue.settle(demand, now, self.config.ask_timeout):

@@ -6,6 +6,7 @@ import msgspec
 
 from .cluster_view import ClusterView, Node
 from .explanation import why_never, why_waiting
+from .labels import LabelSelector
 from .resources import ResourceSet
 from .shape_index import ShapeIndex
 from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
@@ -74,7 +75,19 @@ class Policy:
                     return verdict
             case _:
                 pass
-        index = self._view.shape(spec.resources, spec.required_labels())
+        best: Verdict = Never(lambda: why_never(self._view, spec))
+        for selector in spec.alternatives():
+            verdict = self._anywhere(spec, selector, home, locality)
+            if isinstance(verdict, Chosen):
+                return verdict
+            best = verdict if isinstance(best, Never) else best
+        return best
+
+    def _anywhere(
+        self, spec: LeaseSpec, selector: LabelSelector, home: str | None, locality: tuple[tuple[str, int], ...]
+    ) -> Verdict:
+        """A node whose labels meet one set of conditions."""
+        index = self._view.shape(spec.resources, selector)
         if not index.feasible.nodes:
             return Never(lambda: why_never(self._view, spec))
         if isinstance(spec.strategy, Spread):
@@ -98,8 +111,13 @@ class Policy:
             node = self._view.nodes.get(strategy.node_id)
             if node is not None and node.holds(spec.resources):
                 return node.reaches(spec.resources)
-        nodes = self._view.shape(spec.resources, spec.required_labels()).feasible.nodes
-        return any(node.reaches(spec.resources) for node in nodes)
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return any(node.reaches(spec.resources) for index in indexes for node in index.feasible.nodes)
+
+    def feasible(self, spec: LeaseSpec) -> ShapeIndex:
+        """The nodes that could hold it: those that meet the first of its conditions that any node meets."""
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return next((index for index in indexes if index.feasible.nodes), indexes[0])
 
     def _hybrid(self, index: ShapeIndex, home: str | None) -> Verdict:
         nodes = index.sample()

@@ -326,7 +326,7 @@ class Scheduler:
             if isinstance(need[2], (InBundle, NodeAffinity)):
                 continue
             for ask in list(queue.values()):
-                index = self.view.shape(ask.spec.resources, ask.spec.required_labels())
+                index = self.policy.feasible(ask.spec)
                 home = self.view.nodes.get(ask.home)
                 if now < ask.since + self._park_after or (home is not None and home in index.feasible):
                     continue
