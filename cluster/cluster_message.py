@@ -94,6 +94,39 @@ class EndCluster(Body, frozen=True):
     """To the head: the cluster is over. Its nodes end, and nothing is kept. Answered when they have been told."""
 
 
+class DrainNode(Body, frozen=True):
+    """To the head: have a node end in good order. Answered with `DrainAnswer`; may be repeated, with another deadline.
+
+    Nothing new comes to the node; tasks that run there end; actors that may restart do so elsewhere, which does not
+    count as one of their restarts; objects that others own are copied to other nodes. Then it ends; when `deadline_s`
+    seconds are over, also if something runs there still. `reason` is for people. `if_idle`: only if nobody uses it.
+    """
+
+    node_id: bytes
+    reason: str
+    deadline_s: float
+    if_idle: bool = False
+
+
+class DrainAnswer(Body, frozen=True):
+    """Whether the node will be drained; and if not, why."""
+
+    accepted: bool
+    text: str = ""
+
+
+class DrainOrder(Body, frozen=True):
+    """To a node manager: the head wants the node drained, within so many seconds."""
+
+    deadline_s: float
+
+
+class NodeDrained(Body, frozen=True):
+    """To the head, from a node manager: nothing is left there that could be saved. Its `NodeExpired` may come."""
+
+    node_id: bytes
+
+
 class NodeExpired(Body, frozen=True):
     """To a node manager: the cluster has given the node up, and gone on without it; or (`over`) has ended. It ends."""
 

@@ -105,8 +105,9 @@ class ActorDesk:
             "ActorStarted": self._on_started,
             "ActorExited": self._on_exited,
         }
-        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost, m.WorkersHeld):
+        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost):
             head.from_node[answer] = lambda node_id, message: self.feed(t.FromNode(node_id, message))
+        head.on_node_back.append(lambda node_id, held: self.feed(t.FromNode(node_id, held)))
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(self._node_lost)
         head.on_process_lost.append(self._process_lost)
@@ -188,6 +189,11 @@ class ActorDesk:
     def _place_waiting(self, node_id: str) -> None:
         if self.directory.wake_at() is not None:
             self.feed(t.PlaceActors(node_id))
+
+    def _node_lost(self, node_id: str) -> None:
+        drained = self._head.drains.reason_of(node_id)
+        text = f"its node was drained ({drained})" if drained else "its node was lost"
+        self.feed(t.ActorNodeLost(node_id, text))
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:

@@ -21,6 +21,7 @@ from ...transport.protocol import Call
 from ..alarm import Alarm
 from ..scheduling import group_table as t
 from ..scheduling import lease_message as m
+from ..scheduling.labels import parse_selector
 from ..scheduling.placement_group import PlacementGroups, check_group
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import GroupGone
@@ -52,6 +53,7 @@ class GroupDesk:
             "FindGroup": self._on_find,
         }
         head.from_node[m.Reserved] = lambda node_id, answer: self.feed(t.GroupFromNode(node_id, answer))
+        head.on_node_back.append(lambda node_id, held: self.feed(t.GroupNodeBack(node_id, held.group_ids)))
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(lambda node_id: self.feed(t.GroupNodeLost(node_id)))
         head.on_process_lost.append(self._process_lost)
@@ -161,6 +163,8 @@ class GroupDesk:
             request.name,
             request.namespace,
             request.detached,
+            tuple(parse_selector(selector) for selector in request.selectors),
+            request.target,
         )
         try:
             check_group(spec)

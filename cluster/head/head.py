@@ -21,6 +21,7 @@ from ..scheduling.group_table import GroupToNode
 from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .head_state import HeadState, Outbox, Rows
@@ -58,7 +59,9 @@ class Head(SystemActor):
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
             m.NodeReport: lambda _, report: self.feed(report),
+            m.WorkersHeld: self._on_node_back,
         }
+        self.on_node_back: list[Callable[[str, m.WorkersHeld], None]] = []
         self.on_node_lost: list[Callable[[str], None]] = []
         self.on_process_lost: list[Callable[[str], None]] = []
         self.on_report: list[Callable[[str], None]] = []
@@ -68,6 +71,7 @@ class Head(SystemActor):
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
+        self.drains = DrainDesk(self)
         self.on_node_lost.append(self._processes_lost)
         self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 
@@ -75,6 +79,7 @@ class Head(SystemActor):
         """Decide nothing more."""
         self._alarm.cancel()
         self.node_desk.close()
+        self.drains.close()
         self.actors.close()
         self.groups.close()
 
@@ -179,6 +184,11 @@ class Head(SystemActor):
         if self._standbys:
             known = KnownHeads([self.process.address.tcp, *self._standbys.values()])
             self.process.notify(self.nodes[node_id].address, NODE, known)
+
+    def _on_node_back(self, node_id: str, held: m.WorkersHeld) -> None:
+        """A node has connected: it and the desks bring together what each believes of the other."""
+        for told in self.on_node_back:
+            told(node_id, held)
 
     def _on_query_state(self, channel: Channel, call: Call) -> None:
         query: QueryState = decoder_of(QueryState).decode(call.body)

@@ -83,6 +83,12 @@ class NodeDesk:
         if node_id:
             self._drop(node_id, str(error))
 
+    def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
+        """Go on without a node, and have it end. `over`: it is not to join again."""
+        node = self.alive[node_id]
+        self._drop(node_id, reason)
+        self._head.process.notify(node.address, NODE, NodeExpired(reason, over))
+
     def _on_register(self, channel: Channel, call: Call) -> None:
         node: RegisterNode = decoder_of(RegisterNode).decode(call.body)
         node_id = node.node_id.hex()
@@ -129,6 +135,4 @@ class NodeDesk:
             node = self.alive[node_id]
             if node.address.process_id == self._head.process.address.process_id:
                 continue  # it shares this loop
-            reason = f"it has said nothing for {seconds:.0f} s"
-            self._drop(node_id, reason)
-            self._head.process.notify(node.address, NODE, NodeExpired(reason))
+            self.end(node_id, f"it has said nothing for {seconds:.0f} s")

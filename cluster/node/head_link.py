@@ -20,6 +20,7 @@ from ..cluster_message import (
     DriverLeft,
     FromNode,
     KnownHeads,
+    NodeDrained,
     NodeExpired,
     NodeOrder,
     NodeRegistered,
@@ -263,6 +264,10 @@ class HeadLink:
         """
         if not self._away:
             self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
+
+    def drained(self) -> None:
+        """Tell the head that this node may end."""
+        self._process.notify(self._head, HEAD, NodeDrained(self._node_id))
 
     def address_of(self, node_id: str) -> ProcessAddress | None:
         """Another node's manager; None when there is no such node (any more)."""

@@ -28,6 +28,7 @@ from .actor_table import (
     CreateActor,
     DeathCause,
     DependenciesReady,
+    DrainActors,
     FromNode,
     HandlesGone,
     KillActor,
@@ -61,11 +62,13 @@ class ActorDirectory:
         self._names: dict[tuple[str, str], bytes] = {}
         self._index = ActorIndex()
         self._dead: dict[bytes, None] = {}
+        self._leaving: dict[str, str] = {}
+        self._stranded: dict[bytes, ActorRecord] = {}
         self._tried_at = 0.0
         self._changed: dict[bytes, None] = {}
         self._out: list[ActorCommand] = []
 
-    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:
+    def handle(self, event: ActorEvent, now: float) -> list[ActorCommand]:  # noqa: C901 - a case an event, no logic
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         match event:
@@ -78,6 +81,11 @@ class ActorDirectory:
             case ActorNodeLost():
                 for record in self._index.at_node(event.node_id):
                     self._worker_lost(record, DeathCause("node_died", event.text), now)
+                self._leaving.pop(event.node_id, None)
+            case DrainActors():
+                self._leaving[event.node_id] = event.text
+                for record in self._index.at_node(event.node_id):
+                    self._move_away(record, now)
             case Subscribe():
                 self._subscribe(event)
             case Unsubscribe():
@@ -97,7 +105,7 @@ class ActorDirectory:
 
     def wake_at(self) -> float | None:
         """When `PlaceActors` is due, beside whenever nodes report; None while no actor waits."""
-        return self._tried_at + RETRY if len(self._placement) else None
+        return self._tried_at + RETRY if len(self._placement) or self._stranded else None
 
     def restore(self, table: ActorTable, now: float) -> list[ActorCommand]:
         """Go on from a stored table; returns what may have been lost. Nodes report as they connect."""
@@ -121,6 +129,10 @@ class ActorDirectory:
         """The live (or coming) actor of that name."""
         actor_id = self._names.get((namespace, name))
         return None if actor_id is None else view_of(self.table.actors[actor_id])
+
+    def has_actors_at(self, node_id: str) -> bool:
+        """Whether an actor has a worker of the node, or has asked it for one."""
+        return bool(self._index.at_node(node_id))
 
     def views(self) -> list[ActorView]:
         """All actors, the dead that are still remembered among them."""
@@ -164,10 +176,9 @@ class ActorDirectory:
         if isinstance(answer, Never):
             if answer.fatal:
                 self._die(record, DeathCause("unschedulable", answer.text))
-            else:
+            elif self._placement.tell(record):
                 record.problem = answer.text
-                if self._placement.tell(record):
-                    self._tell(record)
+                self._tell(record)
         elif answer is not None:
             self._index.requested(record)
             self._out.append(answer)
@@ -178,6 +189,9 @@ class ActorDirectory:
             for record, text in self._placement.overdue(now):
                 record.problem = text
                 self._tell(record)
+            stranded, self._stranded = self._stranded, {}
+            for record in stranded.values():
+                self._move_away(record, now)
         for record in self._placement.waiting(node_id):
             self._place(record, now)
 
@@ -265,7 +279,7 @@ class ActorDirectory:
                     self._end_softly(record, event)
             case ActorCreated() | ActorCreationFailed() | ActorExited():
                 if event.incarnation == record.incarnation and record.worker_id:
-                    self._reported(record, event)
+                    self._reported(record, event, now)
 
     def _kill(self, record: ActorRecord, event: KillActor, now: float) -> None:
         cause = DeathCause("killed", event.text)
@@ -274,7 +288,9 @@ class ActorDirectory:
         elif record.worker_id:
             self._worker_lost(record, cause, now)
 
-    def _reported(self, record: ActorRecord, event: ActorCreated | ActorCreationFailed | ActorExited) -> None:
+    def _reported(
+        self, record: ActorRecord, event: ActorCreated | ActorCreationFailed | ActorExited, now: float
+    ) -> None:
         match event:
             case ActorCreated():
                 if record.state != "ALIVE":
@@ -282,6 +298,8 @@ class ActorDirectory:
                     self._change(record, "ALIVE")
                     if record.ending:
                         self._terminate(record)
+                    elif record.node_id in self._leaving:
+                        self._move_away(record, now)
             case ActorCreationFailed():
                 if record.state != "ALIVE":
                     self._die(record, event.cause)
@@ -304,16 +322,29 @@ class ActorDirectory:
             return
         self._changed[record.spec.actor_id] = None
         had_worker = bool(record.worker_id)
-        may_restart = record.spec.max_restarts == INFINITE or record.incarnation < record.spec.max_restarts
+        most = record.spec.max_restarts
+        spared = most != 0 and record.node_id in self._leaving
+        may_restart = spared or most == INFINITE or record.incarnation - record.spared < most
         if had_worker and (record.ending or not may_restart):
             self._die(record, record.ending or cause)
             return
         self._forget_worker(record)
         if had_worker:
             record.incarnation += 1
+            record.spared += spared
             record.cause = cause
             self._change(record, "RESTARTING")
         self._place(record, now)
+
+    def _move_away(self, record: ActorRecord, now: float) -> None:
+        """Restart an actor elsewhere, for its node is drained, if it may restart and there is room for it."""
+        text = self._leaving.get(record.node_id)
+        if text is None or not record.worker_id or not record.spec.max_restarts or record.ending:
+            return
+        if self._placement.has_room(record):
+            self._worker_lost(record, DeathCause("node_died", text), now)
+        else:
+            self._stranded[record.spec.actor_id] = record
 
     # Death
 

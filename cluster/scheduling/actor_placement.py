@@ -77,6 +77,11 @@ class ActorPlacement:
             self._take(record, now)
         return self.request_of(record)
 
+    def has_room(self, record: ActorRecord) -> bool:
+        """Whether a node has room for it now, beside the one that it has a worker of."""
+        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.spec.locality)
+        return isinstance(verdict, Chosen) and not verdict.queue
+
     def _take(self, record: ActorRecord, now: float) -> None:
         """Count what the actor will hold as taken. One that queues takes nothing: there is nothing to take."""
         lease = record.spec.lease
@@ -151,8 +156,7 @@ class ActorPlacement:
     def _queue_at(self, search: Search, now: float) -> str | None:
         if now < search.since + QUEUE_AFTER:
             return None
-        spec = search.spec
-        node = self._view.shape(spec.resources, spec.required_labels()).any_feasible()
+        node = self._policy.feasible(search.spec).any_feasible()
         return None if node is None else node.node_id
 
 

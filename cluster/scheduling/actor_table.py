@@ -84,6 +84,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
         worker_id: "" until a worker was granted.
         ending: it is to end without a restart, for this reason.
         problem: why it cannot be placed now, for people.
+        spared: restarts that do not count against `max_restarts`, since its node was drained.
     """
 
     spec: ActorSpec
@@ -98,6 +99,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
     ending: DeathCause | None = None
     cause: DeathCause | None = None
     problem: str = ""
+    spared: int = 0
 
 
 class ActorTable(msgspec.Struct, array_like=True):
@@ -218,6 +220,16 @@ class ActorNodeLost(Struct, frozen=True, tag="actor_node_lost"):
     text: str
 
 
+class DrainActors(Struct, frozen=True, tag="drain_actors"):
+    """A node is to be drained: actors that may restart do so elsewhere, as soon as there is room for them.
+
+    Those that may not stay until the node ends.
+    """
+
+    node_id: str
+    text: str
+
+
 class Subscribe(Struct, frozen=True, tag="subscribe"):
     """Tell the process of the actor's state, now and at every change."""
 
@@ -249,6 +261,7 @@ ActorEvent = (
     | HandlesGone
     | OwnerLost
     | ActorNodeLost
+    | DrainActors
     | Subscribe
     | Unsubscribe
     | PlaceActors

@@ -85,7 +85,7 @@ def _plan_on(
         return _on_one(rooms, wishes, taken, target)
     placed: dict[int, str] = {}
     used = set(taken)
-    for index in sorted(wishes, key=lambda index: _weight(wishes[index][0]), reverse=True):
+    for index in sorted(wishes, key=lambda index: _weight(wishes[index]), reverse=True):
         room = _choose(rooms, wishes[index], strategy, used)
         if room is None:
             return None
@@ -123,5 +123,7 @@ def _choose(rooms: list[Room], wish: Wish, strategy: GroupStrategy, used: set[st
     return None
 
 
-def _weight(bundle: ResourceSet) -> tuple[bool, int, int]:
-    return bundle.has_accelerator(), len(bundle.amounts), sum(units for _, units in bundle.amounts)
+def _weight(wish: Wish) -> tuple[bool, bool, int, int]:
+    """Who chooses first: those for whom few nodes will do, then the largest."""
+    bundle, selector = wish
+    return bool(selector), bundle.has_accelerator(), len(bundle.amounts), sum(units for _, units in bundle.amounts)

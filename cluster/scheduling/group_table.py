@@ -41,6 +41,7 @@ class GroupRecord(msgspec.Struct, array_like=True):
 
     Attributes:
         attempt: numbers reservations; nodes ignore those of attempts that were given up.
+        abandoned: the last attempt that was given up; 0: none was.
         nodes: bundle index -> node, of the bundles that are reserved and open.
         preparing: bundle index -> node, of the attempt under way.
         prepared: nodes that have answered yes to it.
@@ -55,6 +56,7 @@ class GroupRecord(msgspec.Struct, array_like=True):
     prepared: list[str] = []
     problem: str = ""
     cause: str = ""
+    abandoned: int = 0
 
 
 class GroupTable(msgspec.Struct, array_like=True):
@@ -109,16 +111,10 @@ class GroupFromNode(Struct, frozen=True, tag="group_from_node"):
 
 
 class GroupNodeBack(Struct, frozen=True, tag="group_node_back"):
-    """A node is back, or this head is: what was said last may not have arrived."""
+    """A node is back, or this head is: what was said last may not have arrived. `held`: groups it has bundles of."""
 
     node_id: str
-
-
-class BundlesHeld(Struct, frozen=True, tag="bundles_held"):
-    """The groups of which a node has bundles, by its report."""
-
-    node_id: str
-    group_ids: tuple[bytes, ...]
+    held: tuple[bytes, ...]
 
 
 class GroupNodeLost(Struct, frozen=True, tag="group_node_lost"):
@@ -145,7 +141,16 @@ class PlaceGroups(Struct, frozen=True, tag="place_groups"):
     """Room may have come free, or time has passed: try again for those that wait."""
 
 
-GroupEvent = CreateGroup | RemoveGroup | GroupFromNode | GroupNodeLost | GroupOwnerLost | SubscribeGroup | PlaceGroups
+GroupEvent = (
+    CreateGroup
+    | RemoveGroup
+    | GroupFromNode
+    | GroupNodeBack
+    | GroupNodeLost
+    | GroupOwnerLost
+    | SubscribeGroup
+    | PlaceGroups
+)
 
 
 # Commands

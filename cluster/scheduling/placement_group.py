@@ -19,6 +19,7 @@ from .group_table import (
     GroupCreated,
     GroupEvent,
     GroupFromNode,
+    GroupNodeBack,
     GroupNodeLost,
     GroupOverdue,
     GroupOwnerLost,
@@ -50,6 +51,8 @@ RETRY, MAX_RETRY = 0.02, 2.0
 """Seconds between tries of a group that waits, at first and at most: a try looks at all nodes."""
 
 MAX_REMOVED = 10_000
+
+_EVERY_ATTEMPT = 2**31 - 1
 
 EXPLAIN_AFTER = 10.0
 """Seconds after which the words for why a group waits are looked for again: that means looking at all nodes."""
@@ -112,6 +115,8 @@ class PlacementGroups:
                     self._remove(record, event.text)
             case GroupFromNode():
                 self._answered(event, now)
+            case GroupNodeBack():
+                self._node_back(event)
             case GroupNodeLost():
                 self._node_lost(event.node_id, now)
             case GroupOwnerLost():
@@ -284,7 +289,7 @@ class PlacementGroups:
         asked = list(record.preparing.values())
         record.preparing, record.prepared = {}, []
         self._index.off_nodes(record, asked)
-        record.problem = text
+        record.problem, record.abandoned = text, record.attempt
         if self._attempt and self._attempt.group_id == group_id:
             self._attempt = None
         self._waiting.add(group_id, now, backed_off=True)  # what the node lacked will be in its next report
@@ -306,6 +311,20 @@ class PlacementGroups:
                 record.problem = f"node {node_id} died with bundles {lost}"
                 self._complete_or_wait(record, now)
             self._index.off_nodes(record, [node_id])
+
+    def _node_back(self, event: GroupNodeBack) -> None:
+        """Say again what the node may not have heard: which bundles are open, and which are to be given back."""
+        for group_id in event.held:
+            record = self.table.groups.get(group_id)
+            if record is None or record.state == "REMOVED":
+                self._out.append(GroupToNode(event.node_id, ReserveCancel(group_id, _EVERY_ATTEMPT)))
+                continue
+            if record.abandoned:
+                cancel = ReserveCancel(group_id, record.abandoned, first=record.abandoned)
+                self._out.append(GroupToNode(event.node_id, cancel))
+            if event.node_id in record.nodes.values():
+                complete = record.attempt - (record.state == "PREPARING")
+                self._out.append(GroupToNode(event.node_id, ReserveCommit(group_id, complete)))
 
     def _complete_or_wait(self, record: GroupRecord, now: float) -> None:
         group_id = record.spec.group_id

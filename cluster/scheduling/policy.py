@@ -6,6 +6,7 @@ import msgspec
 
 from .cluster_view import ClusterView, Node
 from .explanation import why_never, why_waiting
+from .labels import LabelSelector
 from .resources import ResourceSet
 from .shape_index import ShapeIndex
 from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
@@ -74,7 +75,19 @@ class Policy:
                     return verdict
             case _:
                 pass
-        index = self._view.shape(spec.resources, spec.required_labels())
+        best: Verdict = Never(lambda: why_never(self._view, spec))
+        for selector in spec.alternatives():
+            verdict = self._anywhere(spec, selector, home, locality)
+            if isinstance(verdict, Chosen):
+                return verdict
+            best = verdict if isinstance(best, Never) else best
+        return best
+
+    def _anywhere(
+        self, spec: LeaseSpec, selector: LabelSelector, home: str | None, locality: tuple[tuple[str, int], ...]
+    ) -> Verdict:
+        """A node whose labels meet one set of conditions."""
+        index = self._view.shape(spec.resources, selector)
         if not index.feasible.nodes:
             return Never(lambda: why_never(self._view, spec))
         if isinstance(spec.strategy, Spread):
@@ -98,8 +111,13 @@ class Policy:
             node = self._view.nodes.get(strategy.node_id)
             if node is not None and node.holds(spec.resources):
                 return node.reaches(spec.resources)
-        nodes = self._view.shape(spec.resources, spec.required_labels()).feasible.nodes
-        return any(node.reaches(spec.resources) for node in nodes)
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return any(node.reaches(spec.resources) for index in indexes for node in index.feasible.nodes)
+
+    def feasible(self, spec: LeaseSpec) -> ShapeIndex:
+        """The nodes that could hold it: those that meet the first of its conditions that any node meets."""
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return next((index for index in indexes if index.feasible.nodes), indexes[0])
 
     def _hybrid(self, index: ShapeIndex, home: str | None) -> Verdict:
         nodes = index.sample()
@@ -147,7 +165,7 @@ class Policy:
             return Never(lambda: f"its placement group {strategy.group_id.hex()} was removed", fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
         indexes = sorted(group) if strategy.bundle_index < 0 else [strategy.bundle_index]
-        wanted = [group[index] for index in indexes if index in group]
+        wanted = [group[index] for index in indexes if index in group and not self._leaves(group[index][0])]
         if standing.infeasible and not group:
             return Never(lambda: why_waiting(self._view, spec, 0.0))
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
@@ -160,6 +178,10 @@ class Policy:
             if spec.resources.fits(bundle.available):
                 return Chosen(node_id)
         return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
+
+    def _leaves(self, node_id: str) -> bool:
+        node = self._view.nodes.get(node_id)
+        return node is None or node.draining
 
 
 def _describe(units: dict[str, int]) -> str:

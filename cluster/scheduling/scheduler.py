@@ -34,6 +34,12 @@ class NodeLost(msgspec.Struct, frozen=True, tag="node_lost"):
     node_id: str
 
 
+class NodeLeaving(msgspec.Struct, frozen=True, tag="node_leaving"):
+    """The node is to be drained: place nothing there any more."""
+
+    node_id: str
+
+
 class SchedulerTick(msgspec.Struct, frozen=True, tag="scheduler_tick"):
     """Time has passed; due at `Scheduler.wake_at()`."""
 
@@ -51,7 +57,7 @@ class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
     event: Place | Unplaceable | PeersChanged
 
 
-SchedulerEvent = NodeReport | NodeLost | GroupGone | SchedulerTick
+SchedulerEvent = NodeReport | NodeLost | NodeLeaving | GroupGone | SchedulerTick
 
 
 AskKey = tuple[str, int]
@@ -121,6 +127,8 @@ class Scheduler:
                 self._reported(event, now)
             case NodeLost():
                 self._node_lost(event.node_id)
+            case NodeLeaving():
+                self.view.leave(event.node_id)
             case GroupGone():
                 self._group_gone(event.group_id, now)
             case SchedulerTick():
@@ -318,7 +326,7 @@ class Scheduler:
             if isinstance(need[2], (InBundle, NodeAffinity)):
                 continue
             for ask in list(queue.values()):
-                index = self.view.shape(ask.spec.resources, ask.spec.required_labels())
+                index = self.policy.feasible(ask.spec)
                 home = self.view.nodes.get(ask.home)
                 if now < ask.since + self._park_after or (home is not None and home in index.feasible):
                     continue

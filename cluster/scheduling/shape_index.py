@@ -1,6 +1,6 @@
 """The nodes that can hold one shape of request, kept so that a decision looks at a few of them only.
 
-A node joins the candidates when it may have room (its report came) and leaves when a decision finds that it has none,
+A node is a candidate when it had room as its report came, and is none any more when a decision finds that it has none,
 so finding a node costs a constant number of steps per decision and per report, however many nodes there are. Among many
 candidates a random sample is compared ("the power of d choices", Mitzenmacher 2001); few are compared all.
 """
@@ -71,9 +71,12 @@ class ShapeIndex:
             self.discard(node)
 
     def freed(self, node: "Node") -> None:
-        """The node may have room again."""
-        if node in self.feasible:
-            self.candidates.add(node)
+        """The node may have room again, or none any more."""
+        if node.fits(self.request):
+            if node in self.feasible:
+                self.candidates.add(node)
+        else:
+            self.candidates.discard(node)
 
     def discard(self, node: "Node") -> None:
         """The node is gone or holds the shape no more."""

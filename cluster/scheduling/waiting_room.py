@@ -17,7 +17,7 @@ from .strategy import InBundle, LeaseSpec, NodeAffinity, Strategy
 K = TypeVar("K")
 V = TypeVar("V")
 
-Need = tuple[ResourceSet, LabelSelector, Strategy]
+Need = tuple[ResourceSet, tuple[LabelSelector, ...], Strategy]
 """What decides whether a node serves: the amounts, the labels asked for, and the strategy."""
 
 Place = str | bytes | None
@@ -26,7 +26,7 @@ Place = str | bytes | None
 
 def need_of(spec: LeaseSpec) -> Need:
     """What a spec needs of its node; its job and environment do not matter there."""
-    return spec.resources, spec.label_selector, spec.strategy
+    return spec.resources, (spec.label_selector, *spec.fallback), spec.strategy
 
 
 class WaitingRoom(Generic[K, V]):
