@@ -159,12 +159,6 @@ class ActorDesk:
             if state.keeps:
                 state.put(ACTORS, key, _Row(record, self._causes.get(actor_id, b"")))
 
-    def _node_lost(self, node_id: str) -> None:
-        """A node is gone: its actors, and the processes there that have created others."""
-        self.feed(t.ActorNodeLost(node_id, "its node was lost"))
-        for process_id in self._homes.pop(node_id, ()):
-            self._head.process_lost(process_id)
-
     def _keep_spec(self, spec: ActorSpec) -> None:
         self._specs[spec.actor_id] = spec
         self._head.state.put(ACTOR_SPECS, spec.actor_id.hex(), spec)
@@ -191,9 +185,12 @@ class ActorDesk:
             self.feed(t.PlaceActors(node_id))
 
     def _node_lost(self, node_id: str) -> None:
+        """A node is gone: its actors, and the processes there that have created others."""
         drained = self._head.drains.reason_of(node_id)
         text = f"its node was drained ({drained})" if drained else "its node was lost"
         self.feed(t.ActorNodeLost(node_id, text))
+        for process_id in self._homes.pop(node_id, ()):
+            self._head.process_lost(process_id)
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:

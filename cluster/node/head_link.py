@@ -39,7 +39,7 @@ _JOIN_S = 20.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
 _GREET_S = 1.5
-"""How long an address where the head may be is tried before the next: a host that is gone does not refuse, it is silent."""
+"""How long an address where the head may be is tried: a host that is gone does not refuse, it is silent."""
 _CLOCK_S = 60.0
 """Clocks that differ by more make logs and timelines of several nodes hard to read together."""
 _REMEMBERED = 1000

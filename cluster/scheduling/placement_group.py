@@ -104,7 +104,7 @@ class PlacementGroups:
         self._changed: dict[bytes, None] = {}
         self._out: list[GroupCommand] = []
 
-    def handle(self, event: GroupEvent, now: float) -> list[GroupCommand]:
+    def handle(self, event: GroupEvent, now: float) -> list[GroupCommand]:  # noqa: C901 - a case an event, no logic
         """Take in one event; returns what is to be done, in order."""
         self._out = []
         match event:
