@@ -10,7 +10,8 @@ class WorkerConfig(Body, frozen=True):
     """What a worker process is started with.
 
     `environment` is a runtime environment's key, `definition` what it stands for (an encoded `EnvironmentDefinition`),
-    and `packages` where its packages are unpacked.
+    `packages` where its packages are unpacked, and `preset` the variables of it that are set already. `folder` and
+    `search_path` are the driver's whose job the worker is for, where it has an environment.
     """
 
     process_id: str
@@ -27,6 +28,9 @@ class WorkerConfig(Body, frozen=True):
     environment: str
     definition: bytes
     packages: dict[str, str]
+    preset: list[str]
+    folder: str
+    search_path: list[str]
 
 
 class WorkerUnfit(Body, frozen=True):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ...actors.contract import DefineEnvironment, DescribeEnvironment, decoder_of
+from ...actors.contract import NODE, DefineEnvironment, DescribeEnvironment, PrepareEnvironment, decoder_of
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 
@@ -18,6 +18,7 @@ class EnvironmentDesk:
     """
 
     def __init__(self, head: "Head") -> None:
+        self._head = head
         self._definitions: dict[str, bytes] = {}
         head.methods |= {"DefineEnvironment": self._on_define, "DescribeEnvironment": self._on_describe}
 
@@ -25,6 +26,9 @@ class EnvironmentDesk:
         defined: DefineEnvironment = decoder_of(DefineEnvironment).decode(call.body)
         self._definitions.setdefault(defined.key, defined.definition)
         channel.reply(call.call_id, b"")
+        if defined.eager:
+            for node in self._head.nodes.values():
+                self._head.process.notify(node.address, NODE, PrepareEnvironment(defined.key))
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

@@ -5,6 +5,7 @@ import logging
 import secrets
 import signal
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -14,11 +15,15 @@ from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
 from ...transport.shm.arena import Arena
 from ..cluster_message import RegisterNode
+from ..environment.environment_store import cache_folder
+from ..environment.shelf import make_shelf
+from ..environment.workshop import WORKER, Workshop
 from ..head.head import Head
 from ..host_id import host_id
 from ..process.birth import NodeBirth
 from ..process.log_batch import LogBatch
 from ..process.spawn import Spawner
+from ..process.spawner_set import SpawnerSet
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
 from ..session_folder import SessionFolder, read_info, read_token
@@ -32,12 +37,15 @@ from .manager import NodeManager
 from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .package_desk import PackageDesk
 from .residents import Residents
 from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
 
 _HOST = "127.0.0.1"
+
+WORKER_MAIN = f"{WORKER}:main"
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +81,7 @@ class NodeProcess:
     def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
         self._config = config
         self._folder = folder
-        self._spawner = spawner
+        self._spawners = SpawnerSet(spawner, WORKER_MAIN, folder.logs, self._shelf)
         self._host_id = host_id()
         self._node_id = secrets.token_bytes(28)
         if config.token:
@@ -167,9 +175,12 @@ class NodeProcess:
             environment="",
             definition=b"",
             packages={},
+            preset=[],
+            folder="",
+            search_path=[],
         )
         self._workers = WorkerTable(
-            self._spawner,
+            self._spawners,
             base,
             self._folder.path,
             self._show,
@@ -181,12 +192,24 @@ class NodeProcess:
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
         self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
         about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
-        self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
+        packages = PackageDesk(process, self._folder.path / "packages", int(self._settings.runtime_env_packages_bytes))
+        workshop = Workshop(
+            session,
+            self._folder.logs,
+            self._shelf,
+            cache_folder() / "runtime-env",
+            int(self._settings.runtime_env_cache_bytes),
+        )
+        self._environments = EnvironmentDesk(process, head, packages, workshop, self._spawners)
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
         )
         link.attach(manager, self._expelled)
         return manager
+
+    def _shelf(self) -> Path:
+        """What foreign interpreters need, made when the first one comes."""
+        return make_shelf(self._folder.path / "shelf")
 
     def _ask_return(self, process_id: str, grant: int) -> None:
         self._desk.ask_return(process_id, grant)
@@ -218,9 +241,9 @@ class NodeProcess:
         if self._head is not None:
             self._head.close()
         workers = self._workers.all()
-        await self._spawner.close()
+        await self._spawners.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
-        self._environments.close()
+        await self._environments.close()
         await self._desk.close()
         await self._store.close()
         await self._process.close()

@@ -8,13 +8,14 @@ import msgspec
 
 from ...actors.contract import (
     DescribeDeath,
+    RegisterDriver,
     WorkerBlocked,
     WorkerLeaving,
     WorkerReady,
     WorkerUnfit,
     decoder_of,
 )
-from ...exceptions import DeathCause, DeathKind
+from ...exceptions import DeathCause, DeathKind, RuntimeEnvSetupError
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..process.spawn import SpawnerLostError, SpawnError
@@ -50,16 +51,49 @@ class WorkerDesk:
         """Start a worker, with all that its environment needs at hand."""
         try:
             prepared = await self._environments.prepare(order.env_key)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the tasks that need it must hear of it
-            self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
+        except RuntimeEnvSetupError as error:
+            if not self._manager.closing:
+                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
             return
+        if order.env_key:
+            self._manager.feed(m.WorkerPrepared(order.start_id))
+        driver = await self._driver(order.job_id) if prepared.definition else None
         try:
-            await self._workers.start(order.start_id, order.env_key, prepared)
-        except (SpawnError, SpawnerLostError) as error:
-            self._environments.release(prepared.packages)
+            worker = await self._workers.start(
+                order.start_id,
+                order.env_key,
+                prepared,
+                driver.folder if driver else "",
+                driver.search_path if driver else (),
+            )
+        except (SpawnError, SpawnerLostError, RuntimeEnvSetupError) as error:
+            self._environments.release(prepared)
             if not self._manager.closing:
                 logger.warning("A worker could not be started: %s", error)
-                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error)))
+                unfit = isinstance(error, RuntimeEnvSetupError)
+                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=unfit))
+            return
+        if prepared.patience is not None:
+            asyncio.get_running_loop().call_later(prepared.patience, self._too_late, worker)
+
+    async def _driver(self, job_id: bytes) -> RegisterDriver | None:
+        found: asyncio.Future[RegisterDriver | None] = asyncio.get_running_loop().create_future()
+
+        def described(driver: RegisterDriver | None) -> None:
+            if not found.done():
+                found.set_result(driver)
+
+        self._manager.jobs.find(job_id, described)
+        return await found
+
+    def _too_late(self, worker: Worker) -> None:
+        """A worker that sets its environment up has had its time."""
+        if worker.start_id and not worker.ended and not self._manager.closing:
+            self._unfit(
+                worker,
+                f"A new worker was not ready {worker.prepared.patience:g} s after its start: its "
+                "worker_process_setup_hook, if it has one, may hang; see setup_timeout_seconds.",
+            )
 
     def stop(self, order: m.StopWorker) -> None:
         """End a worker."""
@@ -71,12 +105,20 @@ class WorkerDesk:
     def ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
         if worker.start_id:
-            self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
+            self._died_early(worker, cause)
         else:
             self._manager.feed(m.WorkerLost(worker.worker_id, cause.summary()))
-        self._environments.release(worker.packages)
+        self._environments.release(worker.prepared)
         self._manager.forget_caller(worker.worker_id)
         self._manager.spawn(self._workers.finish_output(worker))
+
+    def _died_early(self, worker: Worker, cause: DeathCause) -> None:
+        """A worker died before it was ready. One that sets an environment up may do so time and again."""
+        if not worker.prepared.definition:
+            self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
+            return
+        text = f"A new worker died while it set its runtime environment up: {cause.render()}"
+        self._manager.feed(m.WorkerStartFailed(worker.start_id, text, environment=True))
 
     def out_of_reach(self, process_id: str, error: str) -> bool:
         """The channel to a process is gone for good; False where it is no worker's.
@@ -109,9 +151,12 @@ class WorkerDesk:
         worker = self._workers.find(channel.peer.process_id)
         if worker is None:
             return
+        self._unfit(worker, unfit.reason)
+
+    def _unfit(self, worker: Worker, reason: str) -> None:
         start_id, worker.start_id = worker.start_id, 0
-        self._manager.feed(m.WorkerStartFailed(start_id, unfit.reason, environment=True))
-        self._workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, unfit.reason)
+        self._manager.feed(m.WorkerStartFailed(start_id, reason, environment=True))
+        self._workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, reason)
 
     def _on_blocked(self, channel: Channel, call: Call) -> None:
         blocked: WorkerBlocked = decoder_of(WorkerBlocked).decode(call.body)

@@ -72,7 +72,7 @@ class TestValidation:
             ({"working_dir": 3}, TypeError, "must name a path, not int"),
             ({"working_dir": "/no/such/folder"}, ValueError, "there is no /no/such/folder"),
             ({"working_dir": __file__}, ValueError, "a folder or a .zip"),
-            ({"working_dir": "s3://bucket/x.zip"}, NotImplementedError, "s3://"),
+            ({"working_dir": "nowhere://bucket/x.zip"}, ValueError, "nowhere://"),
             ({"py_modules": "x"}, TypeError, "list of paths or modules, not str"),
             ({"py_modules": [3]}, TypeError, "must name a path, not int"),
             ({"py_modules": [sys]}, ValueError, "sys has no file"),

@@ -133,7 +133,8 @@ def test_modules_are_shipped(tmp_path):
         ({"working_dir": "/no/such/folder"}, ValueError),
         ({"env_var": {}}, ValueError),
         ({"env_vars": {"A": 1}}, TypeError),
-        ({"pip": ["numpy"]}, NotImplementedError),
+        ({"container": {}}, NotImplementedError),
+        ({"pip": ["a"], "uv": ["a"]}, ValueError),
     ],
 )
 def test_nonsense_is_refused_when_it_is_given(env, error):
