@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,7 @@ class Workshop:
         if folder and (Path(folder) / words[0]).is_file():
             words[0] = str(Path(folder) / words[0])
         variables = {name: expanded(value) for name, value in env.get("env_vars", {}).items()}
+        words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
         asked = Interpreter(within(folder, tuple(words)), tuple(variables.items()))
         if asked not in self._commands:
             self._commands[asked] = asked._replace(forks=await _is_interpreter(asked, env["py_executable"]))

@@ -1,6 +1,7 @@
 """All spawners of a node: one for its own interpreter, and one for each other that workers run in."""
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from pathlib import Path
 from ...exceptions import RuntimeEnvSetupError
 from .fresh import FreshSpawner
 from .interpreter import Interpreter
-from .spawn import Spawner, SpawnerLostError, SpawnRequest, WorkerProcess
+from .spawn import Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
 from .zygote import start_fresh_zygote
 from .zygote_client import ZygoteClient
 
 _TAIL_BYTES = 6000
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR)
 
 
 class SpawnerSet:
@@ -58,6 +60,10 @@ class SpawnerSet:
             if interpreter is None or self._closing:
                 raise
             raise RuntimeEnvSetupError(self._why_not(interpreter)) from error
+        except SpawnError as error:
+            if interpreter is None or error.errno not in _NO_PROGRAM:
+                raise
+            raise RuntimeEnvSetupError(_cannot_start(interpreter, error)) from error
         self._of[request.spawn_id] = spawner
         process.exited.add_done_callback(lambda _: self._of.pop(request.spawn_id, None))
         return process
@@ -96,10 +102,7 @@ class SpawnerSet:
             try:
                 made = start_fresh_zygote(self._main, start, variables, log)
             except OSError as error:
-                raise RuntimeEnvSetupError(
-                    f"The interpreter of the runtime environment, {interpreter.command[0]}, cannot be started: "
-                    f"{error.strerror or error}."
-                ) from error
+                raise RuntimeEnvSetupError(_cannot_start(interpreter, error)) from error
             finally:
                 os.close(log)
         self._others[interpreter] = made
@@ -119,3 +122,10 @@ class SpawnerSet:
             if told
             else f"The interpreter of the runtime environment ({command}) ended without a word."
         )
+
+
+def _cannot_start(interpreter: Interpreter, error: OSError) -> str:
+    return (
+        f"The interpreter of the runtime environment, {interpreter.command[0]}, cannot be started on this node: "
+        f"{error.strerror or error}."
+    )
