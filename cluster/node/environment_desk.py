@@ -30,9 +30,6 @@ _SETUP_S = 600
 _FAILED_S = 10.0
 """How long a failure is remembered, in seconds; tasks that come meanwhile fail at once. Ray's default."""
 
-_WARM_S = 60.0
-"""How long an interpreter that no worker runs in any more stays warm, in seconds."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +60,7 @@ class EnvironmentDesk:
         packages: has the files.
         workshop: has the interpreters.
         spawners: start workers in them.
+        idle_s: how long an interpreter that no worker runs in any more stays warm, in seconds.
     """
 
     def __init__(
@@ -72,12 +70,14 @@ class EnvironmentDesk:
         packages: PackageDesk,
         workshop: Workshop,
         spawners: SpawnerSet,
+        idle_s: float,
     ) -> None:
         self._process = process
         self._head = head
         self._packages = packages
         self._workshop = workshop
         self._spawners = spawners
+        self._idle_s = idle_s
         self._definitions: dict[str, bytes] = {}
         self._failures: dict[str, tuple[RuntimeEnvSetupError, float]] = {}
         self._users: dict[Interpreter, int] = {}
@@ -142,7 +142,7 @@ class EnvironmentDesk:
             self._packages.release(uri)
         if prepared.found.interpreter is not None:
             # The next worker may come soon, and until then the interpreter is kept, with what it runs from.
-            asyncio.get_running_loop().call_later(_WARM_S, self._cool, prepared.found)
+            asyncio.get_running_loop().call_later(self._idle_s, self._cool, prepared.found)
 
     def _cool(self, found: Found) -> None:
         interpreter = found.interpreter

@@ -200,7 +200,9 @@ class NodeProcess:
             cache_folder() / "runtime-env",
             int(self._settings.runtime_env_cache_bytes),
         )
-        self._environments = EnvironmentDesk(process, head, packages, workshop, self._spawners)
+        self._environments = EnvironmentDesk(
+            process, head, packages, workshop, self._spawners, self._settings.runtime_env_idle_s
+        )
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
         )
