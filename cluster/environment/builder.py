@@ -22,30 +22,9 @@ from ..held_folder import open_lock
 from ..process.fresh import die_with_lifeline
 from .environment_store import EnvironmentStore
 from .installer import Step, ToolMissingError, pip_of, python_of, steps, variables, written
-from .recipe import Recipe
-
-MODULE = __spec__.name
-"""This module, also where it is the main one."""
-
+from .recipe import BuildOrder
 
 _PASSWORD = re.compile(r"://[^/@\s]+@")
-
-
-class BuildOrder(msgspec.Struct, frozen=True):
-    """What the builder is told.
-
-    Attributes:
-        recipe: what to make.
-        root, quota: of the store.
-        digest: the environment's name.
-        check: the arguments with which an interpreter tries whether a worker can run in it.
-    """
-
-    recipe: Recipe
-    root: str
-    quota: int
-    digest: str
-    check: list[str]
 
 
 class _BuildError(Exception):

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -117,6 +116,8 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
         with zipfile.ZipFile(archive) as opened:
             extract(opened, folder, limit)
         return
+    import tarfile  # seldom wanted
+
     with tarfile.open(archive) as opened:
         if sum(member.size for member in opened) > limit:
             raise ValueError(f"it unpacks to more than {limit} bytes")

@@ -94,6 +94,23 @@ class Recipe(msgspec.Struct, frozen=True):
         return _today() if all(map(_is_named, self.packages)) else session
 
 
+class BuildOrder(msgspec.Struct, frozen=True):
+    """What the builder is told.
+
+    Attributes:
+        recipe: what to make.
+        root, quota: of the store.
+        digest: the environment's name.
+        check: the arguments with which an interpreter tries whether a worker can run in it.
+    """
+
+    recipe: Recipe
+    root: str
+    quota: int
+    digest: str
+    check: list[str]
+
+
 _OPTIONS = {"pip": "pip_install_options", "uv": "uv_pip_install_options"}
 
 

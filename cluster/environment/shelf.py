@@ -8,11 +8,13 @@ that both ends of the wire are of one version; its dependencies only where the i
 """
 
 import contextlib
-import importlib.util
 import re
 import sys
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -40,6 +42,8 @@ def _link(link: Path, target: Path) -> None:
 
 def _targets() -> set[Path]:
     """Files and folders on the import path that belong to the dependencies, theirs among them."""
+    from importlib.metadata import PackageNotFoundError, distribution  # seldom wanted, and slow to import
+
     found: dict[str, Distribution | None] = {}
     wanted = list(DEPENDENCIES)
     while wanted:
@@ -60,12 +64,14 @@ def _name(requirement: str) -> str:
     return match[0] if match else requirement
 
 
-def _files(name: str, known: Distribution | None) -> set[Path]:
+def _files(name: str, known: "Distribution | None") -> set[Path]:
     if known is None:
         return set()
     tops = {file.parts[0] for file in known.files or () if file.parts[0] not in {"..", "__pycache__"}}
     if tops:
         return {Path(str(known.locate_file(top))) for top in tops}
+    import importlib.util
+
     spec = importlib.util.find_spec(name.replace("-", "_"))  # installed by other means than pip
     if spec is None or spec.origin is None:
         return set()

@@ -21,15 +21,14 @@ from ...exceptions import RuntimeEnvSetupError
 from ..process.interpreter import ENTRY, Interpreter, path_with, running, tag, within
 from ..process.title import PADDING
 from ..process.watch import ProcessWatch
-from .builder import MODULE as BUILDER
-from .builder import BuildOrder
 from .environment_store import EnvironmentStore
 from .installer import ToolMissingError, conda_tool, python_of
-from .recipe import Recipe
+from .recipe import BuildOrder, Recipe
 
 WORKER = f"{__name__.partition('.')[0]}.cluster.worker_main"
 """Run as a program, it imports what a worker needs, and ends."""
 
+_BUILDER = f"{__name__.rpartition('.')[0]}.builder"
 _EARLY = ("LD_", "DYLD_", "PYTHON", "MALLOC_", "GLIBC_")
 """Variables that are read while a process starts: they come too late for a forked one."""
 
@@ -122,7 +121,12 @@ class Workshop:
     async def _have(self, recipe: Recipe, digest: str) -> None:
         """Hold an environment, made if need be."""
         store = self._store
-        await asyncio.to_thread(store.hold, digest)
+        holding = asyncio.ensure_future(asyncio.to_thread(store.hold, digest))
+        try:
+            await asyncio.shield(holding)
+        except asyncio.CancelledError:
+            holding.add_done_callback(lambda _: store.let_go(digest))
+            raise
         try:
             if not store.is_complete(digest):
                 await self._made(recipe, digest)
@@ -136,7 +140,7 @@ class Workshop:
         build = self._builds.get(digest)
         if build is None:
             build = self._builds[digest] = asyncio.create_task(self._build(recipe, digest))
-            build.add_done_callback(lambda _: self._builds.pop(digest, None))
+            build.add_done_callback(lambda ended: self._forget(digest, ended))
         self._waiting[digest] = self._waiting.get(digest, 0) + 1
         try:
             await asyncio.shield(build)
@@ -144,7 +148,12 @@ class Workshop:
             self._waiting[digest] -= 1
             if not self._waiting[digest]:
                 del self._waiting[digest]
+                self._forget(digest, build)  # at once: whoever comes now must not wait for what is being ended
                 build.cancel()
+
+    def _forget(self, digest: str, build: "asyncio.Task[None]") -> None:
+        if self._builds.get(digest) is build:
+            del self._builds[digest]
 
     async def _build(self, recipe: Recipe, digest: str) -> None:
         log = self._log_of(digest)
@@ -282,7 +291,7 @@ async def _run_builder(order: bytes, shelf: Path, log: Path) -> int:
             stdin.write(order)
             stdin.seek(0)
             process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                [sys.executable, *running(shelf), BUILDER, str(reader), PADDING],
+                [sys.executable, *running(shelf), _BUILDER, str(reader), PADDING],
                 stdin=stdin,
                 stdout=output,
                 stderr=output,

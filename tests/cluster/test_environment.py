@@ -1,9 +1,12 @@
 """Runtime environments and the driver's own modules, end to end in a local session."""
 
+import functools
+import http.server
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 
@@ -108,6 +111,20 @@ def test_a_package_is_stored_once(tmp_path):
     (tmp_path / "data.txt").write_text("other content")
     # A new options object, as from a new call of `.options`; the environment has another name for its variables only.
     assert in_env(folder_here, working_dir=str(tmp_path), env_vars={"OTHER": "2"}) != folder
+
+
+def test_a_working_directory_may_lie_on_the_network(tmp_path):
+    with zipfile.ZipFile(tmp_path / "repository.zip", "w") as archive:
+        archive.writestr("repository-main/data.txt", "from afar")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        where = f"http://127.0.0.1:{server.server_port}"
+        found = in_env(lambda: Path("data.txt").read_text(), working_dir=f"{where}/repository.zip")
+        with pytest.raises(RuntimeEnvSetupError, match="answered 404"):
+            in_env(pid, working_dir=f"{where}/nothing.zip")
+        server.shutdown()
+    assert found == "from afar"
 
 
 def test_modules_are_shipped(tmp_path):

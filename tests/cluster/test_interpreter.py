@@ -1,4 +1,4 @@
-"""Tasks and actors in interpreters of their own: with packages from pip, uv and conda, or by a command of the user's."""
+"""Tasks and actors in interpreters of their own: with packages from pip or uv, or by a command of the user's."""
 
 import os
 import subprocess
@@ -13,7 +13,6 @@ import pytest
 import limelight as ll
 from limelight.cluster_utils import Cluster
 from limelight.exceptions import RuntimeEnvSetupError
-from limelight.runtime_env import RuntimeEnv
 from tests.cluster.wheel import make_wheel
 
 DEADLINE = 60

@@ -78,7 +78,7 @@ def names(folder):
 )
 async def test_what_is_in_an_archive(site, store, ending, pack, files, expected):
     there, where = site
-    there[f"/x{ending}"] = pack({name: "content" for name in files})
+    there[f"/x{ending}"] = pack(dict.fromkeys(files, "content"))
     uri = await fetch_package(f"{where}/x{ending}", store)
     assert names(store.acquire(uri)) == expected
 

@@ -71,7 +71,7 @@ def version(found, module="tiny"):
 
 async def until(condition):
     async with asyncio.timeout(DEADLINE):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - other processes make it true
             await asyncio.sleep(0.01)
     return found
 
@@ -99,7 +99,7 @@ def slow_wheel(bench):
 async def building(bench):
     """The process id of the slow build, once it runs."""
     place = bench.folder / "building"
-    pid = int((await until(lambda: place.exists() and place.read_text())))
+    pid = int(await until(lambda: place.exists() and place.read_text()))
     place.unlink()
     return pid
 
@@ -172,6 +172,21 @@ async def test_a_build_that_nobody_waits_for_is_killed(bench):
     waiting[1].cancel()
     await until(lambda: ended(pid))
     assert "pip install" in shop.said(env, "")
+
+
+async def test_whoever_comes_while_a_build_is_ended_gets_one_of_their_own(bench):
+    shop = bench.open()
+    env = slow_wheel(bench)
+    first = asyncio.create_task(shop.find(env, ""))
+    await building(bench)
+    first.cancel()
+    await asyncio.sleep(0)  # the first is being ended, and has not ended
+    second = asyncio.create_task(shop.find(env, ""))
+    pid = await building(bench)
+    assert first.cancelled()
+    assert not second.done()
+    second.cancel()
+    await until(lambda: ended(pid))
 
 
 NODE = """
@@ -338,7 +353,8 @@ class TestConda:
         scripts.mkdir(parents=True)
         (scripts / "x.sh").write_text("export ACTIVATED=yes")
         found = await bench.open().find(RuntimeEnv(conda="named"), "")
-        done = subprocess.run(
+        done = await asyncio.to_thread(
+            subprocess.run,
             [*found.interpreter.command, "-c", "import os; print(os.environ['ACTIVATED'])"],
             env={**os.environ, **dict(found.interpreter.variables)},
             capture_output=True,
