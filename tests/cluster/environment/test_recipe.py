@@ -98,11 +98,11 @@ class TestOf:
                 "pip_install_options": [f"--find-links={WORKING_DIR}"],
             }
         )
-        made = Recipe.of(env, "/work")
+        made = Recipe.of(env, "/here")
         assert (made.packages, made.options, made.folder) == (
-            ["-r /work/r.txt", "/work/a"],
-            ["--find-links=/work"],
-            "/work",
+            ["-r /here/r.txt", "/here/a"],
+            ["--find-links=/here"],
+            "/here",
         )
 
     def test_variables_are_expanded(self, monkeypatch):
