@@ -99,8 +99,12 @@ class PackageStore(HeldFolders):
         os.utime(folder)  # "used last", for the eviction
         return folder
 
+    def keep(self, uri: str) -> None:
+        """Have a package stay, packed or not, whether it is here yet or not; until `release`."""
+        self.hold(_digest(uri))
+
     def release(self, uri: str) -> None:
-        """Undo one `acquire`. The folder stays until its room is needed.
+        """Undo one `acquire` or `keep`. The folder stays until its room is needed.
 
         Raises:
             KeyError: it is not acquired.

@@ -136,6 +136,10 @@ class EnvironmentDesk:
             self._users[found.interpreter] = self._users.get(found.interpreter, 0) + 1
         return Prepared(definition, packages, found, preset(env, found), limit)
 
+    def process_lost(self, process_id: str) -> None:
+        """A driver or worker is gone."""
+        self._packages.process_lost(process_id)
+
     def release(self, prepared: Prepared) -> None:
         """A worker that used it has ended."""
         for uri in prepared.packages:

@@ -227,7 +227,8 @@ class NodeProcess:
         self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
         folder = str(self._folder.path)
         about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
-        packages = PackageDesk(process, self._folder.path / "packages", int(self._settings.runtime_env_packages_bytes))
+        quota = int(self._settings.runtime_env_packages_bytes)
+        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers)
         workshop = Workshop(
             session,
             self._folder.logs,

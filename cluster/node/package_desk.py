@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,24 @@ class PackageDesk:
         process: the node process.
         folder: for the packages; made when the first one comes.
         quota: bytes of packages above which unused ones are removed.
+        peers: the other nodes' managers.
     """
 
-    def __init__(self, process: SystemProcess, folder: Path, quota: int) -> None:
+    def __init__(
+        self, process: SystemProcess, folder: Path, quota: int, peers: Callable[[], Iterable[ProcessAddress]]
+    ) -> None:
         self._process = process
         self._folder = folder
         self._quota = quota
+        self._peers = peers
+        self._kept: dict[str, set[str]] = {}
         self._opened: PackageStore | None = None
         self._fetching: dict[str, asyncio.Lock] = {}
         self._fetched: dict[str, str] = {}
         self.methods = {
-            "StorePackage": lambda channel, call: self._answer(channel, call, self._store_package(call)),
+            "StorePackage": lambda channel, call: self._answer(
+                channel, call, self._store_package(channel.peer.process_id, call)
+            ),
             "ReadPackage": lambda channel, call: self._answer(channel, call, self._read_package(call)),
         }
 
@@ -78,26 +85,48 @@ class PackageDesk:
         """A worker that used this package has ended."""
         self._store.release(self._fetched.get(uri, uri))
 
+    def process_lost(self, process_id: str) -> None:
+        """A process is gone: what it had stored is kept no longer for its sake."""
+        for uri in self._kept.pop(process_id, ()):
+            self._store.release(uri)
+
     async def _copy(self, uri: str, home: ProcessAddress | None) -> None:
-        """Copy a package from the node that has it."""
-        if home is None or home.process_id == self._process.address.process_id:
-            raise RuntimeEnvSetupError(f"The package {uri} is not in the cluster (any more); submit again to store it.")
+        """Copy a package from the node where it was stored; from any other that has it when that is gone."""
+        here = self._process.address.process_id
+        sources = {node.process_id: node for node in (home, *self._peers()) if node is not None}
+        sources.pop(here, None)
+        problem = "no other node was there to ask"
+        for source in sources.values():
+            try:
+                await self._copy_from(uri, source)
+            except (TransportError, ValueError, OSError) as error:
+                problem = str(error)
+            else:
+                return
+        raise RuntimeEnvSetupError(
+            f"The package {uri} is not in the cluster (any more): {problem}. Start the job again, which stores it anew."
+        )
+
+    async def _copy_from(self, uri: str, source: ProcessAddress) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
         try:
             offset = 0
             with arriving.open("wb") as file:
-                while part := await self._process.request(home, NODE, ReadPackage(uri, offset, _CHUNK), _ASK_S):
+                while part := await self._process.request(source, NODE, ReadPackage(uri, offset, _CHUNK), _ASK_S):
                     offset += len(part)
                     await asyncio.to_thread(file.write, part)
             await asyncio.to_thread(self._store.put, uri, arriving)
-        except (TransportError, ValueError, OSError) as error:
-            raise RuntimeEnvSetupError(f"The package {uri} could not be copied from its node: {error}") from error
         finally:
             arriving.unlink(missing_ok=True)
 
-    async def _store_package(self, call: Call) -> bytes:
+    async def _store_package(self, process_id: str, call: Call) -> bytes:
+        """Take a package in, for the other nodes, too; it stays as long as the process that made it."""
         given: StorePackage = decoder_of(StorePackage).decode(call.body)
+        kept = self._kept.setdefault(process_id, set())
+        if given.uri not in kept:
+            self._store.keep(given.uri)
+            kept.add(given.uri)
         await asyncio.to_thread(self._store.put, given.uri, Path(given.path))
         return b""
 

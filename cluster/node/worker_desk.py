@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _EXIT_REPORT_S = 1.0
 """How much later than the loss of its channel the report of a worker's end may come."""
 
+_EARLY_DEATHS = 3
+"""So many workers of an environment may die in a row before one is ready; then its tasks fail."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +42,7 @@ class WorkerDesk:
         self._manager = manager
         self._workers = workers
         self._environments = environments
+        self._early_deaths: dict[bytes, int] = {}
         manager.methods |= {
             "WorkerReady": self._on_ready,
             "WorkerUnfit": self._on_unfit,
@@ -113,12 +117,16 @@ class WorkerDesk:
         self._manager.spawn(self._workers.finish_output(worker))
 
     def _died_early(self, worker: Worker, cause: DeathCause) -> None:
-        """A worker died before it was ready. One that sets an environment up may do so time and again."""
-        if not worker.prepared.definition:
+        """A worker died before it was ready. If those of one environment do so time and again, it is to blame."""
+        definition = worker.prepared.definition
+        if definition:
+            self._early_deaths[definition] = self._early_deaths.get(definition, 0) + 1
+        if self._early_deaths.get(definition, 0) < _EARLY_DEATHS:
             self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
             return
-        text = f"A new worker died while it set its runtime environment up: {cause.render()}"
-        self._manager.feed(m.WorkerStartFailed(worker.start_id, text, environment=True))
+        del self._early_deaths[definition]
+        text = f"{_EARLY_DEATHS} new workers died while they set their runtime environment up; the last: "
+        self._manager.feed(m.WorkerStartFailed(worker.start_id, text + cause.render(), environment=True))
 
     def out_of_reach(self, process_id: str, error: str) -> bool:
         """The channel to a process is gone for good; False where it is no worker's.
@@ -143,6 +151,7 @@ class WorkerDesk:
         if worker is None:
             return
         worker.address, worker.channel = ready.address, channel
+        self._early_deaths.pop(worker.prepared.definition, None)
         start_id, worker.start_id = worker.start_id, 0
         self._manager.feed(m.WorkerStarted(start_id, worker.worker_id))
 

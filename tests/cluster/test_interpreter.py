@@ -90,6 +90,10 @@ def in_env(function, *args, options=None, **env):
     return ll.get(ll.remote(function).options(runtime_env=env, **(options or {})).remote(*args), timeout=DEADLINE)
 
 
+def test_a_jobs_environment_is_made_before_a_task_needs_it(folder):
+    until(lambda: list((folder / "cache").glob("runtime-env/marks/*")))
+
+
 @pytest.mark.parametrize("options", [{}, {"resources": {"east": 1}}])
 def test_a_jobs_packages_are_there_on_every_node(options):
     assert in_env(installed, options=options) == "1.0"
@@ -246,7 +250,7 @@ class TestHook:
             in_env(whereabouts, worker_process_setup_hook="nothere.hook")
 
     def test_one_that_ends_the_process_is_a_failure(self):
-        with pytest.raises(RuntimeEnvSetupError, match=r"(?s)died while it set its runtime environment up.*code 3"):
+        with pytest.raises(RuntimeEnvSetupError, match=r"(?s)died while they set their runtime environment up.*code 3"):
             in_env(whereabouts, worker_process_setup_hook=lambda: os._exit(3))
 
     def test_one_that_hangs_is_given_up(self):

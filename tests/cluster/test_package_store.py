@@ -162,6 +162,17 @@ class TestQuota:
         put(store, sized(4))
         assert not folder.exists()
 
+    def test_a_package_that_is_kept_stays_before_anybody_unpacks_it(self, root):
+        store = PackageStore(root, quota=150_000)
+        uri, data = archive(sized(1))
+        store.keep(uri)
+        store.put(uri, data)
+        put(store, sized(2))
+        assert store.has(uri)
+        store.release(uri)
+        put(store, sized(3))
+        assert not store.has(uri)
+
     def test_an_evicted_package_can_be_put_again(self, root):
         store = PackageStore(root, quota=150_000)
         files = sized(1)
