@@ -18,7 +18,7 @@ import msgspec
 
 from ...actors.runtime_env import expanded
 from ...exceptions import RuntimeEnvSetupError
-from ..process.interpreter import ENTRY, Interpreter, path_with, running, tag, within
+from ..process.interpreter import ENTRY, Interpreter, interpreting, path_with, running, tag, within
 from ..process.title import PADDING
 from ..process.watch import ProcessWatch
 from .environment_store import EnvironmentStore
@@ -96,7 +96,7 @@ class Workshop:
             return Found(_interpreter_in(await _named_conda(env["conda"]), "conda", early))
         if "py_executable" in env:
             return Found(await self._described(env, folder))
-        return Found(Interpreter((sys.executable,), tuple(early.items())) if early else None)
+        return Found(Interpreter(interpreting(sys.executable), tuple(early.items())) if early else None)
 
     def let_go(self, found: Found) -> None:
         """Nobody needs it for now; it may be removed when its room is needed."""
@@ -201,9 +201,9 @@ def _interpreter_in(folder: Path, kind: str, early: Mapping[str, str]) -> Interp
     python = python_of(folder)
     variables = {"PATH": path_with(python.parent)}
     if kind != "conda":
-        return Interpreter((str(python),), tuple({**variables, "VIRTUAL_ENV": str(folder), **early}.items()))
+        return Interpreter(interpreting(python), tuple({**variables, "VIRTUAL_ENV": str(folder), **early}.items()))
     variables |= {"CONDA_PREFIX": str(folder), "CONDA_DEFAULT_ENV": folder.name, **early}
-    command: tuple[str, ...] = (str(python),)
+    command = interpreting(python)
     if (folder / "etc" / "conda" / "activate.d").is_dir():
         command = ("/bin/sh", "-c", _ACTIVATE, "activate", *command)
     return Interpreter(command, tuple(variables.items()))
@@ -222,7 +222,8 @@ async def _named_conda(name: str) -> Path:
         raise RuntimeEnvSetupError(str(error)) from error
     code, told = await _output_of([tool, "env", "list", "--json"], {})
     try:
-        folders = [Path(each) for each in json.loads(told)["envs"]] if not code else []
+        listed = told[told.index("{") : told.rindex("}") + 1]  # there may be warnings around it
+        folders = [Path(each) for each in json.loads(listed)["envs"]] if not code else []
     except (ValueError, KeyError, TypeError):
         folders, code = [], 1
     if code:

@@ -1,6 +1,7 @@
 """An interpreter that workers run in, other than the node process's own."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,12 @@ class Interpreter(NamedTuple):
             shelf: see `environment/shelf.py`.
         """
         return [*self.command, *running(shelf)]
+
+
+def interpreting(python: str | Path) -> tuple[str, ...]:
+    """The command of an interpreter, with the flags that this one was started with (-O, -W, -X ...)."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # pyright: ignore  # noqa: SLF001, PGH003 - as multiprocessing does
+    return (str(python), *flags)
 
 
 def running(shelf: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Tasks and actors in interpreters of their own: with packages from pip or uv, or by a command of the user's."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -152,6 +153,21 @@ def test_an_interpreter_that_no_worker_uses_any_more_ends(wheels):
     until(lambda: not any(map(running, zygotes)))
     third = ll.get(Probe.remote().look.remote(), timeout=DEADLINE)
     assert third["parent"] not in zygotes
+
+
+def test_a_zygote_that_dies_takes_its_workers_with_it_and_no_others():
+    @ll.remote(num_cpus=0, max_restarts=1, max_task_retries=1, runtime_env={"env_vars": {"MORTAL": "1"}})
+    class Probe:
+        def look(self):
+            return whereabouts()
+
+    probe = Probe.remote()
+    before = ll.get(probe.look.remote(), timeout=DEADLINE)
+    os.kill(before["parent"], signal.SIGKILL)
+    until(lambda: not running(before["pid"]))
+    after = ll.get(probe.look.remote(), timeout=DEADLINE)
+    assert after["parent"] != before["parent"]
+    assert in_env(installed) == "1.0"
 
 
 def test_programs_of_the_environment_are_on_the_path():

@@ -62,7 +62,7 @@ async def bench(tmp_path):
 
 
 def version(found, module="tiny"):
-    python = found.interpreter.command[0]
+    python = found.interpreter.command[0]  # before its flags
     done = subprocess.run(
         [python, "-c", f"import {module}; print({module}.VERSION)"], capture_output=True, text=True, check=True
     )
@@ -304,6 +304,7 @@ CONDA = """#!{python}
 import json, pathlib, sys, venv
 place = pathlib.Path(__file__).parent
 if sys.argv[1:] == ["env", "list", "--json"]:
+    print("WARNING: a new version is there", file=sys.stderr)
     print(json.dumps({{"envs": [str(path) for path in sorted(place.glob("envs/*"))]}}))
 elif sys.argv[1:4] == ["env", "create", "--prefix"] and sys.argv[5] == "--file":
     wanted = json.loads(pathlib.Path(sys.argv[6]).read_text())["dependencies"]
@@ -346,7 +347,7 @@ class TestConda:
     async def test_a_name_or_folder_is_found(self, bench, conda):
         for given in ("named", str(conda / "envs" / "named")):
             found = await bench.open().find(RuntimeEnv(conda=given), "")
-            assert found.interpreter.command == (str(conda / "envs" / "named" / "bin" / "python"),)
+            assert found.interpreter.command[0] == str(conda / "envs" / "named" / "bin" / "python")
 
     async def test_scripts_of_activation_run_first(self, bench, conda):
         scripts = conda / "envs" / "named" / "etc" / "conda" / "activate.d"
