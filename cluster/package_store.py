@@ -157,14 +157,23 @@ def _digest(uri: str) -> str:
     return digest
 
 
+def within(folder: Path, member: str) -> Path:
+    """Where a member of an archive goes.
+
+    Raises:
+        ValueError: its name leads out of the folder.
+    """
+    name = PurePosixPath(member)
+    if name.is_absolute() or ".." in name.parts or "\\" in member:
+        raise ValueError(f"the archive holds the unsafe name {member!r}")
+    return folder / name
+
+
 def extract(archive: zipfile.ZipFile, folder: Path, limit: int) -> None:
     """Unpack, refusing names that lead out of the folder and content beyond `limit` bytes."""
     left = limit
     for info in archive.infolist():
-        name = PurePosixPath(info.filename)
-        if name.is_absolute() or ".." in name.parts or "\\" in info.filename:
-            raise ValueError(f"the archive holds the unsafe name {info.filename!r}")
-        target = folder / name
+        target = within(folder, info.filename)
         if info.is_dir():
             target.mkdir(parents=True, exist_ok=True)
             continue

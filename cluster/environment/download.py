@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import stat
 import tempfile
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ...actors.package import MAX_BYTES, build_package
 from ...exceptions import RuntimeEnvSetupError
-from ..package_store import PackageStore, extract
+from ..package_store import PackageStore, extract, within
 
 _CHUNK = 1 << 20
 _HTTP = ("http", "https")
@@ -118,7 +119,23 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
         return
     import tarfile  # seldom wanted
 
+    left = limit
     with tarfile.open(archive) as opened:
-        if sum(member.size for member in opened) > limit:
-            raise ValueError(f"it unpacks to more than {limit} bytes")
-        opened.extractall(folder, filter="data")
+        for member in opened:
+            target = within(folder, member.name)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            # Of a link the file that it leads to, in the archive; a KeyError where it leads elsewhere.
+            content = opened.extractfile(member)
+            if content is None:  # a device, or a link to a folder
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, target.open("wb") as unpacked:
+                while chunk := content.read(_CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise ValueError(f"it unpacks to more than {limit} bytes")
+                    unpacked.write(chunk)
+            if member.mode & stat.S_IXUSR:
+                target.chmod(0o755)

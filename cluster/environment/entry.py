@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 _USAGE = 64  # EX_USAGE of sysexits.h
-_PACKAGE = "limelight"
 
 
 def tag() -> str:
@@ -39,8 +38,10 @@ def run(wanted: str, shelf: str, module: str, *arguments: str) -> None:
     # The folder of this file is no place to import from, nor is a stranger's package of the same name.
     sys.path[:] = [place for place in sys.path if Path(place or os.curdir).resolve() != here]
     sys.path.append(str(Path(shelf) / "dependencies"))
-    sys.path.insert(0, str(Path(shelf) / "own"))
-    __import__(_PACKAGE)  # its own modules are found by its path from now on
+    own = Path(shelf) / "own"
+    sys.path.insert(0, str(own))
+    for package in own.iterdir():
+        __import__(package.name)  # its own modules are found by its path from now on
     del sys.path[0]
     import runpy
 

@@ -1,15 +1,16 @@
 """What a foreign interpreter needs to run a worker: this very package, and what it depends on.
 
 Links to them lie in two folders of the session. The package itself comes from there whatever else is installed, so
-that both ends of the wire are of one version; its dependencies only where the interpreter has none of its own.
+that both ends of the wire are of one version, and so do those dependencies that must be; the others only where the
+interpreter has none of its own.
 
     <shelf>/own/limelight -> the package that this process runs
     <shelf>/dependencies/aiohttp -> ...
 """
 
 import contextlib
+import importlib
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ _PACKAGE = __name__.partition(".")[0]
 DEPENDENCIES = ("aiohttp", "cloudpickle", "msgspec", "nvidia-ml-py", "psutil", "pykka", "uvloop")
 """What pyproject.toml lists; a test holds the two equal. The package may run uninstalled, and not be able to look."""
 
+_OWN = ("cloudpickle", "pykka")
+"""Packages that both ends must have in the same version: functions are pickled by reference to what is inside of
+cloudpickle, and the actors are built on what is inside of Pykka."""
+
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -29,7 +34,8 @@ def make_shelf(folder: Path) -> Path:
     own, dependencies = folder / "own", folder / "dependencies"
     own.mkdir(parents=True, exist_ok=True)
     dependencies.mkdir(exist_ok=True)
-    _link(own / _PACKAGE, Path(sys.modules[_PACKAGE].__path__[0]))
+    for name in (_PACKAGE, *_OWN):
+        _link(own / name, Path(importlib.import_module(name).__path__[0]))
     for target in sorted(_targets()):
         _link(dependencies / target.name, target)
     return folder

@@ -250,7 +250,7 @@ async def _is_interpreter(asked: Interpreter, shown: str) -> bool:
         described = None
     if described is None:
         raise RuntimeEnvSetupError(
-            f"py_executable {shown!r} does not run Python on this node (exit code {code}). It said:\n"
+            f"py_executable {shown!r} does not run {tag()} on this node (exit code {code}). It said:\n"
             f"{told[-_TAIL_BYTES:].strip()}"
         )
     if described["tag"] != tag():

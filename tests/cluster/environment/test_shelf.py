@@ -1,5 +1,6 @@
 """A foreign interpreter finds this package, whatever else is installed there, and what it depends on."""
 
+import importlib
 import json
 import os
 import re
@@ -9,13 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import limelight
 from limelight.cluster.environment import shelf
 from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.process.interpreter import ENTRY, running, tag
 from tests.source_tree import project
-
-PACKAGE = Path(limelight.__path__[0]).resolve()
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +50,14 @@ def test_a_bare_interpreter_can_run_a_worker(made, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_another_limelight_does_not_stand_in(made, tmp_path):
-    (tmp_path / "limelight").mkdir()
-    (tmp_path / "limelight" / "__init__.py").write_text("raise SystemExit('the wrong one')")
-    (tmp_path / "program.py").write_text("import limelight, sys; print(limelight.__file__, *sys.argv)")
+@pytest.mark.parametrize("name", ["limelight", "cloudpickle", "pykka"])
+def test_what_must_be_of_one_version_is_this_nodes(made, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "program.py").write_text(f"import {name}, sys; print({name}.__file__, *sys.argv)")
     done = run(sys.executable, *running(made), "program", "x", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     found, *arguments = done.stdout.split()
-    assert Path(found).resolve().parent == PACKAGE, done.stderr
+    assert Path(found).resolve().parent == Path(importlib.import_module(name).__path__[0]).resolve(), done.stderr
     assert arguments == [str(tmp_path / "program.py"), "x"]
 
 
