@@ -34,7 +34,14 @@ from .cluster import (
     WorkerReady,
     WorkerUnfit,
 )
-from .environment import DefineEnvironment, DescribeEnvironment, EnvironmentDefinition, ReadPackage, StorePackage
+from .environment import (
+    DefineEnvironment,
+    DescribeEnvironment,
+    EnvironmentDefinition,
+    PrepareEnvironment,
+    ReadPackage,
+    StorePackage,
+)
 from .group import AwaitGroup, CreateGroup, FindGroup, GroupFound, GroupPending, RemoveGroup
 from .invocation import (
     CancelTask,
@@ -137,6 +144,7 @@ __all__ = [
     "ObjectsSealed",
     "Outcome",
     "OutputLines",
+    "PrepareEnvironment",
     "QueryState",
     "ReadPackage",
     "RecallTasks",

@@ -11,8 +11,10 @@ class WorkerConfig(Body, frozen=True):
     """What a worker process is started with.
 
     `environment` is a runtime environment's key, `definition` what it stands for (an encoded `EnvironmentDefinition`),
-    and `packages` where its packages are unpacked. `cluster` is the cluster's address, for people; `gate` is the node's
-    "host:port", by which processes of other hosts reach the worker ("": there are none), and `tls` what they see there.
+    `packages` where its packages are unpacked, and `preset` the variables of it that are set already. `folder` and
+    `search_path` are the driver's whose job the worker is for, where it has an environment. `cluster` is the cluster's
+    address, for people; `gate` is the node's "host:port", by which processes of other hosts reach the worker ("": there
+    are none), and `tls` what they see there.
     """
 
     process_id: str
@@ -29,6 +31,9 @@ class WorkerConfig(Body, frozen=True):
     environment: str
     definition: bytes
     packages: dict[str, str]
+    preset: list[str]
+    folder: str
+    search_path: list[str]
     gate: str = ""
     tls: TlsConfig | None = None
 

@@ -61,7 +61,7 @@ class Environments:
         """
         with self._lock:
             self._own = runtime_env.packaged(RuntimeEnv.of(given), self._upload)
-            self._key = self._define(self._own)
+            self._key = self._define(self._own, eager=self._own.get("config", {}).get("eager_install", True))
 
     def key(self, given: Mapping[str, Any]) -> str:
         """The key of the environment that results for a task with this `runtime_env`; "" is the default environment.
@@ -70,20 +70,21 @@ class Environments:
         """
         if not given:
             return self._key
+        given = runtime_env.portable(RuntimeEnv.of(given))
         asked = json.dumps(given, sort_keys=True)
         with self._lock:
             found = self._keys.get(asked)
             if found is None:
-                own = runtime_env.packaged(RuntimeEnv.of(given), self._upload)
+                own = runtime_env.packaged(given, self._upload)
                 found = self._keys[asked] = self._define(runtime_env.merge(self._own, own))
             return found
 
-    def _define(self, env: RuntimeEnv) -> str:
+    def _define(self, env: RuntimeEnv, *, eager: bool = False) -> str:
         key = runtime_env.key(env)
         if key not in self._defined:
             homes = {uri: self._homes.get(uri, self._hub.node) for uri in env.uris()}
             definition = encode(EnvironmentDefinition(env.serialize(), homes))
-            self._hub.ask(self._hub.head, HEAD, DefineEnvironment(key, definition))
+            self._hub.ask(self._hub.head, HEAD, DefineEnvironment(key, definition, eager))
             self._defined.add(key)
         return key
 

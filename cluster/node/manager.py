@@ -77,6 +77,7 @@ class NodeManager(SystemActor):
         self._machine = machine
         self.workers = workers
         self._store = store
+        self._environments = environments
         self._head = head
         self._about = about
         self._callers: dict[str, Channel] = {}
@@ -276,6 +277,7 @@ class NodeManager(SystemActor):
         """A process is gone: what it has asked for, and what it had in the store."""
         self._callers.pop(process_id, None)
         self._store.process_lost(process_id)
+        self._environments.process_lost(process_id)
         if not self.closing:
             self.feed(m.CallerLost(process_id))
 

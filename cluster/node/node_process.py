@@ -5,6 +5,7 @@ import logging
 import secrets
 import signal
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -13,11 +14,15 @@ from ...exceptions import DeathCause
 from ...transport.endpoint import Endpoint, inlet_beside
 from ...transport.shm.arena import Arena
 from ..cluster_message import RegisterNode
+from ..environment.environment_store import cache_folder
+from ..environment.shelf import make_shelf
+from ..environment.workshop import WORKER, Workshop
 from ..head.head import Head
 from ..host_id import host_id
 from ..process.birth import NodeBirth
 from ..process.log_batch import LogBatch
 from ..process.spawn import Spawner
+from ..process.spawner_set import SpawnerSet
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
 from ..session_folder import SessionFolder, read_info, read_token
@@ -31,10 +36,13 @@ from .manager import NodeManager
 from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .package_desk import PackageDesk
 from .residents import Residents
 from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
+
+WORKER_MAIN = f"{WORKER}:main"
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +83,7 @@ class NodeProcess:
     def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
         self._config = config
         self._folder = folder
-        self._spawner = spawner
+        self._spawners = SpawnerSet(spawner, WORKER_MAIN, folder.logs, self._shelf)
         self._host_id = host_id()
         self._node_id = secrets.token_bytes(28)
         if config.token:
@@ -199,11 +207,14 @@ class NodeProcess:
             environment="",
             definition=b"",
             packages={},
+            preset=[],
+            folder="",
+            search_path=[],
             gate=process.address.tcp,
             tls=config.tls,
         )
         self._workers = WorkerTable(
-            self._spawner,
+            self._spawners,
             base,
             self._folder.path,
             self._show,
@@ -216,12 +227,27 @@ class NodeProcess:
         self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
         folder = str(self._folder.path)
         about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
-        self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
+        quota = int(self._settings.runtime_env_packages_bytes)
+        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers)
+        workshop = Workshop(
+            session,
+            self._folder.logs,
+            self._shelf,
+            cache_folder() / "runtime-env",
+            int(self._settings.runtime_env_cache_bytes),
+        )
+        self._environments = EnvironmentDesk(
+            process, head, packages, workshop, self._spawners, self._settings.runtime_env_idle_s
+        )
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
         )
         link.attach(manager, self._expelled)
         return manager
+
+    def _shelf(self) -> Path:
+        """What foreign interpreters need, made when the first one comes."""
+        return make_shelf(self._folder.path / "shelf")
 
     def _ask_return(self, process_id: str, grant: int) -> None:
         self._desk.ask_return(process_id, grant)
@@ -255,9 +281,9 @@ class NodeProcess:
         if self._head is not None:
             self._head.close()
         workers = self._workers.all()
-        await self._spawner.close()
+        await self._spawners.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
-        self._environments.close()
+        await self._environments.close()
         await self._desk.close()
         await self._store.close()
         await self._process.close()
