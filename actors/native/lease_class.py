@@ -333,11 +333,7 @@ class LeaseClass:
     def _fill(self, now: float) -> bool:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue, loads = self.queue, self._loads
-        for lease in self._lighter:
-            lease.lighter = False
-            if lease.load >= 0:
-                loads.put(lease)
-        self._lighter.clear()
+        self._weigh()
         limit = 1 if queue[0].alone else self.depth()
         if limit > 1:
             # An even share each: the last lease must not find an empty queue because the first took it all.
@@ -361,6 +357,14 @@ class LeaseClass:
         for lease in passed:
             loads.put(lease)
         return full
+
+    def _weigh(self) -> None:
+        """Have `_loads` know of the tasks that ended since it was last asked."""
+        for lease in self._lighter:
+            lease.lighter = False
+            if lease.load >= 0:
+                self._loads.put(lease)
+        self._lighter.clear()
 
     def _fill_one(self, lease: Lease, limit: int) -> bool:
         """Send what one lease takes up to `limit`; whether it would take more, were its channel not full."""
