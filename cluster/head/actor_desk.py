@@ -218,7 +218,7 @@ class ActorDesk:
             self.feed(t.KillActor(given.actor_id, no_restart=True, text=cause.text))
             return
         self._specs[given.actor_id] = msgspec.structs.replace(spec, creation=given.creation, has_creation=True)
-        self.feed(t.DependenciesReady(given.actor_id))
+        self.feed(t.DependenciesReady(given.actor_id, tuple(given.locality)))
 
     def _on_watch(self, channel: Channel, call: Call) -> None:
         watch: WatchActor = decoder_of(WatchActor).decode(call.body)
