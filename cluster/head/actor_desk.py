@@ -293,7 +293,7 @@ class ActorDesk:
         record = self.directory.table.actors.get(given.actor_id)
         if record is not None and record.state == "DEPENDENCIES_UNREADY":
             self._keep_spec(msgspec.structs.replace(spec, creation=given.creation, has_creation=True))
-        self.feed(t.DependenciesReady(given.actor_id))
+        self.feed(t.DependenciesReady(given.actor_id, tuple(given.locality)))
 
     def _on_watch(self, channel: Channel, call: Call) -> None:
         watch: WatchActor = decoder_of(WatchActor).decode(call.body)

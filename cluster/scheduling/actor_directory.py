@@ -270,6 +270,7 @@ class ActorDirectory:
         match event:
             case DependenciesReady():
                 if record.state == "DEPENDENCIES_UNREADY":
+                    record.locality = event.locality
                     self._change(record, "PENDING_CREATION")
                     self._place(record, now)
             case KillActor():

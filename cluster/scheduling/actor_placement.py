@@ -60,7 +60,7 @@ class ActorPlacement:
             search = self._searches[actor_id] = self._untold[actor_id] = Search(record, now)
         if actor_id not in self._waiting:
             search.since = now
-        verdict = self._policy.decide(search.spec, record.spec.home or None, record.spec.locality)
+        verdict = self._policy.decide(search.spec, record.spec.home or None, record.locality)
         if isinstance(verdict, Never):
             if not verdict.fatal:
                 self._waiting.add(actor_id, need_of(search.spec), search)
@@ -79,7 +79,7 @@ class ActorPlacement:
 
     def has_room(self, record: ActorRecord) -> bool:
         """Whether a node has room for it now, beside the one that it has a worker of."""
-        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.spec.locality)
+        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.locality)
         return isinstance(verdict, Chosen) and not verdict.queue
 
     def _take(self, record: ActorRecord, now: float) -> None:
