@@ -112,6 +112,12 @@ class HeadReplaced(Body, frozen=True):
     """To a core: the head was restarted, or another has taken over, and does not know who watches what."""
 
 
+class NodesGone(Body, frozen=True):
+    """To a core: the cluster has given up these nodes (in hexadecimal), so nothing comes from their processes."""
+
+    node_ids: list[str]
+
+
 class OutputLines(Body, frozen=True):
     """To a driver's core: lines that its workers printed."""
 

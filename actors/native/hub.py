@@ -29,6 +29,7 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
+    NodesGone,
     ObjectCopied,
     OutputLines,
     ReclaimLease,
@@ -131,6 +132,7 @@ class Hub:
             "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
             "HeadReplaced": self.actors.on_head_replaced,
+            "NodesGone": self._on_nodes_gone,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
             "FlushTimeline": self.execution.recorder.on_flush,
@@ -318,6 +320,14 @@ class Hub:
         job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
         accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
         channel.reply(call.call_id, b"")
+
+    def _on_nodes_gone(self, _: Channel, call: Call) -> None:
+        """Give up the channels to processes of nodes that are gone: a host without power does not say so."""
+        gone = set(decoder_of(NodesGone).decode(call.body).node_ids)
+        for channel in list(self.endpoint.channels.values()):
+            node_id = channel.peer_info.get("node", "")
+            if node_id in gone:
+                self.endpoint.give_up(channel, f"The cluster has given up node {node_id[:8]}, where it ran.")
 
     def _on_tell_sealed(self, channel: Channel, call: Call) -> None:
         self.store.tell_all()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...actors.contract import HEAD, RegisterDriver, decoder_of
+from ...actors.contract import CORE, HEAD, NodesGone, RegisterDriver, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import ConnectError, DeadlineExceededError, TransportError
@@ -305,9 +305,19 @@ class HeadLink:
         for node_id in left:
             if address := self._peers.pop(node_id, None):
                 self._gone[node_id] = address
+                self._give_up(node_id, address)
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
         self._peers |= peers.nodes
+
+    def _give_up(self, node_id: str, address: ProcessAddress) -> None:
+        """A node is gone: whoever waits for something of its processes here need not find that out by their silence."""
+        channels = list(self._process.endpoint.channels.values())
+        for channel in channels:
+            if channel.peer_info.get("kind") in {"worker", "driver"}:
+                channel.notify(CORE, NodesGone.__name__, encode(NodesGone([node_id])))
+            elif channel.peer.process_id == address.process_id:
+                self._process.endpoint.give_up(channel, "The cluster has given up its node.")
 
 
 def _nothing() -> None:
