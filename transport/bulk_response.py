@@ -123,7 +123,9 @@ class BulkResponse:
         if headers.get("content-length") != str(len(self._into) + CHECKSUM_BYTES):
             raise ProtocolError(f"The answer's length is {headers.get('content-length')}, not that of the range.")
         if not headers.get("content-range", "").endswith(f"/{self._size}"):
-            raise BulkChangedError(f"The object is not of the expected {self._size} bytes: {headers.get('content-range')}.")
+            raise BulkChangedError(
+                f"The object is not of the expected {self._size} bytes: {headers.get('content-range')}."
+            )
         self.tag = headers.get("etag", "").strip('"')
 
     def _on_body(self, count: int) -> None:

@@ -65,6 +65,7 @@ from .object import (
     Value,
     WaitObject,
 )
+from .pull import CopyDropped, FindSource, PullEnded, SourceFound, WantedObject, WantObjects
 from .store import (
     Granted,
     GrantMemory,
@@ -100,6 +101,7 @@ __all__ = [
     "Body",
     "CancelTask",
     "CollectTimeline",
+    "CopyDropped",
     "CreateGroup",
     "Creation",
     "DefineEnvironment",
@@ -114,6 +116,7 @@ __all__ = [
     "ExportedRef",
     "FindActor",
     "FindGroup",
+    "FindSource",
     "FlushOutput",
     "FlushTimeline",
     "GrantMemory",
@@ -135,6 +138,7 @@ __all__ = [
     "ObjectsSealed",
     "Outcome",
     "OutputLines",
+    "PullEnded",
     "QueryState",
     "ReadPackage",
     "RecallTasks",
@@ -148,6 +152,7 @@ __all__ = [
     "ReturnMemory",
     "SealedObject",
     "SetCreation",
+    "SourceFound",
     "StorePackage",
     "TaskSpan",
     "TaskSpans",
@@ -156,6 +161,8 @@ __all__ = [
     "Timeline",
     "Value",
     "WaitObject",
+    "WantObjects",
+    "WantedObject",
     "WatchActor",
     "WorkerBlocked",
     "WorkerConfig",

@@ -29,7 +29,6 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
-    ObjectCopied,
     OutputLines,
     ReclaimLease,
     WorkerLeaving,
@@ -42,6 +41,7 @@ from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
 from .completion import Completion
+from .directory import Directory
 from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
@@ -91,6 +91,7 @@ class Hub:
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
+        self.directory = Directory(self)
         self.orphans = Orphans(self)
         self.completion = Completion(self)
         self.submission = Submission(self)
@@ -127,7 +128,10 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
-            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
+            "FindSource": self.directory.on_find_source,
+            "ObjectCopied": self.directory.on_copied,
+            "CopyDropped": self.directory.on_dropped,
+            "PullEnded": self.directory.on_pull_ended,
             "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
             "AssignWorker": self._on_assign,
@@ -227,6 +231,7 @@ class Hub:
         """A process is gone."""
         process_id = channel.peer.process_id
         self.borrowing.process_lost(process_id)
+        self.directory.process_lost(process_id)
         self._worker_links.pop(process_id, None)
         self.submission.process_lost(channel)
         self.orphans.process_lost(process_id)
@@ -245,14 +250,16 @@ class Hub:
         """
         return self.run(self.request(address, actor, body, timeout))
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], abandon: bool = False) -> Any:
         """Have the wire thread run a coroutine that asks a system actor, and wait for it.
+
+        `abandon`: cancel it, and the call, if this thread is interrupted (Ctrl-C).
 
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
         """
         try:
-            return self.wire.run(coroutine)
+            return self.wire.run(coroutine, abandon=abandon)
         except TransportError:
             self.node_loss.check()
             raise

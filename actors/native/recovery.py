@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
 from ...transport.error import RemoteCallError
-from ..contract import NODE, KeepObject, LocateObject, Location, ObjectCopied, Value, decoder_of
+from ..contract import NODE, KeepObject, LocateObject, Location, Value, decoder_of
 from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
 from .entry import FAILED, PENDING, STORED, ObjectEntry
@@ -29,7 +29,7 @@ class Recovery:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
             try:
                 with hub.waiting.blocked():
-                    answer = hub.ask(hub.node, NODE, body)
+                    answer = hub.run(hub.request(hub.node, NODE, body), abandon=True)
             except RemoteCallError as error:
                 raise deserialize_error(error.body) from None
             if answer:
@@ -82,20 +82,6 @@ class Recovery:
         entry.copies = [*(entry.copies or ()), made]
         entry.contained = [*(entry.contained or ()), *self._hub.borrowing.adopt(value.contained)]
         return True
-
-    def copied(self, told: ObjectCopied) -> None:
-        """A node has made itself a copy of an object of this process."""
-        entry = self._hub.table.find(told.object_id)
-        if entry is None or entry.owner is not None or entry.state != STORED:
-            self._hub.store.free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
-        elif entry.copies is None:
-            entry.copies = [told.location]
-        else:
-            # A node that tells of a copy has none of those it told of before. But the first one there may be no such:
-            # a task that ran again may have made it (`made`), and then only this process frees it.
-            there = [copy for copy in entry.copies if copy.node_id == told.location.node_id and copy != told.location]
-            kept = [copy for copy in entry.copies if copy.node_id != told.location.node_id]
-            entry.copies = [*kept, *there[:1], told.location]
 
 
 def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:

@@ -97,6 +97,7 @@ class NodeProcess:
             loop.add_signal_handler(signum, self.ended.set)
         self._process = process = SystemProcess()
         self._store = self._build_store()
+        self._source = ObjectSource(self._store)
         endpoint = Endpoint(
             process_id=secrets.token_hex(16),
             host_id=self._host_id,
@@ -105,7 +106,7 @@ class NodeProcess:
             tcp=config.tcp,
             info={"kind": "node"},
             handler=process,
-            bulk=ObjectSource(self._store),
+            bulk=self._source,
         )
         await process.start(endpoint)
         if config.head is None:
@@ -151,7 +152,7 @@ class NodeProcess:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
         session = config.session or self._folder.name
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
-        self._desk = StoreDesk(process, self._store, node_id, link.address_of)
+        self._desk = StoreDesk(process, self._store, self._source, node_id, link.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,

@@ -7,9 +7,13 @@ Part 0 is the value's metadata (a pickle), the others are its out-of-band buffer
 names the object and its place, so that whoever finds it can tell whether it is what he looks for, and which grant it
 was written under, so that remains of earlier tenants of the memory are not mistaken for it. Its first word is written
 last. All numbers are little-endian.
+
+The stamp in the header tells apart objects of the same id that were written twice, by a task that was run again: their
+bytes may differ. Whoever copies an object copies its stamp.
 """
 
 import struct
+import time
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple

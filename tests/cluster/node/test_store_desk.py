@@ -63,7 +63,7 @@ class Station:
     async def start(self) -> "Station":
         await self.process.start(make_endpoint(self.process, self.path, self.source))
         self.peers[self.node_id.hex()] = self.process.address
-        self.desk = StoreDesk(self.process, self.store, self.node_id, self.peers.get)
+        self.desk = StoreDesk(self.process, self.store, self.source, self.node_id, self.peers.get)
         manager = Manager(self.desk)
         self.process.actors[NODE] = manager
         return self
