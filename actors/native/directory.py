@@ -10,7 +10,7 @@ arrives, a third to the second: a chain, in which every link carries the object 
 lag of a hop spread like a tree. A node is never sent to one that waits for it itself.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
@@ -19,10 +19,7 @@ from ...transport.protocol import Call
 from ..contract import CopyDropped, FindSource, Location, ObjectCopied, PullEnded, SourceFound, decoder_of, encode
 from .entry import STORED, ObjectEntry
 
-if TYPE_CHECKING:
-    from .hub import Hub
-
-LAG = 32 << 20
+LAG = 16 << 20
 """How many bytes a node is behind the one that it copies from: those of the ranges that are under way, both ways."""
 
 
@@ -41,16 +38,29 @@ class Copying(msgspec.Struct):
 
 
 class Directory:
-    """A process's part in copying its objects. On the wire thread."""
+    """A process's part in copying its objects. On the wire thread.
 
-    def __init__(self, hub: "Hub") -> None:
-        self._hub = hub
+    Args:
+        find: the entry of an object that others know of.
+        free: frees a copy.
+        recover: has an owned object whose `location` is lost be had from a copy.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[bytes], ObjectEntry | None],
+        free: Callable[[bytes, Location], None],
+        recover: Callable[[ObjectEntry, Location | None], None],
+    ) -> None:
+        self._entry = find
+        self._free = free
+        self._recover = recover
         self._copying: dict[bytes, dict[bytes, Copying]] = {}
 
     def on_find_source(self, channel: Channel, call: Call) -> None:
         """A node is about to copy an object: from where?"""
         asked: FindSource = decoder_of(FindSource).decode(call.body)
-        entry = self._hub.table.find(asked.object_id)
+        entry = self._entry(asked.object_id)
         found = SourceFound()
         if entry is not None and entry.owner is None and entry.state == STORED:
             found = self._find(entry, asked, channel.peer.process_id)
@@ -60,9 +70,9 @@ class Directory:
         """A node has made itself a copy of an object of this process."""
         told: ObjectCopied = decoder_of(ObjectCopied).decode(call.body)
         self._end(told.object_id, told.location.node_id)
-        entry = self._hub.table.find(told.object_id)
+        entry = self._entry(told.object_id)
         if entry is None or entry.owner is not None or entry.state != STORED:
-            self._hub.store.free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
+            self._free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
         elif entry.copies is None:
             entry.copies = [told.location]
         else:
@@ -75,7 +85,7 @@ class Directory:
     def on_dropped(self, _: Channel, call: Call) -> None:
         """A copy had to make room."""
         told: CopyDropped = decoder_of(CopyDropped).decode(call.body)
-        entry = self._hub.table.find(told.object_id)
+        entry = self._entry(told.object_id)
         if entry is not None and entry.copies and told.location in entry.copies:
             entry.copies.remove(told.location)
 
@@ -126,13 +136,13 @@ class Directory:
         """A node does not have its copy any more, or sends what is none."""
         if entry.location is not None and entry.location.node_id == node_id:
             if entry.copies:
-                self._hub.store.free(entry.object_id, entry.location)
-                self._hub.recovery.recover(entry, entry.location)
+                self._free(entry.object_id, entry.location)
+                self._recover(entry, entry.location)
             return
         gone: list[Location] = [copy for copy in entry.copies or () if copy.node_id == node_id]
         for copy in gone:
             entry.copies = [other for other in entry.copies or () if other != copy]
-            self._hub.store.free(entry.object_id, copy)
+            self._free(entry.object_id, copy)
 
 
 def choose(size: int, whole: list[bytes], copying: dict[bytes, Copying], asking: bytes, avoid: set[bytes]) -> bytes:

@@ -91,7 +91,7 @@ class Hub:
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
-        self.directory = Directory(self)
+        self.directory = Directory(self.table.find, self.store.free, self.recovery.recover)
         self.orphans = Orphans(self)
         self.completion = Completion(self)
         self.submission = Submission(self)
@@ -240,20 +240,24 @@ class Hub:
         if process_id == self.node.process_id:
             self.on_node_lost(error)
 
-    def ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None) -> bytes:
+    def ask(
+        self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None, abandon: bool = False
+    ) -> bytes:
         """Call a system actor and wait for its answer.
+
+        `abandon`: cancel the call if this thread is interrupted (Ctrl-C).
 
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
             RayError: what the actor says.
         """
-        return self.run(self.request(address, actor, body, timeout))
+        return self.run(self.request(address, actor, body, timeout), abandon)
 
     def run(self, coroutine: Coroutine[Any, Any, Any], abandon: bool = False) -> Any:
         """Have the wire thread run a coroutine that asks a system actor, and wait for it.
 
-        `abandon`: cancel it, and the call, if this thread is interrupted (Ctrl-C).
+        `abandon`: cancel it if this thread is interrupted (Ctrl-C).
 
         Raises:
             LocalRayletDiedError: the node process of this session is gone.

@@ -29,7 +29,7 @@ class Recovery:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
             try:
                 with hub.waiting.blocked():
-                    answer = hub.run(hub.request(hub.node, NODE, body), abandon=True)
+                    answer = hub.ask(hub.node, NODE, body, abandon=True)
             except RemoteCallError as error:
                 raise deserialize_error(error.body) from None
             if answer:
