@@ -16,6 +16,7 @@ from .bulk_response import BulkResponse
 from .channel import Channel
 from .endpoint import Endpoint
 from .error import ConnectError
+from .gate import dial
 
 _KEPT = 8
 """Idle connections to one process; more are dropped."""
@@ -125,10 +126,13 @@ class BulkClient:
                 if kind == "unix":
                     _, connection = await loop.create_unix_connection(BulkConnection, target)
                 else:
-                    host, _, port = target.rpartition(":")
                     tls = self._endpoint.client_tls
+                    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
                     _, connection = await loop.create_connection(
-                        BulkConnection, host.removeprefix("[").removesuffix("]"), int(port), ssl=tls
+                        BulkConnection,
+                        sock=await dial(target, peer.process_id),
+                        ssl=tls,
+                        server_hostname=host if tls else None,
                     )
         except (OSError, TimeoutError) as error:  # also errors of TLS
             raise ConnectError(f"Cannot connect to {route} for a bulk stream: {error!r}.") from error
