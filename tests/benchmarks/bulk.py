@@ -9,6 +9,7 @@ figure would be that of the processors, which all hosts share here.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.cluster.network import Host, Network, why_not
+from tests.source_tree import ROOT
 
 MB = 1_000_000
 OBJECT = 48 << 20
@@ -30,11 +32,13 @@ class Peer:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = host.popen(
             [sys.executable, "-m", "tests.benchmarks.station_host", host.address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={"PYTHONPATH": path},
         )
         self.about = self._hear()
 
