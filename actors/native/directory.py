@@ -63,24 +63,28 @@ class Directory:
         entry = self._entry(asked.object_id)
         found = SourceFound()
         if entry is not None and entry.owner is None and entry.state == STORED:
-            found = self._find(entry, asked, channel.peer.process_id)
+            found = self.source_for(entry, asked, channel.peer.process_id)
         channel.reply(call.call_id, encode(found))
 
     def on_copied(self, _: Channel, call: Call) -> None:
         """A node has made itself a copy of an object of this process."""
         told: ObjectCopied = decoder_of(ObjectCopied).decode(call.body)
-        self._end(told.object_id, told.location.node_id)
-        entry = self._entry(told.object_id)
+        self.note_copy(told.object_id, told.location)
+
+    def note_copy(self, object_id: bytes, location: Location) -> None:
+        """There is a copy of an object, of one that this process owns."""
+        self.end(object_id, location.node_id)
+        entry = self._entry(object_id)
         if entry is None or entry.owner is not None or entry.state != STORED:
-            self._free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
+            self._free(object_id, location)  # it was freed, or is being made again, meanwhile
         elif entry.copies is None:
-            entry.copies = [told.location]
+            entry.copies = [location]
         else:
             # A node that tells of a copy has none of those it told of before. But the first one there may be no such:
             # a task that ran again may have made it (`Recovery.made`), and then only this process frees it.
-            there = [copy for copy in entry.copies if copy.node_id == told.location.node_id and copy != told.location]
-            kept = [copy for copy in entry.copies if copy.node_id != told.location.node_id]
-            entry.copies = [*kept, *there[:1], told.location]
+            there = [copy for copy in entry.copies if copy.node_id == location.node_id and copy != location]
+            kept = [copy for copy in entry.copies if copy.node_id != location.node_id]
+            entry.copies = [*kept, *there[:1], location]
 
     def on_dropped(self, _: Channel, call: Call) -> None:
         """A copy had to make room."""
@@ -92,28 +96,30 @@ class Directory:
     def on_pull_ended(self, _: Channel, call: Call) -> None:
         """A node does not copy an object any more."""
         told: PullEnded = decoder_of(PullEnded).decode(call.body)
-        self._end(told.object_id, told.node_id)
+        self.end(told.object_id, told.node_id)
 
     def process_lost(self, process_id: str) -> None:
         """A node is gone, perhaps."""
         for object_id, copying in list(self._copying.items()):
             for node_id, one in list(copying.items()):
                 if one.process == process_id:
-                    self._end(object_id, node_id)
+                    self.end(object_id, node_id)
 
     def copying(self, object_id: bytes) -> dict[bytes, Copying]:
         """The nodes that copy an object."""
         return self._copying.get(object_id, {})
 
-    def _end(self, object_id: bytes, node_id: bytes) -> None:
+    def end(self, object_id: bytes, node_id: bytes) -> None:
+        """A node does not copy an object any more."""
         copying = self._copying.get(object_id)
         if copying is not None and copying.pop(node_id, None) is not None and not copying:
             del self._copying[object_id]
 
-    def _find(self, entry: ObjectEntry, asked: FindSource, process_id: str) -> SourceFound:
-        self._end(entry.object_id, asked.node_id)
+    def source_for(self, entry: ObjectEntry, asked: FindSource, process_id: str) -> SourceFound:
+        """The node that the asking one, whose process is named, is to copy a stored object from."""
+        self.end(entry.object_id, asked.node_id)
         for node_id in asked.lost:
-            self._end(entry.object_id, node_id)
+            self.end(entry.object_id, node_id)
             self._lost(entry, node_id)
         location = entry.location
         if location is None:
