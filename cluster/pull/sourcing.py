@@ -121,7 +121,7 @@ class Sourcing:
     def _use(self, pull: Pull, node: bytes, partial: bool, now: float) -> list[AnyCommand]:
         if node in pull.out:
             return self._use_what_is_left(pull, now)
-        pull.source = node
+        pull.source, pull.not_before = node, now
         if partial:
             self._move(pull, now)
             return []

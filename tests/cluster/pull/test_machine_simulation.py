@@ -46,7 +46,7 @@ class Node:
         self.transfers: dict[int, Transfer] = {}
         self.reserved: dict[int, c.Reserve] = {}
         self.granted: dict[int, int] = {}
-        self.flying: set[tuple[int, int]] = set()
+        self.flying: dict[tuple[int, int], c.Fetch] = {}
         self.waiting: dict[e.Who, bytes] = {}
         self.requests = 0
 
@@ -96,10 +96,10 @@ class Node:
                 world.later(self, lambda: self.prepare(pull, node))
             case c.Fetch(pull, index, _):
                 assert (pull, index) not in self.flying
-                self.flying.add((pull, index))
+                self.flying[pull, index] = command
                 world.later(self, lambda: self.fetch(command))
             case c.Abort(pull, index):
-                self.flying.remove((pull, index))
+                del self.flying[pull, index]
             case c.StartOver(pull):
                 self.transfers[pull].ranges.clear()
                 world.seen["started over"] += 1
@@ -107,7 +107,7 @@ class Node:
                 self.finish(pull)
             case c.Drop(pull):
                 asked = self.reserved.pop(pull)
-                self.flying = {each for each in self.flying if each[0] != pull}
+                self.flying = {key: each for key, each in self.flying.items() if key[0] != pull}
                 if self.granted.pop(pull, 0):
                     del self.transfers[pull]
                     world.tell(PullEnded(asked.object_id, self.id))
@@ -166,7 +166,7 @@ class Node:
 
     def fetch(self, command: c.Fetch) -> None:
         world, pull, index = self.world, command.pull, command.index
-        if (pull, index) not in self.flying:
+        if self.flying.get((pull, index)) is not command:
             return
         object_id, here = self.reserved[pull].object_id, self.transfers[pull]
         fault, content = world.look(world.nodes[command.node], object_id, index, here)
@@ -175,7 +175,8 @@ class Node:
             return
         if fault is None and here.tag and here.tag != content:
             fault = e.Fault.CHANGED
-        self.flying.remove((pull, index))
+        del self.flying[pull, index]
+        assert self.machine.find(pull).source == command.node, "nothing is fetched from a source that was left"
         if fault is not None:
             world.seen[fault.value] += 1
             self.feed(e.RangeFailed(pull, index, fault, fault.value))
