@@ -52,6 +52,7 @@ from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .orphan import Orphans
+from .prefetch import Prefetch
 from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
@@ -91,6 +92,7 @@ class Hub:
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
+        self.prefetch = Prefetch(self)
         self.directory = Directory(self.table.find, self.store.free, self.recovery.recover)
         self.orphans = Orphans(self)
         self.completion = Completion(self)

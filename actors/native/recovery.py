@@ -28,6 +28,7 @@ class Recovery:
         if location is not None:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
             try:
+                hub.prefetch.missed()
                 with hub.waiting.blocked():
                     answer = hub.ask(hub.node, NODE, body, abandon=True)
             except RemoteCallError as error:

@@ -146,17 +146,19 @@ class NativeRuntime:
                 if ref._entry.state in {PENDING, FAILED}:
                     hub.unseen.seen(ref._entry)
             raise deserialize_error(fault.data)
-        return [read(ref) for ref in listed]
+        with hub.prefetch.reading(listed):
+            return [read(ref) for ref in listed]
 
     def wait(
         self, waitables: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
-        del fetch_local  # values are mapped where they are, or pulled when they are read
         ready, others = self._split(waitables, num_returns)
         if len(ready) < num_returns:
             self._wait_mixed(waitables, num_returns, timeout)
             ready, others = self._split(waitables, num_returns)
+        if fetch_local:
+            self.hub.prefetch.ready(ready)
         return ready, others
 
     @staticmethod
