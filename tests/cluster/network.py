@@ -83,7 +83,7 @@ class Host:
         self.name = f"host{number}"
         self._switch, self.port = switch, f"port{number}"
         self.namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{network}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="h", dir="/tmp"))  # short: sockets lie in it
         self.home = self.folder / "home"
         self.home.mkdir()
         _ip("netns", "add", self.namespace)
