@@ -5,6 +5,7 @@ read one after the other, the first turns out to be on another node; `wait` has 
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -32,13 +33,18 @@ class Prefetch:
         self._told: OrderedDict[bytes, None] = OrderedDict()
 
     @contextmanager
-    def reading(self, upcoming: Upcoming) -> Generator[None]:
-        """Within it, this thread reads these one after the other."""
+    def reading(self, upcoming: Upcoming, deadline: float | None = None) -> Generator[None]:
+        """Within it, this thread reads these one after the other, until `deadline` on the clock of `time.monotonic`."""
         try:
-            self._reading.upcoming = upcoming
+            self._reading.upcoming, self._reading.deadline = upcoming, deadline
             yield
         finally:
-            self._reading.upcoming = None
+            self._reading.upcoming = self._reading.deadline = None
+
+    def time_left(self) -> float | None:
+        """Seconds that this thread may still take to read; None: as many as it needs."""
+        deadline: float | None = getattr(self._reading, "deadline", None)
+        return None if deadline is None else max(0.001, deadline - time.monotonic())
 
     def missed(self) -> None:
         """What this thread is about to read is on another node: so may be what it reads next."""

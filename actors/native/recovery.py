@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
-from ...transport.error import RemoteCallError
+from ...exceptions import GetTimeoutError, ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
+from ...transport.error import DeadlineExceededError, RemoteCallError
 from ..contract import NODE, KeepObject, LocateObject, Location, Value, decoder_of
 from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
@@ -30,7 +30,12 @@ class Recovery:
             try:
                 hub.prefetch.missed()
                 with hub.waiting.blocked():
-                    answer = hub.ask(hub.node, NODE, body, abandon=True)
+                    answer = hub.ask(hub.node, NODE, body, hub.prefetch.time_left(), abandon=True)
+            except DeadlineExceededError:
+                raise GetTimeoutError(
+                    f"get() timed out: object {entry.object_id.hex()} is ready, but its {location.size} bytes have not "
+                    "come from another node in time."
+                ) from None
             except RemoteCallError as error:
                 raise deserialize_error(error.body) from None
             if answer:

@@ -130,7 +130,7 @@ class Puller:
             await answer
         finally:
             del self._answers[who]
-            self._feed(Unwanted(request.object_id, who))
+            self._feed(Unwanted(request.object_id, who, linger=True))
 
     def want(self, object_id: bytes, owner: ProcessAddress, at: Location, process_id: str, soon: bool) -> None:
         """Copy an object to this node if there is room: the process will read it."""

@@ -8,7 +8,8 @@ One `PullMachine` a node decides; `cluster/node/puller.py` carries out. Free of 
                                                  └──────── the source fails ◄────────────────────┘ what is there stays
 
 **Who wants it.** A reader that is blocked, before an argument of a queued task, before what may be read some day. A
-want can rise; when the last one is withdrawn the pull ends. All who want an object share one pull.
+want can rise; when the last one is withdrawn the pull ends, unless its reader may come back: what was begun for one
+with a time limit goes on with what time others leave. All who want an object share one pull.
 
 **What is admitted.** In order of need, and only so much at a time that the first ones are there soon (`budget`); one
 pull is always admitted, however large. Only for a blocked reader is anything taken out of memory that somebody may

@@ -58,10 +58,11 @@ class Wanted(Event, frozen=True):
 
 
 class Unwanted(Event, frozen=True):
-    """Somebody does not want it any more."""
+    """Somebody does not want it any more. `linger`: but may come back, as a reader does that has set a time limit."""
 
     object_id: bytes
     who: Who
+    linger: bool = False
 
 
 class ProcessLost(Event, frozen=True):

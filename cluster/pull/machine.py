@@ -86,8 +86,8 @@ class PullMachine:
         match event:
             case Wanted():
                 commands = self._wanted(event, now)
-            case Unwanted(object_id, who):
-                commands = self._unwanted(object_id, who)
+            case Unwanted(object_id, who, linger):
+                commands = self._unwanted(object_id, who, linger)
             case ProcessLost(process):
                 wants = self._wants.get(process, {})
                 gone = [(object_id, who) for object_id, those in list(wants.items()) for who in list(those)]
@@ -118,17 +118,22 @@ class PullMachine:
         if pull is None:
             pull = Pull(next(self._numbers), event.object_id, event.owner, event.size, event.node, now, {})
             self._by_object[event.object_id] = pull
-        pull.wants[event.who] = min(event.priority, pull.wants.get(event.who, event.priority))
-        self._wants.setdefault(event.who[0], {}).setdefault(event.object_id, set()).add(event.who)
+        self._note_want(pull, event.who, event.priority)
         if pull.stage is Stage.QUEUED:
             self._line.put(pull)
         return []
 
-    def _unwanted(self, object_id: bytes, who: Who) -> list[AnyCommand]:
+    def _note_want(self, pull: Pull, who: Who, priority: Priority) -> None:
+        pull.wants[who] = min(priority, pull.wants.get(who, priority))
+        self._wants.setdefault(who[0], {}).setdefault(pull.object_id, set()).add(who)
+
+    def _unwanted(self, object_id: bytes, who: Who, linger: bool = False) -> list[AnyCommand]:
         pull = self._by_object.get(object_id)
         if pull is None or pull.wants.pop(who, None) is None:
             return []
         self._forget_want(object_id, who)
+        if linger and pull.stage not in {Stage.QUEUED, Stage.RESERVING}:
+            self._note_want(pull, (who[0], 0), Priority.PREFETCH)
         if pull.stage is Stage.QUEUED and pull.wants:
             self._line.put(pull)
         return [] if pull.wants or pull.peers else self._end(pull)

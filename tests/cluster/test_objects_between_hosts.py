@@ -138,6 +138,27 @@ def test_an_object_that_all_hosts_want_leaves_its_own_about_once(hosts):
     assert sum(sent) > 3 * SIZE
 
 
+def test_who_waits_for_an_object_to_come_may_set_a_time_limit(hosts):
+    program = Program(
+        hosts[0],
+        f"""
+        ref = make.options(scheduling_strategy=on("{hosts[1].address}")).remote()
+        assert ll.wait([ref], fetch_local=False)[0]
+        try:
+            ll.get(ref, timeout=0.2)
+        except ll.exceptions.GetTimeoutError as error:
+            assert "another node" in str(error), error
+            tell("too late")
+        assert len(ll.get(ref, timeout=50)) == {SIZE}
+        print("done", flush=True)
+        """,
+    )
+    assert program.hear() == "too late"
+    program.go_on()
+    assert program.hear() == "done"
+    program.end()
+
+
 def test_a_link_that_is_cut_in_the_middle_and_comes_back(hosts):
     program = Program(
         hosts[0],

@@ -134,16 +134,17 @@ async def test_pieces_of_two_objects_of_one_name_are_not_joined(world) -> None:
     assert world.third.read(object_id, await reading) == other
 
 
-async def test_a_reader_that_gives_up_ends_the_transfer(world) -> None:
-    object_id, _, place = await publish(world, world.here)
+async def test_a_reader_that_gives_up_and_comes_back_finds_more_than_it_left(world) -> None:
+    object_id, content, place = await publish(world, world.here)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
     await eventually(lambda: sent(world.here, object_id) > 6)
     reading.cancel()
-    await eventually(lambda: memory(world.third) == 0)
-    await eventually(lambda: not world.owner.directory.copying(object_id))
     world.here.source.gate.set()
-    assert world.third.objects == 0
+    await eventually(lambda: world.third.objects == 1)
+    copy = await world.locate(world.third, object_id, place)
+    assert world.third.read(object_id, copy) == content
+    assert sent(world.here, object_id) == RANGES
 
 
 async def test_a_reader_that_dies_ends_the_transfer(world) -> None:

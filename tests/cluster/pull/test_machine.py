@@ -149,6 +149,19 @@ def test_what_nobody_wants_any_more_is_given_up(bench):
     assert len(bench.machine) == 0
 
 
+def test_what_was_begun_for_a_reader_that_may_come_back_goes_on_after_all_else(bench):
+    number, _ = bench.start(X)
+    assert bench.feed(e.Unwanted(X, ("w", 1), linger=True)) == []
+    other, _ = bench.start(Y)
+    assert [command.pull for command in bench.feed(e.Arrived(number, 0))] == [other]
+    assert bench.feed(e.ProcessLost("w"))[0] == c.Drop(number)
+
+
+def test_what_has_no_memory_yet_is_not_begun_for_a_reader_that_has_given_up(bench):
+    (reserve,) = bench.want(X)
+    assert bench.feed(e.Unwanted(X, ("w", 1), linger=True)) == [c.Drop(reserve.pull)]
+
+
 def test_what_other_nodes_wait_for_is_not(bench):
     number, _ = bench.start()
     bench.feed(e.PeersWait(number, 1))

@@ -70,7 +70,7 @@ class Node:
     def give_up(self) -> None:
         if self.waiting:
             who = self.world.random.choice(list(self.waiting))
-            self.feed(e.Unwanted(self.waiting.pop(who), who))
+            self.feed(e.Unwanted(self.waiting.pop(who), who, linger=self.world.random.random() < 0.5))
 
     def lose_worker(self) -> None:
         process = f"w{self.world.random.randrange(3)}"
