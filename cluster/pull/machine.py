@@ -51,7 +51,7 @@ class PullLimits(msgspec.Struct, frozen=True):
     ranges: int = 8
     ranges_each: int = 4
     patience: float = 0.25
-    ask_from: int = 16 << 20
+    ask_from: int = 4 << 20
 
 
 class PullMachine:
