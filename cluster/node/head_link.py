@@ -273,7 +273,11 @@ class HeadLink:
         self._gone |= {node_id: address for node_id, address in self._peers.items() if node_id not in peers.nodes}
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
+        gone = [address for node_id, address in self._peers.items() if node_id not in peers.nodes]
         self._peers = peers.nodes
+        if self._manager is not None:
+            for address in gone:
+                self._manager.node_gone(address.process_id)
 
 
 def _nothing() -> None:

@@ -279,6 +279,10 @@ class NodeManager(SystemActor):
         if not self.closing:
             self.feed(m.CallerLost(process_id))
 
+    def node_gone(self, process_id: str) -> None:
+        """The cluster has given another node's process up, which this one may not have noticed."""
+        self._store.node_gone(process_id)
+
     def close(self) -> None:
         """Decide nothing more."""
         self.closing = True

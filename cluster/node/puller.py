@@ -68,6 +68,9 @@ FIND_S = 10.0
 _BUDGET = 4
 """A node fetches objects that come to so many times less than its store holds, at a time."""
 
+_STEP = -1
+"""The key of a pull's job that is about no range: reserving or preparing; questions to the owner come below."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -102,6 +105,7 @@ class Puller:
         self._answers: dict[Who, asyncio.Future[None]] = {}
         self._reserved: dict[int, Reserve] = {}
         self._transfers: dict[int, Transfer] = {}
+        self._asked: dict[tuple[int, int], str] = {}  # whom a job asks; keys as in `_jobs`
         self._jobs: dict[int, dict[int, asyncio.Task[AnyEvent]]] = {}  # by pull; those of ranges by their index
         self._clearing: set[asyncio.Task[None]] = set()
 
@@ -139,8 +143,20 @@ class Puller:
 
     def process_lost(self, process_id: str) -> None:
         """A process is gone that wanted objects, or had them."""
-        self._bulk.forget(process_id)
+        self.source_lost(process_id)
         self._feed(ProcessLost(process_id))
+
+    def source_lost(self, process_id: str) -> None:
+        """Nothing more comes from the node of a process; to notice that by the silence would take longer."""
+        self._bulk.forget(process_id)
+        for (pull, key), asked in list(self._asked.items()):
+            if asked != process_id or not self._abort(pull, key):
+                continue
+            message = f"its node is gone (process {process_id})"
+            if key >= 0:
+                self._feed(RangeFailed(pull, key, Fault.ABSENT, message))
+            elif (found := self._machine.find(pull)) is not None:
+                self._feed(SourceFailed(pull, found.source, Fault.ABSENT, message))
 
     def _room(self, priority: Priority) -> int:
         return self._store.room(spare=priority is Priority.PREFETCH)
@@ -152,21 +168,19 @@ class Puller:
             self._execute(command)
         self._alarm.set()
 
-    def _execute(self, command: AnyCommand) -> None:  # noqa: C901 - one line for each command
+    def _execute(self, command: AnyCommand) -> None:
         match command:
             case Reserve():
                 self._reserved[command.pull] = command
-                self._run(command.pull, -1, self._reserve(command))
+                self._run(command.pull, _STEP, self._reserve(command))
             case Find():
-                self._run(command.pull, -1 - command.question, self._find(command))
+                self._run(command.pull, _STEP - command.question, self._find(command))
             case Prepare():
-                self._run(command.pull, -1, self._prepare(command))
+                self._run(command.pull, _STEP, self._prepare(command))
             case Fetch():
                 self._run(command.pull, command.index, self._fetch(command))
             case Abort(pull, index):
-                task = self._jobs.get(pull, {}).pop(index, None)
-                if task is not None:
-                    task.cancel()
+                self._abort(pull, index)
             case StartOver(pull):
                 self._transfers[pull].start_over()
             case Finish():
@@ -179,17 +193,26 @@ class Puller:
                 assert_never(command)
 
     def _run(self, pull: int, key: int, job: "Coroutine[Any, Any, AnyEvent]") -> None:
-        """Feed what a job results in, unless it is cancelled before."""
+        """Feed what a job results in, unless it is taken out of the table before: then it was aborted."""
 
         def done(task: "asyncio.Task[AnyEvent]") -> None:
             jobs = self._jobs.get(pull, {})
             if jobs.get(key) is task:  # else it was aborted, perhaps too late
                 del jobs[key]
+                self._asked.pop((pull, key), None)
                 self._feed(task.result())
 
         task = self._loop.create_task(job)
         self._jobs.setdefault(pull, {})[key] = task
         task.add_done_callback(done)
+
+    def _abort(self, pull: int, key: int) -> bool:
+        """Cancel a job; False where there is none."""
+        task = self._jobs.get(pull, {}).pop(key, None)
+        self._asked.pop((pull, key), None)
+        if task is not None:
+            task.cancel()
+        return task is not None
 
     async def _reserve(self, command: Reserve) -> AnyEvent:
         me, number = self._process.address.process_id, command.pull
@@ -223,6 +246,7 @@ class Puller:
         fault, message = Fault.ABSENT, f"node {node_id.hex()} is not in the cluster (any more)"
         node = self._node_at(node_id.hex())
         if node is not None:
+            self._asked[command.pull, _STEP] = node.process_id
             try:
                 body = LocateObject(asked.object_id, asked.owner, Location(node_id, 0, asked.size))
                 answer = await self._process.request(node, NODE, body, LOCATE_S)
@@ -242,6 +266,7 @@ class Puller:
         if node is None:
             message = f"node {command.node.hex()} is not in the cluster (any more)"
             return RangeFailed(number, index, Fault.ABSENT, message)
+        self._asked[number, index] = node.process_id
         start, into = transfer.place(index)
         name = transfer.object_id.hex()
         try:
@@ -278,14 +303,15 @@ class Puller:
 
     def _drop(self, number: int) -> None:
         asked, transfer = self._reserved.pop(number), self._transfers.pop(number, None)
-        tasks = list(self._jobs.pop(number, {}).values())
-        for task in tasks:
-            task.cancel()
+        jobs = dict(self._jobs.get(number, {}))
+        for key in jobs:
+            self._abort(number, key)
+        self._jobs.pop(number, None)
         if transfer is not None:
             self._process.notify(asked.owner, CORE, PullEnded(asked.object_id, self._node_id))
             del self._source.arriving[asked.object_id]
             transfer.fail()
-            self._clear(self._release(transfer, tasks))
+            self._clear(self._release(transfer, list(jobs.values())))
 
     async def _release(self, transfer: Transfer, tasks: "list[asyncio.Task[AnyEvent]]") -> None:
         """Give the memory back once nobody writes into it or reads from it."""

@@ -234,6 +234,10 @@ class StoreDesk:
         if channel is not None:
             channel.notify(CORE, "ReclaimMemory", b"")
 
+    def node_gone(self, process_id: str) -> None:
+        """Another node is no part of the cluster any more: nothing comes from there."""
+        self._puller.source_lost(process_id)
+
     def process_lost(self, process_id: str) -> None:
         """A process is gone: its memory and the objects it owned with it."""
         self._owners.pop(process_id, None)
