@@ -81,8 +81,6 @@ class Node:
         if self.alive:
             for command in self.machine.handle(event, self.world.now):
                 self.execute(command)
-            sizes = sum(self.reserved[number].size for number in self.reserved)
-            assert sizes <= CAPACITY // 2 or len(self.reserved) >= 1
 
     def execute(self, command: c.AnyCommand) -> None:
         world = self.world
