@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from ...transport.error import BulkUnavailableError
-from ...transport.shm.stored_object import FIRST_WORD, read_stamp
+from ...transport.shm.stored_object import PLACE, read_stamp
 from ..pull.pull import RANGE, extent
 from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ..store.store import ObjectStore
@@ -17,15 +17,15 @@ Sums = dict[int, int]
 
 
 class HeldObject:
-    """An object that is being sent, all but its first word. Implements `BulkObject`.
+    """An object that is being sent, all but what is about its place. Implements `BulkObject`.
 
     Slices keep it in memory themselves, so that a connection may still hold some after `release`.
     """
 
     def __init__(self, whole: memoryview, sums: Sums) -> None:
-        self._whole: memoryview | None = whole[FIRST_WORD:]
+        self._whole: memoryview | None = whole[PLACE:]
         self._sums = sums
-        self.size = len(whole) - FIRST_WORD
+        self.size = len(whole) - PLACE
         self.tag = tag_of(whole)
 
     async def ready(self, start: int, stop: int) -> None:

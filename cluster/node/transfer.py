@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ...transport.bulk_client import Fetched
 from ...transport.shm.arena import Arena
 from ...transport.shm.nursery import Grant
-from ...transport.shm.stored_object import FIRST_WORD
+from ...transport.shm.stored_object import PLACE
 from ..pull.pull import RANGE, extent
 
 
@@ -21,7 +21,7 @@ class Transfer:
         on_wait: told how many peers wait for ranges that are still to come.
 
     Attributes:
-        total: bytes to be transferred: all but the object's first word.
+        total: bytes to be transferred: all but what is about its place.
         tag: of the object whose ranges are here.
         sums: their checksums by index.
         readers: answers to peers that are under way.
@@ -31,7 +31,7 @@ class Transfer:
         self.object_id = object_id
         self.grant = grant
         self.size = size
-        self.total = size - FIRST_WORD
+        self.total = size - PLACE
         self.tag = ""
         self.sums: dict[int, int] = {}
         self.readers = 0

@@ -23,8 +23,11 @@ from .memory_copy import Part, copy_part, part_size
 WRITING = 0x31_57_4A_42_4F_4C_4C_01
 SEALED = 0x31_53_4A_42_4F_4C_4C_01
 ALIGNMENT = 64
-FIRST_WORD = 8
-"""Bytes of the word that says whether an object is there and complete. Copies are made without it, and get theirs."""
+PLACE = 24
+"""Bytes at the front that are about this place: whether the object is complete, its grant, its offset.
+
+Copies are made without them, and get their own; all else is the same in every copy.
+"""
 
 _word = struct.Struct("<Q")
 _header = struct.Struct("<QQQQII28s4x16s")  # word, grant, offset, size, count, stamp, object id, owner

@@ -121,6 +121,19 @@ async def test_a_copy_that_went_wrong_is_noticed_by_whoever_gets_it_and_given_up
     assert (object_id, copy) in world.owner.freed
 
 
+async def test_a_copy_of_a_copy_may_lie_anywhere(world) -> None:
+    for station in (world.there, world.third):  # so that offsets and grants differ
+        await station.write(os.urandom(28), world.process.address, b"x" * MIB)
+    await world.third.write(os.urandom(28), world.process.address, b"x" * MIB)
+    object_id, content, place = await publish(world, world.here)
+    copy = await world.locate(world.there, object_id, place)
+    await eventually(lambda: world.owner.entries[object_id].copies)
+    world.here.source.empty = True
+    found = await world.locate(world.third, object_id, copy)
+    assert world.third.read(object_id, found) == content
+    assert len({place.offset, copy.offset, found.offset}) == 3
+
+
 async def test_pieces_of_two_objects_of_one_name_are_not_joined(world) -> None:
     """A task ran twice, and its results differ; the second one is what is left when the first is lost in the middle."""
     object_id, _, place = await publish(world, world.here)
