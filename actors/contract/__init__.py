@@ -74,6 +74,7 @@ from .object import (
     Value,
     WaitObject,
 )
+from .pull import CopyDropped, FindSource, PullEnded, SourceFound, WantedObject, WantObjects
 from .store import (
     Granted,
     GrantMemory,
@@ -109,6 +110,7 @@ __all__ = [
     "Body",
     "CancelTask",
     "CollectTimeline",
+    "CopyDropped",
     "CreateGroup",
     "Creation",
     "DefineEnvironment",
@@ -123,6 +125,7 @@ __all__ = [
     "ExportedRef",
     "FindActor",
     "FindGroup",
+    "FindSource",
     "FlushOutput",
     "FlushTimeline",
     "GrantMemory",
@@ -147,6 +150,7 @@ __all__ = [
     "Outcome",
     "OutputLines",
     "PrepareEnvironment",
+    "PullEnded",
     "QueryState",
     "ReadPackage",
     "RecallTasks",
@@ -160,6 +164,7 @@ __all__ = [
     "ReturnMemory",
     "SealedObject",
     "SetCreation",
+    "SourceFound",
     "StorePackage",
     "TaskSpan",
     "TaskSpans",
@@ -168,6 +173,8 @@ __all__ = [
     "Timeline",
     "Value",
     "WaitObject",
+    "WantObjects",
+    "WantedObject",
     "WatchActor",
     "WorkerBlocked",
     "WorkerConfig",

@@ -306,6 +306,8 @@ class HeadLink:
             if address := self._peers.pop(node_id, None):
                 self._gone[node_id] = address
                 self._give_up(node_id, address)
+                if self._manager is not None:
+                    self._manager.node_gone(address.process_id)
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
         self._peers |= peers.nodes

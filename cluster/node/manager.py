@@ -273,6 +273,10 @@ class NodeManager(SystemActor):
             self._head.driver_left(job_id, process_id)
         self._head.process_lost(process_id, str(error))
 
+    def on_cancelled(self, channel: Channel, call_id: int) -> None:
+        """A reader has given up."""
+        self._store.cancelled(channel.peer.process_id, call_id)
+
     def forget_caller(self, process_id: str) -> None:
         """A process is gone: what it has asked for, and what it had in the store."""
         self._callers.pop(process_id, None)
@@ -280,6 +284,10 @@ class NodeManager(SystemActor):
         self._environments.process_lost(process_id)
         if not self.closing:
             self.feed(m.CallerLost(process_id))
+
+    def node_gone(self, process_id: str) -> None:
+        """The cluster has given another node's process up, which this one may not have noticed."""
+        self._store.node_gone(process_id)
 
     def close(self) -> None:
         """Decide nothing more."""

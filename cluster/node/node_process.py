@@ -108,6 +108,7 @@ class NodeProcess:
             loop.add_signal_handler(signum, self.ended.set)
         self._process = process = SystemProcess()
         self._store = self._build_store()
+        self._source = ObjectSource(self._store)
         endpoint = Endpoint(
             process_id=secrets.token_hex(16),
             host_id=self._host_id,
@@ -118,7 +119,7 @@ class NodeProcess:
             inlet_of=self._inlet_of,
             info=about_this_process("node", self._folder.name, is_head=config.head is None),
             handler=process,
-            bulk=ObjectSource(self._store),
+            bulk=self._source,
         )
         await process.start(endpoint)
         if config.head is None:
@@ -191,7 +192,7 @@ class NodeProcess:
         session = config.session or link.session or self._folder.name
         head = process.address  # it has the actor "head": the head itself, or what passes on to it
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
-        self._desk = StoreDesk(process, self._store, node_id, link.address_of)
+        self._desk = StoreDesk(process, self._store, self._source, node_id, link.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,
