@@ -1,0 +1,146 @@
+"""What the contract of node providers is tried on: for each of them, its service and how to make that misbehave."""
+
+import asyncio
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from limelight.cluster.provider.local import LocalProvider
+from limelight.cluster.provider.node_start import NodeStart
+from limelight.cluster.provider.ssh import SshProvider, SshSettings
+
+from .sshd import HOSTS, Sshd, install
+
+TOKEN = "ab" * 32
+DEADLINE = 30.0
+PROGRAM = Path(__file__).with_name("node_program.py")
+
+
+class Ground:
+    """A service, and what tests need to do to it."""
+
+    failure = "the wheels came off"
+    refusal = "quota"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reports = folder / "reports"
+        self.reports.mkdir()
+
+    def provider(self, cluster="mine"):
+        raise NotImplementedError
+
+    def close(self):
+        pass
+
+    def fitted(self, node_type):
+        """A node type with what the provider needs to know of a machine."""
+        return node_type
+
+    def start(self):
+        return NodeStart(
+            head="10.0.0.1:6379",
+            token=TOKEN,
+            setup=("greeting=\"it's\"", 'export GREETING="$greeting set up"'),
+            environment={"NODE_REPORTS": str(self.reports)},
+            program=(sys.executable, str(PROGRAM)),
+        )
+
+    async def until(self, condition):
+        """Wait until it holds; a deadline bounds it."""
+        async with asyncio.timeout(DEADLINE):
+            while not (held := condition()) or (inspect.isawaitable(held) and not await held):
+                await asyncio.sleep(0.02)
+
+    async def report(self, name):
+        """What a node has said of what it was told."""
+        await self.until((self.reports / name).exists)
+        return json.loads((self.reports / name).read_text())
+
+    def is_gone(self, name):
+        """Whether the machine has ended."""
+        return not Path(f"/proc/{json.loads((self.reports / name).read_text())['pid']}").exists()
+
+    def seen_command_lines(self):
+        """What every user of the machine could see."""
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    def break_machines(self):
+        """From now on machines fail."""
+        (self.reports / "behaviour").write_text("fail")
+
+    def limit(self, most):
+        """Have the service make no more than so many; returns how many that are."""
+        raise NotImplementedError
+
+    def cut(self):
+        """Have the service be away."""
+        raise NotImplementedError
+
+    def heal(self):
+        """Undo all of that, and forget reports."""
+        for path in self.reports.iterdir():
+            path.unlink()
+
+
+class LocalGround(Ground):
+    """Processes of this machine."""
+
+    def provider(self, cluster="mine"):
+        return LocalProvider(cluster, self.folder / "instances")
+
+    def limit(self, most):
+        pytest.skip("this machine refuses no process")
+
+    def cut(self):
+        """Something else is where its notes would be."""
+        (self.folder / "instances").rename(self.folder / "aside")
+        (self.folder / "instances").mkdir()
+        (self.folder / "instances" / "mine").write_text("")
+
+    def heal(self):
+        super().heal()
+        if (self.folder / "aside").exists():
+            shutil.rmtree(self.folder / "instances")
+            (self.folder / "aside").rename(self.folder / "instances")
+
+
+class SshGround(Ground):
+    """Two hosts of one real sshd."""
+
+    refusal = "None of the 2 hosts for 'cpu' is free"
+
+    def __init__(self, folder: Path) -> None:
+        install()
+        super().__init__(folder)
+        self.sshd = Sshd(folder)
+
+    def settings(self, **changes):
+        sshd = self.sshd
+        options = {"UserKnownHostsFile": str(sshd.folder / "known_hosts"), "IdentitiesOnly": "yes", "GlobalKnownHostsFile": "none"}
+        about = {"hosts": HOSTS, "user": "root", "port": sshd.port, "identity_file": str(sshd.folder / "user_key")}
+        return SshSettings(**{**about, "options": options, **changes})
+
+    def provider(self, cluster="mine"):
+        return SshProvider(cluster, self.settings())
+
+    def limit(self, most):
+        return len(HOSTS)
+
+    def cut(self):
+        self.sshd.stop()
+
+    def heal(self):
+        super().heal()
+        self.sshd.go_on()
+
+    def close(self):
+        self.sshd.close()
+
+
+GROUNDS = {"local": LocalGround, "ssh": SshGround}
