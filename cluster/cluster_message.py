@@ -12,13 +12,51 @@ ToHead = m.WorkerGranted | m.WorkerRefused | m.RequestedWorkerLost | m.WorkersHe
 
 
 class RegisterNode(Body, frozen=True):
-    """To the head: a node is there. Answered, with an empty body, when its first report has come, too."""
+    """To the head: a node is there. Answered with `NodeRegistered` when its first report has come, too.
+
+    `back` says that it was registered before, and `name` is for people.
+    """
 
     node_id: bytes
     address: ProcessAddress
     host: str
     resources: dict[str, int]
     labels: dict[str, str]
+    name: str = ""
+    back: bool = False
+
+
+class NodeRegistered(Body, frozen=True):
+    """To a node: it can be used. `time` is the head's, in Unix seconds."""
+
+    time: float
+
+
+class FromProcess(Body, frozen=True):
+    """To the head, from a node: what one of its processes says to the head.
+
+    Always answered: with the answer that the process wants, or an empty one, when what it said will not be forgotten.
+    """
+
+    sender: ProcessAddress
+    method: str
+    body: bytes
+    wants_reply: bool
+
+
+class ToProcess(Body, frozen=True):
+    """To a node, from the head: pass this on to an actor of one of its processes."""
+
+    process_id: str
+    actor: str
+    method: str
+    body: bytes
+
+
+class ProcessGone(Body, frozen=True):
+    """To the head: a process that spoke to it has ended."""
+
+    process_id: str
 
 
 class DescribeJob(Body, frozen=True):
@@ -35,9 +73,10 @@ class DriverLeft(Body, frozen=True):
 
 
 class NodeExpired(Body, frozen=True):
-    """To a node manager: the cluster has given the node up, and gone on without it. It ends."""
+    """To a node manager: the cluster has given the node up, and gone on without it; or (`over`) has ended. It ends."""
 
     reason: str
+    over: bool = False
 
 
 class FromNode(Body, frozen=True):

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 
 from .process.birth import NodeBirth
 from .process.late_certificate import late_certificates
@@ -30,7 +29,7 @@ def main() -> None:
         from .session_heir import SessionHeir
 
         config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
-        folder = SessionFolder.create(VERSION, os.getppid())
+        folder = SessionFolder.create(VERSION, birth.driver_pid, log_folder=config.log_folder)
         birth.redirect_output(folder.logs / "node.log")
         logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
         heir = SessionHeir(folder.path, birth.driver_pid, birth.driver_identity)
@@ -43,10 +42,12 @@ def main() -> None:
         loop = new_loop()
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(run_node(config, folder, zygote, birth))
+            expelled = loop.run_until_complete(run_node(config, folder, zygote, birth))
         finally:
             loop.close()
             folder.remove()
+    if expelled:
+        birth.begin_anew()
 
 
 if __name__ == "__main__":

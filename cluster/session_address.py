@@ -34,7 +34,7 @@ def find_session(address: str, token: str = "") -> NodeReady:
         secret = token or read_token(path)
     except SessionFolderError as error:
         raise ConnectionError(f"The session at {address} is not yours to use: {error}") from error
-    return NodeReady(b"", info.node, info.node.host_id, str(path), secret)
+    return NodeReady(b"", info.node, info.node.host_id, str(path), secret, info.tls)
 
 
 def _find(address: str) -> tuple[Path, SessionInfo] | None:

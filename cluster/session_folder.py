@@ -28,6 +28,7 @@ from typing import Self
 import msgspec
 
 from ..transport.address import ProcessAddress
+from ..transport.tls import TlsConfig
 
 LONGEST_SOCKET_NAME = 40
 """Socket names in `sockets/` may be this long, in bytes: a process id of 32 digits and a suffix."""
@@ -54,6 +55,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
         started: Unix time.
         address: what `init(address=...)` takes to reach the session's head; "" until it listens, and where it is not.
         node: the node process; None until it listens.
+        tls: certificates that a driver shows to other hosts.
+        kind: "node", or "head" for a head in a process of its own.
     """
 
     name: str
@@ -63,6 +66,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
     started: float
     address: str = ""
     node: ProcessAddress | None = None
+    tls: TlsConfig | None = None
+    kind: str = "node"
 
 
 class SessionFolderError(OSError):
@@ -85,13 +90,14 @@ class SessionFolder:
         self._lock = lock
 
     @classmethod
-    def create(cls, version: str, driver_pid: int = 0, base: Path | None = None) -> Self:
+    def create(cls, version: str, driver_pid: int = 0, base: Path | None = None, log_folder: str = "") -> Self:
         """Make a new session's folder, after removing those of dead sessions.
 
         Args:
             version: of Limelight.
             driver_pid: see `SessionInfo`.
             base: where sessions lie; the default is `sessions_folder()`.
+            log_folder: where the logs go, into a folder of their own that stays; "": into the session's folder.
 
         Raises:
             SessionFolderError: no usable place; the message says which variable to set.
@@ -102,14 +108,15 @@ class SessionFolder:
             remove_stale(base)
             name = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
             try:
-                return cls._build(base, SessionInfo(name, version, os.getpid(), driver_pid, time.time()))
+                info = SessionInfo(name, version, os.getpid(), driver_pid, time.time())
+                return cls._build(base, info, Path(log_folder).absolute() / name if log_folder else None)
             except FileNotFoundError:  # the last session before this one removed the base in between
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError
 
     @classmethod
-    def _build(cls, base: Path, info: SessionInfo) -> Self:
+    def _build(cls, base: Path, info: SessionInfo, logs: Path | None) -> Self:
         # Built under another name, so that whoever looks for stale sessions never sees it without its lock.
         unfinished = base / (_UNFINISHED + info.name)
         lock = -1
@@ -118,7 +125,11 @@ class SessionFolder:
             lock = os.open(unfinished / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (unfinished / "sockets").mkdir(mode=0o700)
-            (unfinished / "logs").mkdir(mode=0o700)
+            if logs is None:
+                (unfinished / "logs").mkdir(mode=0o700)
+            else:
+                logs.mkdir(mode=0o700, parents=True)
+                (unfinished / "logs").symlink_to(logs)
             folder = cls(unfinished, lock)
             folder.write_info(info)
             folder.write_token(secrets.token_hex(_TOKEN_BYTES))

@@ -46,7 +46,7 @@ class SystemActor(AsyncioCell):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.methods: dict[str, Callable[[Channel, Call], None]] = {}
+        self.methods: dict[str, Callable[[Any, Call], None]] = {}
 
     def on_receive(self, message: Any) -> None:
         """Handle a call, or the end of a channel."""

@@ -12,6 +12,7 @@ from .bulk_response import BulkResponse
 from .channel import Channel
 from .endpoint import Endpoint
 from .error import BulkChecksumError, BulkError, ConnectError, ProtocolError, TransportError
+from .gate import dial
 from .limits import MIB, TransportLimits
 
 _RANGE = 16 * MIB  # what is asked for at a time, and sent again when it fails
@@ -100,10 +101,13 @@ class BulkClient:
                 if kind == "unix":
                     _, connection = await loop.create_unix_connection(_Connection, target)
                 else:
-                    host, _, port = target.rpartition(":")
                     tls = self._endpoint.client_tls
+                    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
                     _, connection = await loop.create_connection(
-                        _Connection, host.removeprefix("[").removesuffix("]"), int(port), ssl=tls
+                        _Connection,
+                        sock=await dial(target, peer.process_id),
+                        ssl=tls,
+                        server_hostname=host if tls else None,
                     )
         except (OSError, TimeoutError) as error:  # also errors of TLS
             raise ConnectError(f"Cannot connect to {route} for a bulk stream: {error!r}.") from error

@@ -25,6 +25,7 @@ from .auth import (
     same,
 )
 from .error import AuthenticationError, ConnectError, StaleChallengeError, VersionMismatchError
+from .gate import dial
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
@@ -55,8 +56,25 @@ class _UnixConnector(_Connector, aiohttp.UnixConnector):
     pass
 
 
-class _TcpConnector(_Connector, aiohttp.TCPConnector):
-    pass
+class _TcpConnector(_Connector):
+    """Says which process the connection is for before HTTP, or TLS, begins (gate.py)."""
+
+    def __init__(self, target: str, process_id: str, tls: ssl.SSLContext | None) -> None:
+        super().__init__(limit=1)
+        self._target = target
+        self._process_id = process_id
+        self._tls = tls
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ARG002, ASYNC109 (aiohttp's)
+        host = self._target.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        try:
+            connection = await dial(self._target, self._process_id)
+            _, protocol = await self._loop.create_connection(
+                self._factory, sock=connection, ssl=self._tls, server_hostname=host if self._tls else None
+            )
+        except OSError as error:  # also errors of TLS
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+        return protocol
 
 
 class Dial:
@@ -90,8 +108,8 @@ class Dial:
             self._connector: _Connector = _UnixConnector(target)
             self._url = "http://localhost/channel"
         else:
-            self._connector = _TcpConnector(ssl=self._tls or False, use_dns_cache=False, limit=1)
-            self._url = f"{'https' if self._tls else 'http'}://{target}/channel"
+            self._connector = _TcpConnector(target, self._wanted, self._tls)
+            self._url = "http://localhost/channel"
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),

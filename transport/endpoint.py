@@ -19,6 +19,7 @@ from .bulk import BulkServer, BulkSource
 from .channel import Channel, ChannelHandler
 from .dialler import Dial
 from .error import ConnectError, PeerLostError, ProtocolError, StaleChallengeError
+from .gate import InletOf
 from .limits import DEFAULT_LIMITS, TransportLimits
 from .link import Link
 from .listener import Listener, is_listening
@@ -58,6 +59,8 @@ class Endpoint:
         unix_path: str = "",
         tcp: str = "",
         tls: TlsConfig | None = None,
+        inlet_of: InletOf | None = None,
+        gate: str = "",
         info: dict[str, str],
         handler: ChannelHandler,
         limits: TransportLimits = DEFAULT_LIMITS,
@@ -73,16 +76,20 @@ class Endpoint:
             tcp: "host:port" to listen on, port 0 for a free one; "" for none. Others dial the same host, so it
                 cannot be a wildcard such as 0.0.0.0.
             tls: certificates; with them every TCP connection is encrypted.
+            inlet_of: finds the processes of this host whose connections come in by this one's port (gate.py).
+            gate: "host:port" of the process that does that for this one; this one then needs `unix_path`, and no `tcp`.
             info: what this process tells its peers of itself. A few hundred bytes.
             handler: what happens with what arrives.
             limits: bounds and time-outs.
             bulk: the objects that peers may fetch (see bulk.py and bulk_client.py).
         """
-        self.address = ProcessAddress(process_id, host_id, unix_path, tcp)
+        self.address = ProcessAddress(process_id, host_id, unix_path, gate or tcp)
         self._channels: dict[str, Channel] = {}
         self.channels: Mapping[str, Channel] = MappingProxyType(self._channels)
         self._token = token
         self._tls = tls
+        self._inlet_of = inlet_of
+        self._gate = gate
         self.client_tls: ssl.SSLContext | None = None
         self._info = info
         self._handler = handler
@@ -114,10 +121,12 @@ class Endpoint:
         try:
             if self.address.unix:
                 await listener.listen_unix(self.address.unix)
-            if self.address.tcp:
+            tls = self._tls.server_context() if self._tls else None
+            if self._gate:
+                listener.open_inlet(inlet_beside(self.address.unix), tls)
+            elif self.address.tcp:
                 host, port = _parse_tcp(self.address.tcp)
-                tls = self._tls.server_context() if self._tls else None
-                port = await listener.listen_tcp(host, port, tls)
+                port = listener.listen_tcp(host, port, tls, self._inlet_of)
                 shown = f"[{host}]" if ":" in host else host
                 self.address = msgspec.structs.replace(self.address, tcp=f"{shown}:{port}")
         except BaseException:
@@ -356,6 +365,11 @@ class Endpoint:
         for entry in list(self._entries.values()):
             entry.wire.tick(now)
         self._ticker = self._loop.call_later(self.limits.heartbeat, self._tick)
+
+
+def inlet_beside(unix_path: str) -> str:
+    """Where a process with that Unix socket takes connections from its host's gate."""
+    return unix_path + ".in"
 
 
 def _parse_tcp(text: str) -> tuple[str, int]:

@@ -33,6 +33,7 @@ from .auth import (
     same,
 )
 from .error import AddressInUseError
+from .gate import Gate, Inlet, InletOf
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, hello_decoder
@@ -63,6 +64,9 @@ class Listener:
         self._http = Server(self._handle, access_log=None, lingering_time=0.0)
         self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}  # connections that are not authenticated
         self._servers: list[asyncio.Server] = []
+        self._gate: Gate | None = None
+        self._inlet: Inlet | None = None
+        self._taking: set[asyncio.Task[None]] = set()
         self._socket_file: Path | None = None
 
     async def listen_unix(self, path: str) -> None:
@@ -79,17 +83,19 @@ class Listener:
         self._socket_file = Path(path)
         self._socket_file.chmod(0o600)
 
-    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
-        """Bind a TCP port (0: any free one); returns the port.
+    def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None, inlet_of: InletOf | None) -> int:
+        """Bind a TCP port (0: any free one); returns the port. Connections for others go to them: see gate.py.
 
         Raises:
             AddressInUseError: the port is taken. OSError: the host is not an address of this machine.
         """
-        handshake = self._limits.handshake if tls else None
+
+        async def take(connection: socket.socket) -> None:
+            await self._take(connection, tls)
+
+        self._gate = Gate(self._process_id, self._limits, take, inlet_of)
         try:
-            server = await self._loop.create_server(
-                self._accept, host, port, ssl=tls, backlog=1024, ssl_handshake_timeout=handshake
-            )
+            return self._gate.listen(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -97,13 +103,37 @@ class Listener:
                 f"Port {port} on {host} is taken; `ss -ltnp sport = :{port}` names the process that has it. "
                 "End it, or choose another port (0 picks a free one)."
             ) from error
-        self._servers.append(server)
-        return server.sockets[0].getsockname()[1]
+
+    def open_inlet(self, path: str, tls: ssl.SSLContext | None) -> None:
+        """Take the connections that the gate of this host hands over."""
+
+        def take(connection: socket.socket) -> None:
+            task = self._loop.create_task(self._take(connection, tls))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+
+        self._inlet = Inlet(path, take)
+
+    async def _take(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Serve a connection that was accepted."""
+        handshake = self._limits.handshake if tls else None
+        try:
+            await self._loop.connect_accepted_socket(self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake)
+        except OSError as error:  # also errors of TLS
+            _log.debug("a connection ended before it was served: %r", error)
+            connection.close()
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         for server in self._servers:
             server.close()
+        if self._gate is not None:
+            await self._gate.close()
+        if self._inlet is not None:
+            self._inlet.close()
+        for task in list(self._taking):
+            task.cancel()
+        await asyncio.gather(*self._taking, return_exceptions=True)
         if self._socket_file is not None:
             self._socket_file.unlink(missing_ok=True)
         for timer in self._strangers.values():

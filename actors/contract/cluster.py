@@ -3,6 +3,7 @@
 import msgspec
 
 from ...transport.address import ProcessAddress
+from ...transport.tls import TlsConfig
 from .body import Body
 
 
@@ -10,7 +11,8 @@ class WorkerConfig(Body, frozen=True):
     """What a worker process is started with.
 
     `environment` is a runtime environment's key, `definition` what it stands for (an encoded `EnvironmentDefinition`),
-    and `packages` where its packages are unpacked.
+    and `packages` where its packages are unpacked. `cluster` is the cluster's address, for people; `gate` is the node's
+    "host:port", by which processes of other hosts reach the worker ("": there are none), and `tls` what they see there.
     """
 
     process_id: str
@@ -19,7 +21,7 @@ class WorkerConfig(Body, frozen=True):
     token: bytes
     socket: str
     node: ProcessAddress
-    head: ProcessAddress
+    cluster: str
     arena: bytes
     session: str
     session_folder: str
@@ -27,6 +29,8 @@ class WorkerConfig(Body, frozen=True):
     environment: str
     definition: bytes
     packages: dict[str, str]
+    gate: str = ""
+    tls: TlsConfig | None = None
 
 
 class WorkerUnfit(Body, frozen=True):
@@ -74,10 +78,10 @@ class RegisterDriver(Body, frozen=True):
 
 
 class DriverRegistered(Body, frozen=True):
-    """What a driver needs to know of the node it is on."""
+    """What a driver needs to know of the node it is on. `cluster` is the cluster's address, for people."""
 
     node_id: bytes
-    head: ProcessAddress
+    cluster: str
     arena: bytes
     session: str
     session_folder: str
@@ -97,6 +101,10 @@ class QueryState(Body, frozen=True):
     """To the head: a part of the cluster's state, as in `Runtime.state`. Answered with JSON-like msgpack."""
 
     kind: str
+
+
+class HeadReplaced(Body, frozen=True):
+    """To a core: the head was restarted, or another has taken over, and does not know who watches what."""
 
 
 class OutputLines(Body, frozen=True):

@@ -54,6 +54,12 @@ class ActorRoster:
             return
         self._hub.links.notify(self._hub.head, HEAD, WatchActor(actor_id))
 
+    def on_head_replaced(self, _channel: Channel, _call: Call) -> None:
+        """Another head has taken over, which does not know what this process watches."""
+        for actor_id, client in list(self.clients.items()):
+            if client.state != "dead":
+                self._watch(actor_id)
+
     def on_changed(self, _: Channel, call: Call) -> None:
         """The head says what became of an actor."""
         change: ActorChanged = decoder_of(ActorChanged).decode(call.body)

@@ -121,7 +121,7 @@ class NativeContext:
     @property
     def address(self) -> str:
         """The head's address."""
-        return self._hub.head.tcp or self._hub.head.unix
+        return self._hub.identity.cluster
 
     @property
     def session_name(self) -> str:

@@ -78,7 +78,7 @@ class Hub:
         self.identity = identity
         self.process_id = identity.process_id
         self.node = identity.node
-        self.head = identity.head
+        self.head = identity.node
         self.wire = wire or WireThread()
         self.ids = IdSource()
         self.job_id = b""
@@ -130,6 +130,7 @@ class Hub:
             "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
             "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
+            "HeadReplaced": self.actors.on_head_replaced,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
             "FlushTimeline": self.execution.recorder.on_flush,
@@ -156,6 +157,8 @@ class Hub:
             host_id=identity.host_id,
             token=identity.token,
             unix_path=identity.socket,
+            gate=identity.gate,
+            tls=identity.tls,
             info={
                 "kind": "driver" if identity.is_driver else "worker",
                 "pid": str(os.getpid()),
@@ -172,11 +175,10 @@ class Hub:
 
     def joined(self, registered: DriverRegistered) -> None:
         """The node manager has told what it is part of."""
-        self.head = registered.head
         self.identity = msgspec.structs.replace(
             self.identity,
             node_id=registered.node_id,
-            head=registered.head,
+            cluster=registered.cluster,
             session=registered.session,
             session_folder=registered.session_folder,
             node_labels=registered.labels,

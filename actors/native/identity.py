@@ -3,6 +3,7 @@
 import msgspec
 
 from ...transport.address import ProcessAddress
+from ...transport.tls import TlsConfig
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,8 +15,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         token: the cluster's secret.
         socket: path of the Unix socket it will listen on.
         node_id: of the node it runs on.
-        node: its node manager.
-        head: the head.
+        gate: "host:port" by which processes of other hosts reach it, which is its node's; "": there are none.
+        tls: certificates for that.
+        node: its node manager, which passes on what is for the head.
+        cluster: the cluster's address, for people.
         session: the session's name.
         session_folder: where the session's sockets and logs are.
         namespace: where its named actors live, unless said otherwise.
@@ -27,8 +30,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     token: bytes
     socket: str
     node_id: bytes = b""
+    gate: str = ""
+    tls: TlsConfig | None = None
     node: ProcessAddress
-    head: ProcessAddress
+    cluster: str = ""
     session: str = ""
     session_folder: str = ""
     namespace: str = ""

@@ -13,7 +13,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, NodeOrder
+from ..cluster_message import FromNode, FromProcess, NodeExpired, NodeOrder, ProcessGone
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -25,6 +25,7 @@ from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
+from .relayed_process import RelayedProcess
 from .state_query import StateQuery
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,10 @@ class Head(SystemActor):
         self.scheduler = Scheduler(self.view)
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
+        self._relayed: dict[str, dict[str, RelayedProcess]] = {}
         self.methods = {
             "FromNode": self._on_from_node,
+            "FromProcess": self._on_from_process,
             "QueryState": self._on_query_state,
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
@@ -58,6 +61,7 @@ class Head(SystemActor):
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
+        self.on_node_lost.append(self._processes_lost)
 
     def close(self) -> None:
         """Decide nothing more."""
@@ -110,6 +114,32 @@ class Head(SystemActor):
         if self.node_desk.heard(node_id, channel):
             handler(node_id, message.command)
 
+    def _on_from_process(self, channel: Channel, call: Call) -> None:
+        """What a process says by its node. It is answered in any case: until then its node keeps it."""
+        said: FromProcess = _from_process_decoder.decode(call.body)
+        node_id = self.node_desk.at(channel.peer.process_id)
+        if not node_id:
+            self.node_desk.heard(channel.peer_info.get("node", ""), channel)  # it is told that it is none of ours
+            return
+        if said.method == ProcessGone.__name__:
+            self._relayed.get(node_id, {}).pop(said.sender.process_id, None)
+            self.process_lost(said.sender.process_id)
+        else:
+            processes = self._relayed.setdefault(node_id, {})
+            process = processes.get(said.sender.process_id)
+            if process is None:
+                process = RelayedProcess(said.sender, node_id, channel, self.process)
+                processes[said.sender.process_id] = process
+            handler = self.methods.get(said.method, self._no_such_method)
+            handler(process, Call(call.call_id if said.wants_reply else 0, self.name, said.method, said.body))
+        if not said.wants_reply:
+            channel.reply(call.call_id, b"")
+
+    def end_cluster(self, reason: str) -> None:
+        """Have all nodes end."""
+        for node in self.nodes.values():
+            self.process.notify(node.address, NODE, NodeExpired(reason, over=True))
+
     def _on_query_state(self, channel: Channel, call: Call) -> None:
         query: QueryState = decoder_of(QueryState).decode(call.body)
         channel.reply(call.call_id, msgspec.msgpack.encode(self._state.answer(query.kind)))
@@ -119,6 +149,11 @@ class Head(SystemActor):
         self.node_desk.channel_lost(channel, error)
         self.process_lost(channel.peer.process_id)
 
+    def _processes_lost(self, node_id: str) -> None:
+        """The processes of a lost node are gone with it."""
+        for process_id in self._relayed.pop(node_id, {}):
+            self.process_lost(process_id)
+
     def process_lost(self, process_id: str) -> None:
         """A process has ended; may be said more than once."""
         for told in self.on_process_lost:
@@ -126,3 +161,4 @@ class Head(SystemActor):
 
 
 _from_node_decoder = msgspec.msgpack.Decoder(FromNode)
+_from_process_decoder = msgspec.msgpack.Decoder(FromProcess)

@@ -1,13 +1,14 @@
 """The head's dealings with nodes: which there are, and which are gone."""
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
-from ..cluster_message import NodeExpired, PeerNodes, RegisterNode
+from ..cluster_message import NodeExpired, NodeRegistered, PeerNodes, RegisterNode
 from ..scheduling.scheduler import NodeLost
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class NodeDesk:
         waiting = self._registering.pop(node_id, None)
         if waiting is not None:
             channel, call_id = waiting
-            channel.reply(call_id, b"")
+            channel.reply(call_id, encode(NodeRegistered(time.time())))
 
     def channel_lost(self, channel: Channel, error: TransportError) -> None:
         """A process is out of reach for good; it may have been a node's."""
@@ -73,6 +74,9 @@ class NodeDesk:
     def _on_register(self, channel: Channel, call: Call) -> None:
         node: RegisterNode = decoder_of(RegisterNode).decode(call.body)
         node_id = node.node_id.hex()
+        if node.back and node_id not in self.alive:
+            self.heard(node_id, channel)  # it is told that it is none of ours
+            return
         self.alive[node_id] = node
         self._heard[node_id] = self._head.loop.time()
         if call.call_id:

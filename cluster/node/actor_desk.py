@@ -187,6 +187,10 @@ class NodeActorDesk:
         self._place_waiting(hosts)
         return True
 
+    def held(self, request_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Of these requests, those that the head has made, and those of the light actors that live here."""
+        return (*(name for name in request_ids if name not in self._host_requests), *self._placed)
+
     def _on_release_light(self, _: Channel, call: Call) -> None:
         release: ReleaseLightWorker = decoder_of(ReleaseLightWorker).decode(call.body)
         placed = self._placed.pop(release.request_id, None)

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import platform
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,43 +13,140 @@ import msgspec
 from ...actors.contract import HEAD, RegisterDriver, decoder_of
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import DeadlineExceededError, TransportError
-from ...transport.protocol import Call, Reply
-from ..cluster_message import DriverLeft, FromNode, NodeExpired, NodeOrder, PeerNodes, RegisterNode, ToHead
+from ...transport.error import ConnectError, DeadlineExceededError, TransportError
+from ...transport.protocol import Call
+from ...transport.version import VERSION
+from ..cluster_message import (
+    DriverLeft,
+    FromNode,
+    NodeExpired,
+    NodeOrder,
+    NodeRegistered,
+    PeerNodes,
+    RegisterNode,
+    ToHead,
+)
 from ..scheduling import lease_message as m
 from ..system_process import SystemProcess
+from .head_relay import HeadRelay
 
 if TYPE_CHECKING:
     from .manager import NodeManager
 
 _JOIN_S = 20.0
+_FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
+"""Between attempts to reach a head that is away."""
+_CLOCK_S = 60.0
+"""Clocks that differ by more make logs and timelines of several nodes hard to read together."""
 _REMEMBERED = 1000
 """Nodes that are gone and whose addresses are kept."""
 
 logger = logging.getLogger(__name__)
 
 
-class HeadLink:
-    """Lives with the node manager; both know each other."""
+class WrongHeadError(ConnectError):
+    """What answers at the head's address is no head that this node can join; says why, and what to do."""
 
-    def __init__(self, process: SystemProcess, head: ProcessAddress, node_id: bytes) -> None:
+    def __init__(self, message: str) -> None:
+        super().__init__(message, final=True)
+
+
+def about_this_process(kind: str, session: str, *, is_head: bool) -> dict[str, str]:
+    """What a system process tells those that connect to it; nodes join only where the head is."""
+    return {
+        "kind": kind,
+        "head": "yes" if is_head else "no",
+        "pid": str(os.getpid()),
+        "version": VERSION,
+        "python": platform.python_version(),
+        "session": session,
+    }
+
+
+class HeadLink:
+    """Lives with the node manager; both know each other.
+
+    Args:
+        process: the node process.
+        route: the head's address; without a process id it means whoever answers there, and a head that goes away is
+            waited for.
+        node_id: of this node.
+        any_python: the head's minor version of Python may be another.
+
+    Attributes:
+        cluster: the cluster's address, for people and for `init(address=...)`.
+        relay: passes on what this node's processes say to the head; None where the head is one of them.
+        session: the cluster's name for its session, once `greet` has returned; "" where this process hosts the head.
+        warnings: what the node's user should know.
+    """
+
+    def __init__(self, process: SystemProcess, route: ProcessAddress, node_id: bytes, *, any_python: bool) -> None:
         self._process = process
-        self._head = head
+        self._route = route
+        self._head = route
         self._node_id = node_id
+        self._any_python = any_python
         self._peers: dict[str, ProcessAddress] = {}
         self._gone: dict[str, ProcessAddress] = {}
         self._manager: NodeManager | None = None
-        self._end: Callable[[str], None] | None = None
+        self._end: Callable[[str, bool], None] | None = None
+        self._registration: RegisterNode | None = None
+        self._away = False
+        self._closing = False
+        self.cluster = route.tcp or route.unix
+        self.relay = None if self._is_here else HeadRelay(process)
+        self.session = ""
+        self.warnings: list[str] = []
 
-    def attach(self, manager: "NodeManager", end: Callable[[str], None]) -> None:
-        """Say who follows the head's orders, and what to do (with the reason) when the cluster leaves the node."""
+    @property
+    def _is_here(self) -> bool:
+        return self._route.process_id == self._process.address.process_id
+
+    def attach(self, manager: "NodeManager", end: Callable[[str, bool], None]) -> None:
+        """Say who follows the head's orders.
+
+        Args:
+            manager: that.
+            end: called when this node has to leave the cluster, with the reason, and whether the cluster is over.
+        """
         self._manager = manager
         self._end = end
-        manager.methods |= {
-            "NodeOrder": self._on_order,
-            "PeerNodes": self._on_peers,
-            "NodeExpired": lambda _, call: self._ended(decoder_of(NodeExpired).decode(call.body).reason),
-        }
+        manager.methods |= {"NodeOrder": self._on_order, "PeerNodes": self._on_peers, "NodeExpired": self._on_expired}
+
+    async def greet(self) -> None:
+        """Connect to the head, and see that this node can join it. Nothing to do where the head is in this process.
+
+        Raises:
+            WrongHeadError: it is no head, or of another version. TransportError: it cannot be reached, or refuses.
+        """
+        if self._is_here:
+            return
+        channel = await self._process.endpoint.connect(self._route)
+        self._check(channel)
+        self._head = channel.peer
+        self.session = channel.peer_info.get("session", "")
+
+    def _check(self, channel: Channel) -> None:
+        told = channel.peer_info
+        where = self.cluster
+        if told.get("head") != "yes":
+            raise WrongHeadError(
+                f"At {where} answers a {told.get('kind', 'process')} of this cluster, and not its head. "
+                "`cluster status` on the head's machine says what the head's address is."
+            )
+        version, python = told.get("version", ""), told.get("python", "")
+        if version != VERSION:
+            raise WrongHeadError(
+                f"The head at {where} runs Limelight {version}, this node {VERSION}: install the same version on both."
+            )
+        own = platform.python_version()
+        if python.split(".")[:2] != own.split(".")[:2] and not self._any_python:
+            raise WrongHeadError(
+                f"The head at {where} runs Python {python}, this node Python {own}: functions and objects of one "
+                "often fail in the other. Use the same minor version on both, or join with --any-python."
+            )
+        if python != own:
+            self.warnings.append(f"The head runs Python {python}, this node Python {own}.")
 
     async def join(self, registration: RegisterNode, begin: Callable[[], None]) -> None:
         """Register with the head and `begin` to report; returns when the node can be used.
@@ -54,41 +154,89 @@ class HeadLink:
         Raises:
             TransportError: the head cannot be reached, or does not answer.
         """
-        loop = asyncio.get_running_loop()
-        known: asyncio.Future[None] = loop.create_future()
+        self._registration = registration
+        await self._register(registration, begin, replaced=False)
 
-        def answered(reply: Reply | TransportError) -> None:
-            if known.done():
-                return
-            if isinstance(reply, TransportError):
-                known.set_exception(reply)
-            else:
-                known.set_result(None)
-
-        if self._head.process_id != self._process.address.process_id:
-            await self._process.endpoint.connect(self._head)
-        self._process.ask(self._head, HEAD, registration, answered)
+    async def _register(self, registration: RegisterNode, begin: Callable[[], None], *, replaced: bool) -> None:
+        sent = time.time()
+        answer = self._process.spawn(self._process.request(self._head, HEAD, registration, _JOIN_S))
+        await asyncio.sleep(0)  # one turn: the question is on its way before all that follows
+        if self.relay is not None:
+            self.relay.connected(self._head, replaced=replaced)
         if self._manager is not None:
             self._manager.feed(m.HeadConnected())
         begin()
         try:
-            async with asyncio.timeout(_JOIN_S):
-                await known
-        except TimeoutError:
+            registered: NodeRegistered = decoder_of(NodeRegistered).decode(await answer)
+        except DeadlineExceededError:
             raise DeadlineExceededError(f"The head has not answered within {_JOIN_S:g} s.") from None
+        self._compare_clocks(sent, registered.time)
+
+    def _compare_clocks(self, sent: float, theirs: float) -> None:
+        ahead = max(sent - theirs, theirs - time.time())
+        if ahead > _CLOCK_S:
+            way = "ahead of" if sent > theirs else "behind"
+            self.warnings.append(
+                f"This machine's clock is {ahead:.0f} s {way} the head's: logs and timelines will not fit together. "
+                "Have both machines keep time (with chrony, for example)."
+            )
+
+    # --- a head that goes away ---
 
     def process_lost(self, process_id: str, reason: str) -> None:
-        """A process is out of reach for good. Without the head a node is of no use."""
-        if process_id == self._head.process_id and process_id != self._process.address.process_id:
-            self._ended(f"the head is out of reach: {reason}")
+        """A process is out of reach for good. A head with an address of its own is waited for: it may come back."""
+        if process_id != self._head.process_id or self._is_here or self._away or self._closing:
+            return
+        if self._route.process_id:
+            self._leave(f"the head is out of reach: {reason}", True)
+            return
+        self._away = True
+        logger.warning("the head at %s is out of reach, and waited for; what runs goes on: %s", self.cluster, reason)
+        if self.relay is not None:
+            self.relay.disconnected()
+        self._process.spawn(self._wait_for_head())
 
-    def _ended(self, reason: str) -> None:
+    async def _wait_for_head(self) -> None:
+        pause, before = _FIRST_PAUSE_S, self._head.process_id
+        while self._registration is not None and not self._closing:
+            try:
+                await self.greet()
+                replaced = self._head.process_id != before
+                back = msgspec.structs.replace(self._registration, back=True)
+                self._away = False
+                await self._register(back, _nothing, replaced=replaced)
+            except TransportError as error:
+                logger.info("the head is still away: %s", error)
+                self._away = True
+                if self.relay is not None:
+                    self.relay.disconnected()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE_S)
+            else:
+                logger.warning("the head at %s is back", self.cluster)
+                return
+
+    def close(self) -> None:
+        """Wait for no head any more."""
+        self._closing = True
+
+    def _on_expired(self, _: Channel, call: Call) -> None:
+        expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)
+        self._leave(expired.reason, expired.over)
+
+    def _leave(self, reason: str, over: bool) -> None:
         if self._end is not None:
-            self._end(reason)
+            self._end(reason, over)
+
+    # --- what is said ---
 
     def send(self, command: ToHead) -> None:
-        """Pass on what the lease machine has to say to the head."""
-        self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
+        """Pass on what the lease machine has to say to the head.
+
+        While the head is away it is dropped: the machine says all that counts again, when it is told `HeadConnected`.
+        """
+        if not self._away:
+            self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
 
     def address_of(self, node_id: str) -> ProcessAddress | None:
         """Another node's manager; None when there is no such node (any more)."""
@@ -105,11 +253,11 @@ class HeadLink:
 
     def driver_registered(self, driver: RegisterDriver) -> None:
         """Tell the head of a new driver."""
-        self._process.notify(self._head, HEAD, driver)
+        self._process.notify(self._process.address, HEAD, driver)
 
     def driver_left(self, job_id: bytes, process_id: str) -> None:
         """Tell the head that a driver of this node is gone."""
-        self._process.notify(self._head, HEAD, DriverLeft(job_id, process_id))
+        self._process.notify(self._process.address, HEAD, DriverLeft(job_id, process_id))
 
     def _on_order(self, _: Channel, call: Call) -> None:
         order: NodeOrder = _order_decoder.decode(call.body)
@@ -126,6 +274,10 @@ class HeadLink:
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
         self._peers = peers.nodes
+
+
+def _nothing() -> None:
+    """The node has begun long ago."""
 
 
 _order_decoder = msgspec.msgpack.Decoder(NodeOrder)

@@ -58,7 +58,7 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
         "memory": config.memory if config.memory is not None else max(0, total - store),
         "object_store_memory": store,
         f"node:{host}": 1.0,
-        **({HEAD_RESOURCE: 1.0} if config.head is None else {}),
+        **({HEAD_RESOURCE: 1.0} if config.head is None or config.on_head else {}),
         **_offered(gpus, config.num_gpus),
         **config.resources,
     }

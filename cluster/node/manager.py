@@ -79,7 +79,7 @@ class NodeManager(SystemActor):
         self._head = head
         self._about = about
         self._callers: dict[str, Channel] = {}
-        self.jobs = JobTable(process, about.head)
+        self.jobs = JobTable(process, process.address)
         self.residents = Residents(process, workers, self.jobs, about.node_id)
         self._devices = devices
         self._alarm = Alarm(self._loop, machine.wake_at, lambda: self.feed(m.Tick()))
@@ -94,7 +94,7 @@ class NodeManager(SystemActor):
         }
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
-        self.actors = NodeActorDesk(process, about.head, self, max(1, machine.ledger.total.get("CPU") // 10_000))
+        self.actors = NodeActorDesk(process, process.address, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
     def begin(self) -> None:
         """Start prestarting workers and reporting."""
@@ -138,6 +138,8 @@ class NodeManager(SystemActor):
                     worker.lease_id, worker.sequence, worker.runs_tasks = command.lease_id, 0, False
                 if not self.actors.answered(command):
                     self.to_head(command)
+            case m.WorkersHeld():
+                self.to_head(m.WorkersHeld(self.actors.held(command.request_ids)))
             case _:
                 self.to_head(command)
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from ...transport.address import ProcessAddress
+from ...transport.tls import TlsConfig
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,10 +15,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         object_store_memory: bytes of its object store.
         resources: further resources.
         labels: the node's labels.
+        name: of the node, for people; "": its host.
         tcp: "host:port" to listen on; "": Unix socket only.
-        head: the head's address; None: this process hosts the head.
-        session: the cluster's name for its session; "": the name of this node's own session folder.
+        tls: certificates for that.
+        head: the head's address; None: this process hosts the head. Without a process id: a head that has a process of
+            its own and may be restarted, so whoever answers there is the head.
+        on_head: it is the node on the head's machine.
+        session: the cluster's name for its session; "": what the head says, or the name of this node's session folder.
         token: the cluster's secret; empty: a new one.
+        log_folder: where its logs go; "": into the session's folder.
+        any_python: join also where the head's minor version of Python is another.
         system_config: see `NodeSettings`.
         prestart: workers to start before anybody asks; None: one per CPU, at most four.
     """
@@ -28,12 +35,22 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     object_store_memory: int | None = None
     resources: dict[str, float] = {}
     labels: dict[str, str] = {}
+    name: str = ""
     tcp: str = ""
+    tls: TlsConfig | None = None
     head: ProcessAddress | None = None
+    on_head: bool = False
     session: str = ""
     token: str = ""
+    log_folder: str = ""
+    any_python: bool = False
     prestart: int | None = None
     system_config: dict[str, float] = {}
+
+    @property
+    def host(self) -> str:
+        """The address by which other hosts know the node."""
+        return self.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]") or "127.0.0.1"
 
 
 class NodeReady(msgspec.Struct, frozen=True):
@@ -45,6 +62,9 @@ class NodeReady(msgspec.Struct, frozen=True):
         host_id: names its kernel and file system.
         folder: the session's folder, with the token.
         token: the cluster's secret. (This travels over a private pipe.)
+        tls: what its drivers show to other hosts.
+        warnings: what its user should know.
+        resources: what it offers.
     """
 
     node_id: bytes
@@ -52,3 +72,6 @@ class NodeReady(msgspec.Struct, frozen=True):
     host_id: str
     folder: str
     token: str
+    tls: TlsConfig | None = None
+    warnings: list[str] = []
+    resources: dict[str, float] = {}

@@ -10,8 +10,7 @@ import msgspec
 
 from ...actors.contract import DriverRegistered, WorkerConfig
 from ...exceptions import DeathCause
-from ...transport.address import ProcessAddress
-from ...transport.endpoint import Endpoint
+from ...transport.endpoint import Endpoint, inlet_beside
 from ...transport.shm.arena import Arena
 from ..cluster_message import RegisterNode
 from ..head.head import Head
@@ -26,7 +25,7 @@ from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
 from .environment_desk import EnvironmentDesk
-from .head_link import HeadLink
+from .head_link import HeadLink, about_this_process
 from .inventory import take_inventory
 from .manager import NodeManager
 from .memory_watch import MemoryWatch
@@ -37,8 +36,6 @@ from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
 
-_HOST = "127.0.0.1"
-
 logger = logging.getLogger(__name__)
 
 _MOST_PRESTARTED = 4
@@ -47,8 +44,11 @@ _GRANT_S = 30.0
 """How long a request for memory may wait while memory comes free, but not enough for it."""
 
 
-async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> None:
-    """Start a node, tell the driver, serve until the driver is gone or a signal comes, and end everything."""
+async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, birth: NodeBirth) -> bool:
+    """Start a node, tell the driver, serve until the driver is gone or a signal comes, and end everything.
+
+    Returns whether it was given up by a cluster that it may join again, with nothing of what it had.
+    """
     node = NodeProcess(config, folder, spawner)
     watch = birth.watch_driver(node.ended.set)
     try:
@@ -61,6 +61,7 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
         if watch is not None:
             watch.close()
         logger.info("ended in %.3f s", time.monotonic() - started)
+    return node.expelled
 
 
 class NodeProcess:
@@ -68,6 +69,7 @@ class NodeProcess:
 
     Attributes:
         ended: set when the node is to end.
+        expelled: the cluster has given the node up.
     """
 
     def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
@@ -83,6 +85,7 @@ class NodeProcess:
         self._manager: NodeManager | None = None
         self._head: Head | None = None
         self.ended = asyncio.Event()
+        self.expelled = False
 
     async def start(self) -> NodeReady:
         """Start the actors.
@@ -103,7 +106,9 @@ class NodeProcess:
             token=bytes.fromhex(self._token),
             unix_path=self._folder.socket_path("node"),
             tcp=config.tcp,
-            info={"kind": "node"},
+            tls=config.tls,
+            inlet_of=self._inlet_of,
+            info=about_this_process("node", self._folder.name, is_head=config.head is None),
             handler=process,
             bulk=ObjectSource(self._store),
         )
@@ -112,28 +117,54 @@ class NodeProcess:
             self._head = Head(process)
             process.actors["head"] = self._head
         head = config.head or process.address
-        link = HeadLink(process, head, self._node_id)
-        self._manager = manager = self._build_manager(head, link)
+        self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
+        try:
+            await link.greet()
+        except BaseException:
+            await process.close()
+            await self._store.close()
+            raise
+        if link.relay is not None:
+            process.actors["head"] = link.relay
+        self._manager = manager = self._build_manager(link)
         process.actors["node"] = manager
         units = self._inventory.resources.units()
-        registration = RegisterNode(self._node_id, process.address, _HOST, units, self._inventory.labels)
+        labels = self._inventory.labels
+        registration = RegisterNode(self._node_id, process.address, config.host, units, labels, config.name)
         await link.join(registration, manager.begin)
         self._memory_watch.start()
         self._announce()
-        return NodeReady(self._node_id, process.address, self._host_id, str(self._folder.path), self._token)
+        return NodeReady(
+            self._node_id,
+            process.address,
+            self._host_id,
+            str(self._folder.path),
+            self._token,
+            config.tls,
+            link.warnings,
+            self._inventory.resources.floats(),
+        )
+
+    def _inlet_of(self, process_id: str) -> str:
+        """Where a worker or driver of this host takes connections from others."""
+        named = process_id.isalnum() and process_id.isascii()
+        return inlet_beside(self._folder.socket_path(process_id[:12])) if named else ""
 
     def _announce(self) -> None:
-        """Have others on this machine find the session. Only the head's folder says by what address it is found."""
-        address = ""
-        if self._head is not None:
-            address = self._process.address.tcp or self._process.address.unix
+        """Have others on this machine find the session by the cluster's address."""
+        address = self._link.cluster
+        if self._config.head is None or not self._config.head.process_id:
             self._folder.make_current()
+        else:
+            address = ""  # one of several nodes on this machine: drivers join the first of them
         info = read_info(self._folder.path)
         if info is not None:
-            self._folder.write_info(msgspec.structs.replace(info, address=address, node=self._process.address))
+            self._folder.write_info(
+                msgspec.structs.replace(info, address=address, node=self._process.address, tls=self._config.tls)
+            )
 
     def _build_store(self) -> ObjectStore:
-        self._inventory = inventory = take_inventory(self._config, _HOST)
+        self._inventory = inventory = take_inventory(self._config, self._config.host)
         arena = Arena.create(inventory.store_bytes)
         storage = DirectoryStorage(str(self._folder.path / "spill"))
         return ObjectStore(
@@ -147,9 +178,10 @@ class NodeProcess:
             readers=lambda: self._residents().readers(),
         )
 
-    def _build_manager(self, head: ProcessAddress, link: HeadLink) -> NodeManager:
+    def _build_manager(self, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory
-        session = config.session or self._folder.name
+        session = config.session or link.session or self._folder.name
+        head = process.address  # it has the actor "head": the head itself, or what passes on to it
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
         self._desk = StoreDesk(process, self._store, node_id, link.address_of)
         base = WorkerConfig(
@@ -159,7 +191,7 @@ class NodeProcess:
             token=bytes.fromhex(self._token),
             socket="",
             node=process.address,
-            head=head,
+            cluster=link.cluster,
             arena=arena_location,
             session=session,
             session_folder=str(self._folder.path),
@@ -167,6 +199,8 @@ class NodeProcess:
             environment="",
             definition=b"",
             packages={},
+            gate=process.address.tcp,
+            tls=config.tls,
         )
         self._workers = WorkerTable(
             self._spawner,
@@ -180,7 +214,8 @@ class NodeProcess:
         pool = PoolConfig(prestart=prestart, spares=prestart, max_starting=max(2, cpus))
         machine = LeaseMachine(node_id.hex(), inventory.resources, inventory.labels, LeaseConfig(pool=pool))
         self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
-        about = DriverRegistered(node_id, head, arena_location, session, str(self._folder.path), inventory.labels)
+        folder = str(self._folder.path)
+        about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
         self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
@@ -200,8 +235,9 @@ class NodeProcess:
     def _residents(self) -> Residents:
         return self._manager_().residents
 
-    def _expelled(self, reason: str) -> None:
+    def _expelled(self, reason: str, over: bool) -> None:
         logger.error("this node ends: %s", reason)
+        self.expelled = not over and self._config.head is not None and not self._config.head.process_id
         self.ended.set()
 
     def _manager_(self) -> NodeManager:
@@ -213,6 +249,7 @@ class NodeProcess:
         """End workers and actors, and let go of everything."""
         if self._manager is None:
             return
+        self._link.close()
         self._memory_watch.close()
         self._manager.close()
         if self._head is not None:

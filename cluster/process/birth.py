@@ -3,11 +3,12 @@
 import asyncio
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 import msgspec
 
@@ -31,16 +32,17 @@ class NodeBirth:
         self._pipe = pipe
 
     @classmethod
-    def receive(cls) -> Self:
+    def receive(cls, title: str = "limelight: node") -> Self:
         """Take the order from stdin, which is /dev/null afterwards. The first thing a node process does."""
-        set_process_title("limelight: node")
+        set_process_title(title)
         with os.fdopen(os.dup(0), "rb") as stdin:
             order = msgspec.msgpack.decode(stdin.read(), type=BirthOrder)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         pipe = int(sys.argv[1])
-        os.set_inheritable(pipe, False)
+        if pipe >= 0:
+            os.set_inheritable(pipe, False)
         return cls(order, pipe)
 
     @contextmanager
@@ -69,9 +71,24 @@ class NodeBirth:
 
     def ready(self, info: bytes) -> None:
         """Tell the driver that the node serves."""
+        if self._pipe < 0:
+            return  # this process has begun anew: nobody waits any more
         self._send(Ready(info))
         os.close(self._pipe)
         self._pipe = -1
+
+    def begin_anew(self) -> NoReturn:
+        """Execute this process's program once more, with the same order; for a node that its cluster has given up."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        order = tempfile.TemporaryFile()  # noqa: SIM115 - it becomes the new program's standard input
+        order.write(msgspec.msgpack.encode(self._order))
+        order.flush()
+        order.seek(0)
+        os.dup2(order.fileno(), 0)
+        arguments = list(sys.orig_argv)
+        arguments[arguments.index("-c") + 2] = "-1"
+        os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter and arguments
 
     def watch_driver(self, on_death: Callable[[], None]) -> ProcessWatch | None:
         """Have `on_death` called in the running loop when the driver dies, or has died; None where nobody waits."""

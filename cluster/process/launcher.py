@@ -28,8 +28,19 @@ _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
 _LAST_STANDARD = 2
 _END_SECONDS = 10.0
-_TELLING = {"ValueError", "TypeError", "SessionFolderError"}
-"""Errors that are about what the node was told, or where it was told to live."""
+_TELLING = {
+    "ValueError",
+    "TypeError",
+    "SessionFolderError",
+    "AddressInUseError",
+    "AuthenticationError",
+    "ConnectError",
+    "DeadlineExceededError",
+    "StateStoreError",
+    "VersionMismatchError",
+    "WrongHeadError",
+}
+"""Errors that are about what the process was told, or where it was told to live: their words say all."""
 _PACKAGE = __name__.partition(".")[0]
 # -P and the appended path: neither a file in the user's folder may stand in for a module that the node imports, nor
 # must the package be installed where the driver found it by a path of its own.

@@ -2,7 +2,8 @@
 
 A host is a set of Linux namespaces (namespaces(7)) whose process 1 is a sleeping program. When that is killed the
 kernel kills everything on the host at once, as a power cut does. The hosts see the machine's file system, but have a
-/tmp, a /dev/shm and a home of their own. Nothing of this touches the machine's own network.
+/dev/shm of their own, and a folder each for temporary files and their user's home. Nothing of this touches the network
+of the machine itself.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +68,7 @@ class Host:
     Attributes:
         address: its IP address.
         name: its host name.
+        folder: for its temporary files; `home` is in it.
     """
 
     def __init__(self, network: str, switch: str, number: int) -> None:
@@ -73,16 +76,16 @@ class Host:
         self.name = f"host{number}"
         self._switch, self._port = switch, f"port{number}"
         self._namespace = f"{network}-{number}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{network}-"))
+        self.home = self.folder / "home"
+        self.home.mkdir()
         _ip("netns", "add", self._namespace)
         _ip("-n", switch, "link", "add", self._port, "type", "veth", "peer", "eth0", "netns", self._namespace)
         _ip("-n", switch, "link", "set", self._port, "master", "bridge", "up")
         _ip("-n", self._namespace, "link", "set", "lo", "up")
         _ip("-n", self._namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
         _ip("-n", self._namespace, "link", "set", "eth0", "up")
-        prepare = (
-            f"hostname {self.name} && mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm"
-            " && mkdir /tmp/home && echo up && exec sleep infinity"
-        )
+        prepare = f"hostname {self.name} && mount -t tmpfs tmpfs /dev/shm && echo up && exec sleep infinity"
         self._init = subprocess.Popen(
             ["ip", "netns", "exec", self._namespace, "unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc",
              "--kill-child", "sh", "-c", prepare],
@@ -99,7 +102,8 @@ class Host:
         """Start a program on the host."""
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": "/tmp/home",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.folder),
             "LANG": "C.UTF-8",
             **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
             **(env or {}),
@@ -128,10 +132,10 @@ class Host:
         _ip("-n", self._switch, "link", "set", self._port, "master", "bridge")
 
     def processes(self) -> list[str]:
-        """The command lines of what runs on the host, but for its process 1."""
-        listed = self.run(["ps", "-eo", "pid=,args="]).stdout.splitlines()
-        rows = [line.split(maxsplit=1) for line in listed]
-        return [row[1] for row in rows if len(row) == 2 and row[0] != "1" and "ps -eo" not in row[1]]
+        """The command lines of what runs on the host, but for its process 1, which reaps nobody."""
+        listed = self.run(["ps", "-eo", "pid=,state=,args="]).stdout.splitlines()
+        rows = [line.split(maxsplit=2) for line in listed]
+        return [row[2] for row in rows if row[0] != "1" and row[1] != "Z" and "ps -eo" not in row[2]]
 
     def kill(self) -> None:
         """The power cut. Idempotent."""
@@ -144,6 +148,7 @@ class Host:
         assert self._init.stdout is not None
         self._init.stdout.close()
         _ip("netns", "del", self._namespace)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _ip(*arguments: str) -> None:

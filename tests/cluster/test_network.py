@@ -35,8 +35,8 @@ def test_hosts_reach_each_other_until_one_is_unplugged(network):
 
 def test_hosts_have_their_own_processes_files_and_name(network):
     first, second = network.add_host(), network.add_host()
-    first.run(["touch", "/tmp/mine", "/dev/shm/mine"])
-    assert second.run(["sh", "-c", "ls /tmp /dev/shm"]).stdout.split() == ["/dev/shm:", "/tmp:", "home"]
+    first.run(["sh", "-c", "touch $TMPDIR/mine /dev/shm/mine"])
+    assert second.run(["sh", "-c", "ls $TMPDIR /dev/shm"]).stdout.split() == ["/dev/shm:", f"{second.folder}:", "home"]
     assert first.run(["hostname"]).stdout.strip() == "host1"
     sleeper = first.popen(["sleep", "1000"])
     assert first.processes() == ["sleep 1000"]

@@ -37,7 +37,7 @@ class Process:
         self.node_channel = NodeChannel(self)
         self.held = []
         self.lights = {}
-        identity = Identity(process_id=self.id, host_id="host", token=b"", socket="", node=NODE, head=NODE)
+        identity = Identity(process_id=self.id, host_id="host", token=b"", socket="", node=NODE)
         self.hub = Hub(identity, StoreClient(world.store, self.id), wire=Wire(self))
         self.hub.ids = world.ids
         self.hub.environments = Environments(self.hub)

@@ -1,0 +1,1 @@
+"""The `cluster` command: one module for each of its verbs."""

@@ -1,0 +1,37 @@
+"""`--block`: the command stays, and what it has started ends with it."""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from ..process.launcher import NodeProcess
+
+_LOOK_S = 0.5
+
+
+def stay(processes: Sequence[tuple[str, NodeProcess]]) -> int:
+    """Wait until a process ends, or this one is told to end (SIGTERM, SIGINT), and end the others.
+
+    Returns:
+        The exit code: 0 when told to end, 1 when a process ended by itself, so that systemd starts all of it again.
+    """
+    told = threading.Event()
+
+    def tell(_number: int, _frame: Any) -> None:
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, tell)
+    ended: str | None = None
+    while not told.wait(_LOOK_S) and ended is None:
+        ended = next((name for name, process in processes if not process.is_alive()), None)
+    for name, process in processes:
+        if name != ended:
+            process.end()
+    if ended is None:
+        return 0
+    process = dict(processes)[ended]
+    sys.stderr.write(f"cluster: {ended} has ended ({process.obituary() or 'no more is known'}); so all has.\n")
+    return 1

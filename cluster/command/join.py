@@ -1,0 +1,95 @@
+"""`cluster join HEAD`: this machine becomes a node of a cluster."""
+
+import argparse
+import getpass
+import sys
+from typing import Any
+
+import msgspec
+
+from ...transport.address import ProcessAddress
+from ..node.node_config import NodeReady
+from ..process.launcher import NodeStartError, launch_node
+from ..token_file import TokenError, check_token, find_token, token_path
+from .failure import CommandError, start_failure
+from .foreground import stay
+from .machine_text import offer
+from .network_address import address_towards, is_loopback, join_host_port, with_port
+from .node_option import add_node_options, node_config, tls_of
+from .running import cluster_processes
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "join", help="make this machine a node of a cluster", description="Make this machine a node of a cluster."
+    )
+    parser.add_argument("head", help="where the head listens: its host, or host:port")
+    parser.add_argument("--host", default="", help="this machine's address for others (default: as the head sees it)")
+    parser.add_argument("--any-python", action="store_true", help="also where the head's Python is 3.x and ours 3.y")
+    add_node_options(parser)
+    parser.set_defaults(run=lambda options: _run(options, parser))
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    try:
+        address = with_port(options.head)
+    except ValueError as error:
+        parser.error(str(error))
+    tls = tls_of(options, parser)
+    token = _token()
+    already = [one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address]
+    if already and not options.node_name:
+        raise CommandError(
+            f"This machine is a node of the cluster at {address} already: {already[0].what}. `cluster stop` ends it; "
+            "with a --node-name of its own a second one may run beside it."
+        )
+    host = options.host or _own_host(address)
+    wanted = node_config(
+        options,
+        tcp=join_host_port(host, options.node_port),
+        tls=tls,
+        head=ProcessAddress("", "", "", address),
+        token=token,
+        any_python=options.any_python,
+    )
+    try:
+        process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
+    except NodeStartError as error:
+        raise start_failure("The node", error) from None
+    ready = msgspec.msgpack.decode(process.info, type=NodeReady)
+    lines = [
+        f"This machine ({ready.address.tcp}) is a node of the cluster at {address}.",
+        f"It offers {offer(ready.resources)}.",
+        *(f"Note: {text}" for text in ready.warnings),
+        "",
+        "  to see the cluster cluster status",
+        "  to leave it        cluster stop",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    if not is_loopback(host):
+        sys.stderr.write(f"\nNote: {ready.address.tcp} is open to the network, for those who have the token.\n")
+    return stay([("the node", process)]) if options.block else 0
+
+
+def _own_host(address: str) -> str:
+    try:
+        return address_towards(address)
+    except OSError as error:
+        raise CommandError(f"There is no way to {address}: {error.strerror or error}. Is the address right?") from None
+
+
+def _token() -> str:
+    try:
+        found = find_token()
+        if found is None and sys.stdin.isatty():
+            found = check_token(getpass.getpass("The cluster's token: ").strip(), "what was typed")
+    except TokenError as error:
+        raise CommandError(str(error)) from None
+    if found is None:
+        raise CommandError(
+            "The cluster's token is needed to join it. On the head's machine, `cluster token` prints it; here, type "
+            f"LIMELIGHT_TOKEN=… before the command, or put it into {token_path()} (mode 0600)."
+        )
+    return found

@@ -1,0 +1,104 @@
+"""The options that say what a node offers and where it listens, for `cluster start` and `cluster join`."""
+
+import argparse
+import json
+import re
+from typing import Any
+
+from ...transport.tls import TlsConfig
+from ..node.node_config import NodeConfig
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """Add them to a verb's parser."""
+    offered = parser.add_argument_group("what this machine offers (unless said otherwise, all that it has)")
+    offered.add_argument("--num-cpus", type=float, metavar="N", help="CPUs")
+    offered.add_argument("--num-gpus", type=float, metavar="N", help="GPUs")
+    offered.add_argument("--memory", type=size, metavar="SIZE", help="memory for tasks and actors, such as 8GiB")
+    offered.add_argument(
+        "--object-store-memory", type=size, metavar="SIZE", help="memory for objects (default: 30 %% of the memory)"
+    )
+    offered.add_argument(
+        "--resources", type=amounts, default={}, metavar="JSON", help="""more resources, such as '{"licence": 2}'"""
+    )
+    offered.add_argument(
+        "--labels", type=labels, default={}, metavar="KEY=VALUE,…", help="labels that tasks can ask for"
+    )
+    offered.add_argument("--node-name", default="", metavar="NAME", help="for people (default: the address)")
+    parser.add_argument("--node-port", type=port, default=0, metavar="PORT", help="where this node listens (any free)")
+    parser.add_argument("--log-dir", default="", metavar="FOLDER", help="where logs go, and stay")
+    parser.add_argument("--block", action="store_true", help="run in the foreground, for systemd and containers")
+    tls = parser.add_argument_group("TLS (all three, on every machine; `cluster token --new-ca` makes them)")
+    tls.add_argument("--tls-cert", metavar="FILE", help="this machine's certificate")
+    tls.add_argument("--tls-key", metavar="FILE", help="the certificate's private key")
+    tls.add_argument("--tls-ca", metavar="FILE", help="the certificate of the cluster's authority")
+
+
+def tls_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> TlsConfig | None:
+    """What the TLS options say."""
+    given = [options.tls_cert, options.tls_key, options.tls_ca]
+    if not any(given):
+        return None
+    if not all(given):
+        parser.error("TLS needs all of --tls-cert, --tls-key and --tls-ca.")
+    return TlsConfig(*given)
+
+
+def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
+    """The config of a node with these options."""
+    return NodeConfig(
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        memory=options.memory,
+        object_store_memory=options.object_store_memory,
+        resources=options.resources,
+        labels=options.labels,
+        name=options.node_name,
+        log_folder=options.log_dir,
+        **more,
+    )
+
+
+def size(text: str) -> int:
+    """A number of bytes: 500000000, 500e6, 500MB, 8GiB, 8G (which is 8GiB)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or a number with a unit, such as 8GiB.")
+    number, unit, _ = match.groups()
+    decimal = bool(unit) and re.search(r"[kmgt]b$", text.strip(), re.IGNORECASE) is not None
+    return int(float(number) * (1000 if decimal else 1024) ** ("kmgt".find(unit.lower()) + 1 if unit else 0))
+
+
+def amounts(text: str) -> dict[str, float]:
+    """Resources, written as JSON."""
+    try:
+        found: Any = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"""{text!r} is not JSON ({error}): write them so: --resources '{{"licence": 2}}'"""
+        ) from None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()
+    ):
+        raise argparse.ArgumentTypeError(f"""{text!r}: each resource needs a number, such as {{"licence": 2}}.""")
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def labels(text: str) -> dict[str, str]:
+    """Labels, written as key=value with commas between them."""
+    found: dict[str, str] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise argparse.ArgumentTypeError(f"{pair!r} is no label: write key=value, and commas between several.")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def port(text: str) -> int:
+    """A port."""
+    if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest there is
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: that is a number up to 65535.")
+    return int(text)

@@ -1,0 +1,132 @@
+"""Asking a cluster something, from a command."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import msgspec
+
+from ...actors.contract import HEAD, encode
+from ...transport.address import ProcessAddress
+from ...transport.channel import Channel
+from ...transport.endpoint import Endpoint
+from ...transport.error import DeadlineExceededError, RemoteCallError, TransportError
+from ...transport.protocol import Call, Cancel, Credit
+from ...transport.tls import TlsConfig
+from ..host_id import host_id
+from ..session_folder import SessionFolderError, read_token
+from ..token_file import TokenError, find_token
+from .failure import CommandError
+from .network_address import with_port
+from .running import cluster_processes
+
+_ANSWER_S = 10.0
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a cluster is asked.
+
+    Attributes:
+        process: a process that has, or reaches, the actor "head".
+        token: the cluster's secret.
+        cluster: the cluster's address.
+        tls: certificates, for a head elsewhere.
+    """
+
+    process: ProcessAddress
+    token: str
+    cluster: str
+    tls: TlsConfig | None = None
+
+
+def find_cluster(address: str = "") -> Target:
+    """The cluster at an address, or ("") the one that this machine is part of.
+
+    Raises:
+        CommandError: there is none, or several; says what to type.
+    """
+    wanted = ""
+    if address:
+        try:
+            wanted = with_port(address)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+    found = [one for one in cluster_processes() if one.info.node is not None and one.info.address]
+    here = [one for one in found if not wanted or one.info.address == wanted]
+    clusters = sorted({one.info.address for one in here})
+    if len(clusters) > 1:
+        raise CommandError(f"This machine is part of several clusters: say --address and one of {', '.join(clusters)}.")
+    if here and here[0].info.node is not None:
+        try:
+            return Target(here[0].info.node, read_token(here[0].folder), clusters[0], here[0].info.tls)
+        except SessionFolderError as error:
+            raise CommandError(str(error)) from None
+    if not wanted:
+        raise CommandError(
+            "No cluster of yours runs on this machine. `cluster start --head` starts one, `cluster join HEAD` joins "
+            "one, and --address HOST:PORT asks one elsewhere."
+        )
+    try:
+        token = find_token()
+    except TokenError as error:
+        raise CommandError(str(error)) from None
+    if token is None:
+        raise CommandError(f"The token of the cluster at {wanted} is needed: put LIMELIGHT_TOKEN=… before the command.")
+    return Target(ProcessAddress("", "", "", wanted), token, wanted)
+
+
+def ask_head(target: Target, *bodies: Any) -> list[bytes]:
+    """Ask the head questions, and return its answers.
+
+    Raises:
+        CommandError: it cannot be reached, or refuses.
+    """
+    try:
+        return asyncio.run(_ask(target, bodies))
+    except DeadlineExceededError:
+        raise CommandError(
+            f"The head at {target.cluster} does not answer. What runs on the nodes goes on, and waits for it. On its "
+            "machine, `cluster start --head` with the same options starts it again."
+        ) from None
+    except RemoteCallError as error:
+        from ...actors.serialization import deserialize_error
+
+        raise CommandError(str(deserialize_error(error.body))) from None
+    except TransportError as error:
+        raise CommandError(f"The cluster at {target.cluster} cannot be asked: {error}") from None
+
+
+async def _ask(target: Target, bodies: tuple[Any, ...]) -> list[bytes]:
+    endpoint = Endpoint(
+        process_id=secrets.token_hex(16),
+        host_id=host_id(),
+        token=bytes.fromhex(target.token),
+        tls=target.tls,
+        info={"kind": "command"},
+        handler=_Nobody(),
+    )
+    await endpoint.start()
+    try:
+        channel = await endpoint.connect(target.process)
+        return [await channel.request(HEAD, type(body).__name__, encode(body), _ANSWER_S) for body in bodies]
+    finally:
+        await endpoint.close()
+
+
+class _Nobody:
+    """A command is called by nobody."""
+
+    def on_connected(self, channel: Channel) -> None:
+        """The command's own doing."""
+
+    def on_call(self, channel: Channel, call: Call) -> None:
+        """What is said to all goes past a command."""
+
+    def on_cancel(self, channel: Channel, cancel: Cancel) -> None:
+        """Nobody calls, so nobody cancels."""
+
+    def on_credit(self, channel: Channel, credit: Credit) -> None:
+        """A command streams nothing."""
+
+    def on_lost(self, channel: Channel, error: TransportError) -> None:
+        """The pending question has the error."""

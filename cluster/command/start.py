@@ -1,0 +1,124 @@
+"""`cluster start --head`: a head on this machine, and its first node."""
+
+import argparse
+import sys
+from typing import Any
+
+import msgspec
+
+from ...transport.address import ProcessAddress
+from ...transport.error import AddressInUseError
+from ..head.head_config import HeadConfig, HeadReady
+from ..node.node_config import NodeReady
+from ..process.launcher import NodeProcess, NodeStartError, launch_node
+from ..token_file import TokenError, make_token
+from .failure import CommandError, start_failure
+from .foreground import stay
+from .machine_text import offer
+from .network_address import DEFAULT_PORT, LOOPBACK, is_loopback, join_host_port, own_addresses
+from .node_option import add_node_options, node_config, port, tls_of
+from .running import ClusterProcess, cluster_processes
+
+_HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "start", help="start a cluster on this machine", description="Start a head, and a node beside it."
+    )
+    parser.add_argument("--head", action="store_true", help="say so: other machines use `cluster join`")
+    parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
+    parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
+    parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
+    add_node_options(parser)
+    parser.set_defaults(run=lambda options: _run(options, parser))
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if not options.head:
+        parser.error("say --head to start a cluster here. To join one, type: cluster join HEAD")
+    tls = tls_of(options, parser)
+    if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
+        shown = ", ".join(own_addresses()) or "none that others could reach"
+        parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
+    try:
+        token = make_token()
+    except TokenError as error:
+        raise CommandError(str(error)) from None
+    address = join_host_port(options.host, options.port)
+    waiting = _node_without_head(address)
+    config = HeadConfig(tcp=address, tls=tls, token=token, log_folder=options.log_dir)
+    head = _launch_head(config, detached=not options.block)
+    ready = msgspec.msgpack.decode(head.info, type=HeadReady)
+    address = ready.address.tcp
+    started: list[tuple[str, NodeProcess]] = [("the head", head)]
+    node: NodeReady | None = None
+    if waiting is None and not options.head_only:
+        route = ProcessAddress("", "", "", address)
+        tcp = join_host_port(options.host, options.node_port)
+        wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=True, token=token)
+        try:
+            process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
+        except NodeStartError as error:
+            head.end()
+            raise start_failure("The node", error) from None
+        started.append(("the node", process))
+        node = msgspec.msgpack.decode(process.info, type=NodeReady)
+    _tell(address, options.host, token, node, waiting, secure=tls is not None)
+    return stay(started[::-1]) if options.block else 0
+
+
+def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
+    try:
+        return launch_node(msgspec.msgpack.encode(config), main=_HEAD_MAIN, detached=detached)
+    except NodeStartError as error:
+        if error.error_type == AddressInUseError.__name__:
+            mine = [one for one in cluster_processes() if one.info.kind == "head" and one.info.address == config.tcp]
+            if mine:
+                raise CommandError(
+                    f"A head of yours runs at {config.tcp} already: {mine[0].what}. `cluster status` shows its "
+                    "cluster, `cluster stop` ends it; --port starts another beside it."
+                ) from None
+        raise start_failure("The head", error) from None
+
+
+def _node_without_head(address: str) -> ClusterProcess | None:
+    """The node of this machine that waits for a head at that address: the one before was killed."""
+    return next((one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address), None)
+
+
+def _tell(
+    address: str, host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+) -> None:
+    alone = is_loopback(host)
+    lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
+    if node is not None:
+        lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
+    if waiting is not None:
+        lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
+    lines += [
+        "",
+        '  in a program       limelight.init(address="auto")',
+        "  to see the cluster cluster status",
+        "  to end it          cluster stop",
+        "",
+    ]
+    if alone:
+        others = own_addresses()
+        shown = others[0] if others else "ADDRESS"
+        lines += [
+            "For other machines to join, the head must listen at an address that they reach:",
+            "",
+            f"  cluster stop && cluster start --head --host {shown}",
+        ]
+    else:
+        lines += ["On each other machine, type:", "", f"  LIMELIGHT_TOKEN={token} cluster join {address}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if not alone:
+        plain = "" if secure else " Without TLS (--tls-cert, --tls-key, --tls-ca) what is sent can be read on the way."
+        sys.stderr.write(
+            f"\nWARNING: port {address.rpartition(':')[2]} of {host} is open to the network. Whoever has the token can "
+            f"run programs as you, on every machine of the cluster.{plain}\n"
+        )
+    sys.stdout.flush()

@@ -1,0 +1,70 @@
+"""`cluster status`: the nodes of a cluster, and what of them is in use."""
+
+import argparse
+import sys
+from typing import Any
+
+import msgspec
+
+from ...actors.contract import QueryState
+from ...exceptions.death import format_bytes
+from .session_client import ask_head, find_cluster
+from .table import table
+
+_BYTES = {"memory", "object_store_memory"}
+_UNIT = 10_000
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "status", help="show a cluster's nodes and what is in use", description="Show a cluster's nodes."
+    )
+    parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    target = find_cluster(options.address)
+    kinds = ("nodes", "cluster_resources", "available_resources")
+    answers = ask_head(target, *(QueryState(kind) for kind in kinds))
+    nodes, total, available = (msgspec.msgpack.decode(answer) for answer in answers)
+    sys.stdout.write(render(target.cluster, nodes, total, available) + "\n")
+    return 0
+
+
+def render(address: str, nodes: list[dict[str, Any]], total: dict[str, int], available: dict[str, int]) -> str:
+    """The whole page."""
+    alive = [node for node in nodes if node["Alive"]]
+    dead = [node for node in nodes if not node["Alive"]]
+    lines = [f"The cluster at {address}: {len(alive)} node{'' if len(alive) == 1 else 's'}.", ""]
+    rows = [
+        [node["NodeID"][:12], node["NodeName"], *_offered(node["Resources"]), _labels(node["Labels"])] for node in alive
+    ]
+    lines += [table(["NODE", "NAME", "CPU", "GPU", "MEMORY", "OBJECTS", "LABELS"], rows), ""]
+    used = [
+        [kind, _amount(kind, units - available.get(kind, 0)), _amount(kind, units)]
+        for kind, units in sorted(total.items())
+        if not kind.startswith("node:")
+    ]
+    lines.append(table(["RESOURCE", "IN USE", "OF"], used))
+    if dead:
+        lines += [
+            "",
+            "Nodes that are gone:",
+            *(f"  {node['NodeID'][:12]}  {node['DeathReasonMessage']}" for node in dead),
+        ]
+    return "\n".join(lines)
+
+
+def _offered(resources: dict[str, float]) -> list[str]:
+    sizes = [format_bytes(int(resources.get(kind, 0))) for kind in ("memory", "object_store_memory")]
+    return [f"{resources.get('CPU', 0):g}", f"{resources.get('GPU', 0):g}", *sizes]
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def _amount(kind: str, units: int) -> str:
+    return format_bytes(units // _UNIT) if kind in _BYTES else f"{units / _UNIT:g}"

@@ -1,0 +1,44 @@
+"""`cluster stop`: ends what `cluster start` and `cluster join` have started on this machine."""
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from .failure import CommandError
+from .running import cluster_processes, wait_for_ends
+
+_PATIENCE_S = 15.0
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "stop",
+        help="end this machine's part of a cluster",
+        description="End this machine's node. On the head's machine, end the whole cluster. Programs that started "
+        "sessions of their own are left alone.",
+    )
+    parser.add_argument("--force", action="store_true", help="kill what does not end within seconds")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    processes = cluster_processes()
+    if not processes:
+        sys.stdout.write("No cluster of yours runs on this machine.\n")
+        return 0
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    left = wait_for_ends(processes, 2.0 if options.force else _PATIENCE_S)
+    if left and options.force:
+        for process in left:
+            process.signal(signal.SIGKILL)
+        left = wait_for_ends(left, _PATIENCE_S)
+    if left:
+        names = ", ".join(process.what for process in left)
+        raise CommandError(f"{names} has not ended within {_PATIENCE_S:g} s. `cluster stop --force` kills it.")
+    names = " and ".join(process.what for process in processes)
+    everywhere = any(process.info.kind == "head" for process in processes)
+    sys.stdout.write(f"Stopped {names}.{' The nodes on other machines end, too.' if everywhere else ''}\n")
+    return 0

@@ -1,0 +1,41 @@
+"""The main function of a head in a process of its own."""
+
+import asyncio
+import gc
+import logging
+
+from .process.birth import NodeBirth
+from .process.late_certificate import late_certificates
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main() -> None:
+    """Run a head until it is told to end."""
+    birth = NodeBirth.receive("limelight: head")
+    with birth.reporting():
+        import msgspec
+
+        with late_certificates():
+            from ..actors.native.wire import new_loop
+            from ..transport.version import VERSION
+            from .head.head_config import HeadConfig
+            from .head.head_process import run_head
+        from .session_folder import SessionFolder
+
+        config = msgspec.msgpack.decode(birth.config, type=HeadConfig)
+        folder = SessionFolder.create(VERSION, log_folder=config.log_folder)
+        birth.redirect_output(folder.logs / "head.log")
+        logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+        gc.enable()  # see launcher.py
+        loop = new_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(run_head(config, folder, birth))
+        finally:
+            loop.close()
+            folder.remove()
+
+
+if __name__ == "__main__":
+    main()
