@@ -173,7 +173,8 @@ class Autoscaler:
         """It may be on its way out without having been told to."""
         if instance.state == "failed" and not machine.node_id:
             text = instance.text or "it failed"
-            self.backoff.failed(machine.node_type, text, now)
+            if machine.request_id:  # else it was found, and may have failed long ago
+                self.backoff.failed(machine.node_type, text, now)
             self._end(machine, f"it failed: {text}", now)
         elif instance.state == "ending":
             if machine.stage in COMING:

@@ -19,7 +19,7 @@ from typing import cast
 import msgspec
 
 from .instance import Instance, InstanceState, NodeType, Role
-from .node_start import NodeStart, node_command, setup_script
+from .node_start import NodeStart, node_script
 
 BASE = "$HOME/.limelight/instances"
 """Where the folders lie, as the shell writes it."""
@@ -58,18 +58,17 @@ def start_script(
     """Starts an instance unless it is there. `alone`: unless any is there, whose name is printed then."""
     folder = f'"{base}/{cluster}"'
     about = msgspec.json.encode(About(name, node_type.name, role)).decode()
-    command = shlex.join(node_command(node_type, name, start, role))
-    becomes = "\n".join([
-        "set -e",
-        'cd "$(dirname "$0")"',
-        "{ echo $$; ps -o lstart= -p $$; } >pid.new",
-        "mv pid.new pid",
-        "[ -e about ] && [ ! -e ending ] || exit 0  # it was ended before it began",
-        setup_script(start, '"$PWD/token"', write_token=False).rstrip(),
-        ': >"$(dirname "$LIMELIGHT_TOKEN_FILE")/ready"',
-        'cd "$HOME"',
-        f"exec {command}",
-    ])
+    becomes = "\n".join(
+        [
+            "set -e",
+            'cd "$(dirname "$0")"',
+            "{ echo $$; ps -o lstart= -p $$; } >pid.new",
+            "mv pid.new pid",
+            "[ -e about ] && [ ! -e ending ] || exit 0  # it was ended before it began",
+            "here=$PWD",
+            node_script(node_type, name, start, role, '"$here/token"', ready=': >"$here/ready"'),
+        ]
+    )
     refuse = f'for other in */; do [ -d "$other" ] && echo "{BUSY} $other" && exit 0; done' if alone else ":"
     return f"""set -eu
 umask 077
@@ -138,8 +137,6 @@ def read_listing(output: str) -> list[Listed]:
 def as_instance(listed: Listed, instance_id: str, address: str) -> Instance:
     """As the autoscaler knows it."""
     states = {"starting": "starting", "running": "running", "ending": "ending"}
-    state = cast(InstanceState, states.get(listed.state, "failed"))
+    state = cast("InstanceState", states.get(listed.state, "failed"))
     text = f"its process has ended; the end of its log: {listed.text}" if state == "failed" else ""
-    return Instance(
-        listed.about.name, instance_id, listed.about.node_type, state, address, text, listed.about.role
-    )
+    return Instance(listed.about.name, instance_id, listed.about.node_type, state, address, text, listed.about.role)

@@ -1,12 +1,19 @@
-"""What runs on a new machine: a shell script that keeps the token private, sets up, and becomes the node's process."""
+"""What runs on a new machine: a shell script that sets up and becomes the node's process.
+
+The token is never an argument of a program: the scripts write it to a private file with the shell's own `printf`, or
+find it in one, and name that file in LIMELIGHT_TOKEN_FILE.
+"""
 
 import shlex
-from collections.abc import Mapping
 
 import msgspec
 
 from ..scheduling.resources import BYTES, UNIT, ResourceSet
+from ..token_file import FILE_VARIABLE
 from .instance import NodeType, Role
+
+OWN_ADDRESS = "$(hostname -I | cut -d' ' -f1)"
+"""A machine's first address, as its shell finds it."""
 
 
 class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +22,8 @@ class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         head: the head's "host:port", for workers.
         token: the cluster's secret, in hexadecimal.
+        host: the machine's address for the others; "": of a head the first it has, of a worker what the head sees.
+        port: where a head listens; 0: where heads do.
         setup: shell commands to run first, in order; one that fails ends it.
         environment: variables for the node's process.
         program: what the `cluster` command is called there.
@@ -23,55 +32,59 @@ class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
 
     head: str = ""
     token: str = ""
+    host: str = ""
+    port: int = 0
     setup: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     program: tuple[str, ...] = ("cluster",)
     arguments: tuple[str, ...] = ()
 
 
-def node_command(node_type: NodeType, name: str, start: NodeStart, role: Role) -> list[str]:
-    """The program that is the node: in the foreground, so that its end is the instance's."""
-    first = ["start", "--head"] if role == "head" else ["join", start.head]
-    amounts, others = _split(node_type.resources)
-    command = [*start.program, *first, "--block", "--node-name", name]
-    for option, kind in (("--num-cpus", "CPU"), ("--num-gpus", "GPU"), ("--memory", "memory")):
-        if kind in amounts:
-            command += [option, amounts[kind]]
-    if "object_store_memory" in amounts:
-        command += ["--object-store-memory", amounts["object_store_memory"]]
-    if others:
-        command += ["--resources", msgspec.json.encode(others, order="sorted").decode()]
-    labels = node_type.node_labels(name)
-    return [*command, "--labels", msgspec.json.encode(labels, order="sorted").decode(), *start.arguments]
-
-
-def setup_script(start: NodeStart, token_file: str, *, write_token: bool = True) -> str:
-    """The lines that come before the node's program: for `sh`, and safe to read by whoever may have the token.
+def node_script(node_type: NodeType, name: str, start: NodeStart, role: Role, token_file: str, ready: str = "") -> str:
+    """Lines for `sh` that set up and become the node: in the foreground, so that its end is the instance's.
 
     Args:
+        node_type: says what it offers.
+        name: the instance's.
         start: see there.
-        token_file: where the token is to lie, as the shell may write it ("$HOME/...").
-        write_token: false where it lies there already.
+        role: whether it is the head's machine.
+        token_file: where the token lies, as the shell writes it.
+        ready: a command for when the set-up is done.
     """
-    lines = ["set -eu", "umask 077"]
-    if write_token and start.token:
-        lines.append(f'mkdir -p "$(dirname {token_file})"')
-        # printf is the shell's own: its arguments stand in no process list
-        lines.append(f"printf '%s\\n' {shlex.quote(start.token)} >{token_file}")
-    lines.append(f"export LIMELIGHT_TOKEN_FILE={token_file}")
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in start.environment.items()]
-    return "\n".join([*lines, "umask 022", *start.setup]) + "\n"
+    lines = ["set -eu", f"export {FILE_VARIABLE}={token_file}"]
+    lines += [f"export {variable}={shlex.quote(value)}" for variable, value in start.environment.items()]
+    lines += [*start.setup, *filter(None, [ready]), 'cd "$HOME"', f"exec {_command(node_type, name, start, role)}"]
+    return "\n".join(lines) + "\n"
 
 
-def _split(resources: ResourceSet) -> tuple[Mapping[str, str], dict[str, float]]:
-    """What the command has options for, as text, and what it has none for."""
-    known: dict[str, str] = {}
+def token_lines(start: NodeStart, token_file: str) -> str:
+    """Lines for `sh` that write the token where only this user reads it."""
+    quoted = shlex.quote(start.token)
+    return f"(umask 077; mkdir -p \"$(dirname {token_file})\"; printf '%s\\n' {quoted} >{token_file})\n"
+
+
+def _command(node_type: NodeType, name: str, start: NodeStart, role: Role) -> str:
+    words = [*start.program, *(["start", "--head"] if role == "head" else ["join", start.head]), "--block"]
+    words += ["--node-name", name, *_offer(node_type.resources)]
+    labels = ",".join(f"{key}={value}" for key, value in sorted(node_type.node_labels(name).items()))
+    words += ["--labels", labels]
+    words += ["--port", str(start.port)] if role == "head" and start.port else []
+    line = shlex.join([*words, *start.arguments])
+    if start.host:
+        line += f" --host {shlex.quote(start.host)}"
+    elif role == "head":
+        line += f' --host "{OWN_ADDRESS}"'
+    return line
+
+
+def _offer(resources: ResourceSet) -> list[str]:
+    """Resources as the command takes them. What is not said is found out on the machine."""
+    options = {"CPU": "--num-cpus", "GPU": "--num-gpus", **{kind: f"--{kind.replace('_', '-')}" for kind in BYTES}}
+    words: list[str] = []
     others: dict[str, float] = {}
     for kind, units in resources.amounts:
-        if kind in BYTES:
-            known[kind] = str(units // UNIT)
-        elif kind in {"CPU", "GPU"}:
-            known[kind] = f"{units / UNIT:g}"
+        if kind in options:
+            words += [options[kind], str(units // UNIT) if kind in BYTES else f"{units / UNIT:g}"]
         else:
             others[kind] = units / UNIT
-    return known, others
+    return [*words, "--resources", msgspec.json.encode(others, order="sorted").decode()] if others else words

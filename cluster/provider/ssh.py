@@ -1,8 +1,8 @@
 """Machines that are listed: reached by `ssh`, one node on each.
 
 The system's `ssh` is what carries it: keys, agents, jump hosts, Kerberos and `~/.ssh/config` then work as they do when
-the user types `ssh`, and host keys are checked as the user has it. (Considered: asyncssh, which would bring its own idea
-of all that.) One connection to a host serves all that is done there (ControlMaster).
+the user types `ssh`, and host keys are checked against the same file. (Considered: asyncssh, which would bring its own
+idea of all that.) One connection to a host serves all that is done there (ControlMaster).
 """
 
 import asyncio
@@ -201,9 +201,7 @@ def _hosts_of(node_type: NodeType) -> list[str]:
 def _explain(host: str, error: str) -> str:
     """What to do, where that is known."""
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in error:
-        return (
-            f"{host} shows another host key than it did before. If it was installed anew, type: ssh-keygen -R {host}"
-        )
+        return f"{host} shows another host key than it did before. If it was installed anew, type: ssh-keygen -R {host}"
     if "Host key verification failed" in error:
         return (
             f"The host key of {host} is not known. Log in once by hand (ssh {host}) and check its fingerprint, or set "

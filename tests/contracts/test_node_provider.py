@@ -31,6 +31,7 @@ async def provider(ground):
     await made.terminate([one.instance_id for one in await made.instances()])
     await ground.until(lambda: empty(made))
     await made.close()
+    ground.forget()
 
 
 async def empty(provider):
@@ -69,13 +70,12 @@ async def test_the_node_is_told_its_name_its_head_its_resources_and_the_token(pr
     await create(provider, ground, "w-1")
     report = await ground.report("w-1")
     arguments = report["arguments"]
-    assert arguments[:4] == ["join", "10.0.0.1:6379", "--block", "--node-name"]
+    assert arguments[:3] == ["join", "10.0.0.1:6379", "--block"]
     options = dict(zip(arguments[3::2], arguments[4::2], strict=True))
     assert options.pop("--node-name") == "w-1"
     assert options.pop("--num-cpus") == "2"
     assert json.loads(options.pop("--resources")) == {"licence": 3}
-    labels = {"disk": "nvme", "limelight/instance": "w-1", "limelight/node-type": "cpu"}
-    assert json.loads(options.pop("--labels")) == labels
+    assert options.pop("--labels") == "disk=nvme,limelight/instance=w-1,limelight/node-type=cpu"
     assert report["token"] == TOKEN
     assert report["mode"] & 0o077 == 0, "nobody else can read it"
     assert report["greeting"] == "it's set up"

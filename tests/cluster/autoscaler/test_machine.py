@@ -169,6 +169,12 @@ def test_a_failed_instance_is_cleared_away():
     assert len(bench.list(instance(name, state="failed"))) == 1, "but again after a while"
 
 
+def test_what_had_failed_before_is_cleared_away_and_no_reason_to_wait():
+    bench = Bench(listed=[instance("old", state="failed", text="long ago")])
+    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
+    assert launch.node_type == "cpu"
+
+
 def test_an_idle_machine_is_drained_and_then_ended():
     bench = Bench()
     running(bench)

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from limelight.cluster.provider.local import LocalProvider
 from limelight.cluster.provider.node_start import NodeStart
+from limelight.cluster.provider.slurm import SlurmProvider, SlurmSettings
 from limelight.cluster.provider.ssh import SshProvider, SshSettings
 
+from . import fake_slurm
 from .sshd import HOSTS, Sshd, install
 
 TOKEN = "ab" * 32
@@ -46,7 +49,7 @@ class Ground:
         return NodeStart(
             head="10.0.0.1:6379",
             token=TOKEN,
-            setup=("greeting=\"it's\"", 'export GREETING="$greeting set up"'),
+            setup=('greeting="it\'s"', 'export GREETING="$greeting set up"'),
             environment={"NODE_REPORTS": str(self.reports)},
             program=(sys.executable, str(PROGRAM)),
         )
@@ -54,7 +57,7 @@ class Ground:
     async def until(self, condition):
         """Wait until it holds; a deadline bounds it."""
         async with asyncio.timeout(DEADLINE):
-            while not (held := condition()) or (inspect.isawaitable(held) and not await held):
+            while not (held := condition()) or (inspect.isawaitable(held) and not await held):  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.02)
 
     async def report(self, name):
@@ -81,6 +84,9 @@ class Ground:
     def cut(self):
         """Have the service be away."""
         raise NotImplementedError
+
+    def forget(self):
+        """Much time passes: names that were used may be used again."""
 
     def heal(self):
         """Undo all of that, and forget reports."""
@@ -122,7 +128,11 @@ class SshGround(Ground):
 
     def settings(self, **changes):
         sshd = self.sshd
-        options = {"UserKnownHostsFile": str(sshd.folder / "known_hosts"), "IdentitiesOnly": "yes", "GlobalKnownHostsFile": "none"}
+        options = {
+            "UserKnownHostsFile": str(sshd.folder / "known_hosts"),
+            "IdentitiesOnly": "yes",
+            "GlobalKnownHostsFile": "none",
+        }
         about = {"hosts": HOSTS, "user": "root", "port": sshd.port, "identity_file": str(sshd.folder / "user_key")}
         return SshSettings(**{**about, "options": options, **changes})
 
@@ -143,4 +153,42 @@ class SshGround(Ground):
         self.sshd.close()
 
 
-GROUNDS = {"local": LocalGround, "ssh": SshGround}
+class SlurmGround(Ground):
+    """Slurm's commands, of which a folder keeps the jobs."""
+
+    failure = "Slurm says FAILED"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (folder / "slurm").mkdir()
+        fake_slurm.install(folder / "bin")
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setenv("FAKE_SLURM", str(folder / "slurm"))
+        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+
+    def provider(self, cluster="mine"):
+        return SlurmProvider(cluster, SlurmSettings(partition="batch", token_folder=str(self.folder / "tokens")))
+
+    def weather(self, **weather):
+        """What goes wrong: see fake_slurm.py."""
+        (self.folder / "slurm" / "weather").write_text(json.dumps(weather))
+
+    def limit(self, most):
+        self.weather(most=most)
+        return most
+
+    def cut(self):
+        self.weather(down=True)
+
+    def heal(self):
+        super().heal()
+        self.weather()
+
+    def forget(self):
+        shutil.rmtree(self.folder / "slurm" / "jobs", ignore_errors=True)
+
+    def close(self):
+        self._patch.undo()
+
+
+GROUNDS = {"local": LocalGround, "ssh": SshGround, "slurm": SlurmGround}

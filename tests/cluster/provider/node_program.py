@@ -1,7 +1,7 @@
 """Stands for the `cluster` command on a machine of a test: shows what a node is told, and lives until it is ended.
 
-Writes what it was started with to the folder that NODE_REPORTS names, in a file with its node's name. What it does then
-is said by the file `behaviour` there: nothing (it lives), "fail" (it ends with an error) or "deaf" (it ignores SIGTERM).
+Writes what it was started with to the folder that NODE_REPORTS names, in a file with its node's name. What else it does
+is said by the file `behaviour` there: "fail" (it ends with an error) or "deaf" (it ignores SIGTERM).
 """
 
 import json
@@ -28,7 +28,8 @@ def main():
     behaviour = folder / "behaviour"
     acts = behaviour.read_text() if behaviour.exists() else ""
     if acts == "fail":
-        print("the wheels came off")
+        sys.stdout.write("the wheels came off\n")
+        sys.stdout.flush()
         sys.exit(3)
     if acts == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -24,7 +24,10 @@ def install() -> None:
     if shutil.which("sshd", path="/usr/sbin:/usr/bin") and shutil.which("ssh"):
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", "openssh-server", "openssh-client"]):
+    for command in (
+        ["update", "-q"],
+        ["install", "-qy", "--no-install-recommends", "openssh-server", "openssh-client"],
+    ):
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"needs Debian's openssh-server, which cannot be installed here: {done.stderr.strip()[-300:]}")
@@ -59,7 +62,8 @@ class Sshd:
             + "".join(f"ListenAddress {host}\n" for host in HOSTS)
             + f"HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\nPidFile none\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
-            f"StrictModes no\nKexAlgorithms curve25519-sha256\nSetEnv HOME={folder}\nForceCommand {login}\nMaxStartups 100\n"
+            f"StrictModes no\nKexAlgorithms curve25519-sha256\nSetEnv HOME={folder}\n"
+            f"ForceCommand {login}\nMaxStartups 100\n"
         )
         self._process: subprocess.Popen | None = self._start()
         self.know(*HOSTS)
