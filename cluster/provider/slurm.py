@@ -54,7 +54,7 @@ class SlurmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     account: str = ""
     time: str = ""
     options: dict[str, str] = {}
-    token_folder: str = "~/.limelight/slurm"
+    token_folder: str = "~/.limelight/slurm"  # noqa: S105 - a folder, not a secret
 
 
 class _Comment(msgspec.Struct, frozen=True):

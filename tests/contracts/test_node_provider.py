@@ -129,6 +129,7 @@ async def test_what_is_ended_is_gone_and_others_stay(provider, ground):
     made = await create(provider, ground, "w-1", "w-2")
     ids = {one.name: one.instance_id for one in made.instances}
     await ground.until(lambda: all_running(provider, "w-1", "w-2"))
+    await ground.report("w-1")
     await provider.terminate([ids["w-1"]])
 
     async def one_left():

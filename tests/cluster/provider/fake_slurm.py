@@ -100,11 +100,11 @@ def sbatch(arguments):
         path = FOLDER / "jobs" / f"{number}.sh"
         path.touch(mode=0o600)
         path.write_text(script)
-        log = Path(options["output"]).open("wb")
         run = f'sh "{path}" & echo $! >"{path}.pid"; wait $!; echo $? >"{FOLDER / "jobs"}/{number}.json.exit"'
-        job["pid"] = subprocess.Popen(
-            ["sh", "-c", run], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        ).pid
+        with Path(options["output"]).open("wb") as log:
+            job["pid"] = subprocess.Popen(
+                ["sh", "-c", run], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            ).pid
     save(job)
     sys.stdout.write(f"{number}\n")
 

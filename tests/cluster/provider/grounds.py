@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from limelight.cluster.provider.kubernetes import KubernetesProvider, KubernetesSettings
 from limelight.cluster.provider.local import LocalProvider
 from limelight.cluster.provider.node_start import NodeStart
 from limelight.cluster.provider.slurm import SlurmProvider, SlurmSettings
 from limelight.cluster.provider.ssh import SshProvider, SshSettings
 
 from . import fake_slurm
+from .fake_kubernetes import FakeKubernetes
 from .sshd import HOSTS, Sshd, install
 
 TOKEN = "ab" * 32
@@ -191,4 +193,41 @@ class SlurmGround(Ground):
         self._patch.undo()
 
 
-GROUNDS = {"local": LocalGround, "ssh": SshGround, "slurm": SlurmGround}
+class KubernetesGround(Ground):
+    """A fake of Kubernetes's API; `kubectl exec` is one that runs the command here."""
+
+    failure = "Error (exit code 3)"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.service = FakeKubernetes(folder)
+        (folder / "bin").mkdir()
+        kubectl = folder / "bin" / "kubectl"
+        kubectl.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
+        kubectl.chmod(0o755)
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+
+    def provider(self, cluster="mine"):
+        settings = KubernetesSettings(image="limelight:1", kubeconfig=str(self.service.kubeconfig))
+        return KubernetesProvider(cluster, settings)
+
+    def limit(self, most):
+        self.service.quota = most
+        return most
+
+    def cut(self):
+        self.service.stop()
+
+    def heal(self):
+        super().heal()
+        self.service.quota = None
+        self.service.unschedulable = self.service.expired = False
+        self.service.go_on()
+
+    def close(self):
+        self._patch.undo()
+        self.service.close()
+
+
+GROUNDS = {"local": LocalGround, "ssh": SshGround, "slurm": SlurmGround, "kubernetes": KubernetesGround}
