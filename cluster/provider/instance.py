@@ -1,7 +1,7 @@
 """A machine as its provider sees it, and what is to be made of one."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -59,7 +59,7 @@ class NodeType(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     min_workers: int = 0
     max_workers: int = 0
-    machine: dict[str, object] = {}
+    machine: dict[str, Any] = {}
 
     def node_labels(self, instance: str) -> dict[str, str]:
         """The labels that a node of this type on that instance must bear."""

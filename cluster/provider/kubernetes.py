@@ -103,27 +103,27 @@ class KubernetesProvider(NodeProvider):
             return
 
     async def _api(self) -> Any:
-        kubernetes = _library()
+        client, config = _library()
         async with self._connecting:
             if self._client is None:
                 settings = self._settings
-                configuration = kubernetes.client.Configuration()
+                configuration = client.Configuration()
                 try:
                     if settings.kubeconfig or not _inside_pod():
-                        await kubernetes.config.load_kube_config(
+                        await config.load_kube_config(
                             config_file=settings.kubeconfig or None,
                             context=settings.context or None,
                             client_configuration=configuration,
                         )
                     else:
-                        kubernetes.config.load_incluster_config(client_configuration=configuration)
-                except (kubernetes.config.ConfigException, OSError) as error:
+                        config.load_incluster_config(client_configuration=configuration)
+                except (config.ConfigException, OSError) as error:
                     raise ProviderError(
                         f"There is no way to Kubernetes: {error}. Name a file in `kubeconfig`, or see to it that "
                         "`kubectl get pods` works."
                     ) from error
-                self._client = kubernetes.client.ApiClient(configuration)
-        return kubernetes.client.CoreV1Api(self._client)
+                self._client = client.ApiClient(configuration)
+        return client.CoreV1Api(self._client)
 
     async def _keep_token(self, api: Any, start: NodeStart) -> None:
         """Put the token into the cluster's Secret, once for each token."""
@@ -148,7 +148,7 @@ class KubernetesProvider(NodeProvider):
         image = node_type.machine.get("image", settings.image)
         if not image:
             raise ProviderError(f"Node type {node_type.name!r} has no image: name one, or one for all in `provider`.")
-        token_file = '"$HOME/.limelight-token"'
+        token_file = '"$HOME/.limelight-token"'  # noqa: S105 - a path, not a secret
         copy = f"set -eu\n(umask 077; cat {_MOUNT}/token >{token_file})\n"
         amounts = _amounts(node_type)
         container: dict[str, Any] = {
@@ -188,9 +188,9 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         before = result.get(key)
         if isinstance(before, dict) and isinstance(value, dict):
             result[key] = merged(before, value)
-        elif isinstance(before, list) and isinstance(value, list) and all("name" in one for one in [*before, *value]):
-            by_name = {one["name"]: one for one in before}
-            for one in value:
+        elif (old := _named(before)) and (new := _named(value)):
+            by_name = {one["name"]: one for one in old}
+            for one in new:
                 by_name[one["name"]] = merged(by_name.get(one["name"], {}), one)
             result[key] = list(by_name.values())
         else:
@@ -198,13 +198,19 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _named(value: Any) -> list[dict[str, Any]]:
+    """A list of mappings that have names, as containers and volumes have; else nothing."""
+    listed: list[Any] = value if isinstance(value, list) else []
+    return listed if all(isinstance(one, dict) and "name" in one for one in listed) else []
+
+
 async def _answered(call: Any) -> Any:
     """The answer to a request; its errors as those of a provider."""
-    kubernetes = _library()
+    client, _ = _library()
     try:
         async with asyncio.timeout(_REQUEST_S):
             return await call
-    except kubernetes.client.ApiException as error:
+    except client.ApiException as error:
         status = error.status or 0
         text = _reason(error)
         if status == _HTTP_CONFLICT:
@@ -245,9 +251,8 @@ def _text_of(pod: Any, phase: str) -> str:
             if state is not None:
                 code = getattr(state, "exit_code", None)
                 told.append(f"{state.reason}{'' if code is None else f' (exit code {code})'}: {state.message or ''}")
-    for condition in (pod.status.conditions if pod.status else None) or []:
-        if condition.status == "False" and condition.message:
-            told.append(f"{condition.reason}: {condition.message}")
+    conditions = (pod.status.conditions if pod.status else None) or []
+    told += [f"{one.reason}: {one.message}" for one in conditions if one.status == "False" and one.message]
     return "; ".join(told)
 
 
@@ -270,11 +275,9 @@ def _inside_pod() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-def _library() -> Any:
+def _library() -> tuple[Any, Any]:
     try:
-        import kubernetes_asyncio
-        import kubernetes_asyncio.client
-        import kubernetes_asyncio.config
+        from kubernetes_asyncio import client, config
     except ImportError as error:
         raise ProviderError('Kubernetes needs a package: pip install "limelight[kubernetes]"') from error
-    return kubernetes_asyncio
+    return client, config

@@ -10,6 +10,10 @@ from limelight.cluster.provider.node_provider import ProviderError
 from limelight.cluster.scheduling.resources import ResourceSet
 from tests.cluster.provider.grounds import GROUNDS, TOKEN
 
+# openstacksdk 4 warns of what it does itself, at every connection and look-up: it supports InfluxDB, passes parameters
+# on that will be removed, and so forth.
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
 CPU = NodeType(
     name="cpu", resources=ResourceSet.parse({"CPU": 2, "licence": 3}), labels={"disk": "nvme"}, max_workers=5
 )

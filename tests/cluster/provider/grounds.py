@@ -9,16 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from limelight.cluster.provider.kubernetes import KubernetesProvider, KubernetesSettings
 from limelight.cluster.provider.local import LocalProvider
 from limelight.cluster.provider.node_start import NodeStart
+from limelight.cluster.provider.openstack import OpenStackProvider, OpenStackSettings
 from limelight.cluster.provider.slurm import SlurmProvider, SlurmSettings
 from limelight.cluster.provider.ssh import SshProvider, SshSettings
 
 from . import fake_slurm
 from .fake_kubernetes import FakeKubernetes
+from .fake_openstack import PASSWORD, FakeOpenStack
 from .sshd import HOSTS, Sshd, install
 
 TOKEN = "ab" * 32
@@ -230,4 +233,59 @@ class KubernetesGround(Ground):
         self.service.close()
 
 
-GROUNDS = {"local": LocalGround, "ssh": SshGround, "slurm": SlurmGround, "kubernetes": KubernetesGround}
+class OpenStackGround(Ground):
+    """A fake of OpenStack's APIs; `ssh` is one that runs the command here."""
+
+    failure = "No valid host was found"
+    refusal = "Quota exceeded"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.service = FakeOpenStack(folder)
+        (folder / "bin").mkdir()
+        ssh = folder / "bin" / "ssh"
+        ssh.write_text('#!/bin/sh\nwhile [ "$1" != 127.0.0.1 ]; do shift; done\nshift\nexec sh -c "$1"\n')
+        ssh.chmod(0o755)
+        login = {"auth_url": f"{self.service.url}/identity/v3", "username": "u", "password": PASSWORD}
+        names = {"project_name": "p", "user_domain_name": "d", "project_domain_name": "d"}
+        cloud = {"auth": {**login, **names}, "region_name": "R"}
+        (folder / "clouds.yaml").write_text(json.dumps({"clouds": {"pouta": cloud}}))
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+        self._patch.setenv("OS_CLIENT_CONFIG_FILE", str(folder / "clouds.yaml"))
+
+    def provider(self, cluster="mine"):
+        return OpenStackProvider(
+            cluster, OpenStackSettings(cloud="pouta", image="Ubuntu-24.04", network="project_1", user="")
+        )
+
+    def fitted(self, node_type):
+        return msgspec.structs.replace(node_type, machine={"flavor": "standard.medium"})
+
+    def break_machines(self):
+        self.service.broken = True
+
+    def limit(self, most):
+        self.service.quota = most
+        return most
+
+    def cut(self):
+        self.service.stop()
+
+    def heal(self):
+        super().heal()
+        self.service.quota, self.service.broken = None, False
+        self.service.go_on()
+
+    def close(self):
+        self._patch.undo()
+        self.service.close()
+
+
+GROUNDS = {
+    "local": LocalGround,
+    "ssh": SshGround,
+    "slurm": SlurmGround,
+    "kubernetes": KubernetesGround,
+    "openstack": OpenStackGround,
+}
