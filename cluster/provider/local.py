@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from .host_script import as_instance, end_script, list_script, read_listing, start_script
 from .instance import Instance, NodeType, Role
 from .node_provider import NodeProvider, run_here
@@ -38,6 +40,8 @@ class LocalProvider(NodeProvider):
         return list(command) or [os.environ.get("SHELL", "sh")]
 
     async def _make(self, node_type: NodeType, name: str, start: NodeStart, role: Role) -> Instance:
+        if role == "head" and not start.host:
+            start = msgspec.structs.replace(start, host=ADDRESS)
         script = start_script(self.cluster, node_type, name, start, role, alone=False, base=self._base)
         await run_here(["sh"], stdin=script, secret=start.token)
         return Instance(name, name, node_type.name, "starting", ADDRESS, role=role)

@@ -93,7 +93,9 @@ class SshProvider(NodeProvider):
 
     def shell_command(self, instance: Instance, command: Sequence[str] = (), *, terminal: bool = False) -> list[str]:
         """See `NodeProvider.shell_command`."""
-        return self._command(instance.address, [shlex.join(command)] if command else [], terminal=terminal)
+        return self._command(
+            instance.address, [shlex.join(command)] if command else [], terminal=terminal, shared=False
+        )
 
     async def close(self) -> None:
         """See `NodeProvider.close`."""
@@ -147,6 +149,8 @@ class SshProvider(NodeProvider):
 
     async def _claim(self, host: str, node_type: NodeType, name: str, start: NodeStart, role: Role) -> bool:
         """Start the instance there; false where somebody else was faster."""
+        if role == "head" and not start.host:
+            start = msgspec.structs.replace(start, host=host)
         script = start_script(self.cluster, node_type, name, start, role, alone=True)
         said = await self._run(host, script, secret=start.token)
         return not said.startswith(BUSY)
@@ -163,7 +167,8 @@ class SshProvider(NodeProvider):
         except ProviderError as error:
             raise ProviderError(_explain(host, str(error))) from error
 
-    def _command(self, host: str, command: Sequence[str], *, terminal: bool = False) -> list[str]:
+    def _command(self, host: str, command: Sequence[str], *, terminal: bool = False, shared: bool = True) -> list[str]:
+        """The words that reach a host. `shared`: over the connection that this provider keeps while it is open."""
         settings = self._settings
         options = {
             "BatchMode": "no" if terminal else "yes",
@@ -171,8 +176,8 @@ class SshProvider(NodeProvider):
             "ServerAliveInterval": "5",
             "ServerAliveCountMax": "3",
             "StrictHostKeyChecking": "accept-new" if settings.accept_new_hosts else "yes",
-            "ControlMaster": "auto",
-            "ControlPath": f"{self._folder}/%C",
+            "ControlMaster": "auto" if shared else "no",
+            "ControlPath": f"{self._folder}/%C" if shared else "none",
             "ControlPersist": str(_KEEP_S),
             **settings.options,
         }

@@ -38,6 +38,7 @@ class Sshd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         for name in ("host_key", "user_key"):
