@@ -1,1 +1,1 @@
-"""Decides when the cluster gets more machines and when it gives some back. Free of I/O: see `machine.py`."""
+"""When the cluster gets more machines and when it gives some back: `machine.py` decides, `loop.py` carries it out."""

@@ -5,7 +5,7 @@ It is told of nodes, of what waits, and of the provider's instances, and decides
 * **more**: until each type has its `min_workers`, until what `request_resources` asked for would fit into what there
   is in all, and until all that waits would fit into what is free and what is starting (`packing.py`);
 * **less**: a machine whose node has had no work and no object that only it has for `idle_timeout` is drained, and ends
-  once it is known to be empty and to take no more.
+  once it is known to be empty and to take no more, or its node has left.
 
 A node belongs to an instance by its label `limelight/instance`. All that is remembered beside that can be found out
 again: a new autoscaler adopts the instances that it finds by listing them, and decides nothing before it has.
@@ -123,8 +123,11 @@ class Autoscaler:
         del self._node_on[node.instance]
         machine = self.fleet.machines.get(node.instance)
         if machine is not None and machine.stage in {"joined", "draining"}:
+            was_to_go = machine.stage == "draining"
             machine.node_id = ""
             self.fleet.move(machine, "lost", now)
+            if was_to_go:
+                self._end(machine, f"its node {node_id[:8]} was drained and has left", now)
 
     # --- the provider ---
 

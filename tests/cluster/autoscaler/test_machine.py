@@ -206,6 +206,14 @@ def test_a_machine_that_drains_with_work_ends_when_the_work_does():
     assert [type(one) for one in bench.decide()] == [m.Terminate]
 
 
+def test_a_machine_ends_as_soon_as_its_drained_node_has_left():
+    bench = Bench()
+    running(bench)
+    bench.decide(after=61)
+    [end] = bench.tell(m.NodeGone("node-of-w1"))
+    assert end == m.Terminate({"id-of-w1": "w1"}, "its node node-of- was drained and has left")
+
+
 def test_what_holds_work_or_objects_or_is_the_head_is_left_alone():
     bench = Bench()
     running(bench, name="w1", holds="1 actor")
