@@ -72,6 +72,8 @@ class Head(SystemActor):
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
         self.drains = DrainDesk(self)
+        self.scaling: Callable[[], list[str]] = list
+        """What an autoscaler has to say for itself; where there is one, that sets it."""
         self.on_node_lost.append(self._processes_lost)
         self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 

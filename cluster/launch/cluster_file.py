@@ -1,5 +1,6 @@
 """What a cluster's file says: see docs/cluster-yaml.md."""
 
+import shlex
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,9 @@ _MACHINE: dict[str, tuple[str, ...]] = {
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
-    """A checked file."""
+    """A checked file, and its text."""
 
+    text: str
     section: FileSection
     node_types: dict[str, NodeType]
     settings: Any
@@ -151,9 +153,15 @@ class ClusterFile(msgspec.Struct, frozen=True):
         """How the head's machine starts."""
         section = self.section
         commands = (*section.setup_commands, *section.head_setup_commands)
+        arguments: tuple[str, ...] = ()
+        if any(one.max_workers > one.min_workers for one in self.node_types.values()):
+            where = f".limelight/clusters/{self.name}.yaml"
+            keep = f"printf '%s' {shlex.quote(self.text)} >\"$HOME/{where}\""
+            commands = ('mkdir -p "$HOME/.limelight/clusters"', keep, *commands)
+            arguments = ("--autoscaling", f"~/{where}")
         return NodeStart(
             token=token, port=section.head_port, setup=commands, environment=section.environment,
-            program=tuple(section.program),
+            program=tuple(section.program), arguments=arguments,
         )  # fmt: skip
 
     def worker_start(self, token: str, head: str) -> NodeStart:
@@ -187,14 +195,14 @@ def parse_cluster_file(path: str, text: str) -> ClusterFile:
     node_types = _node_types(document, section, kind)
     if section.head_node_type not in section.node_types:
         problem = f"head_node_type: there is no node type {section.head_node_type!r}"
-        text = option_rule.unknown_name(problem, section.head_node_type, section.node_types)
-        document.fault(document.find("head_node_type"), text)
+        words = option_rule.unknown_name(problem, section.head_node_type, section.node_types)
+        document.fault(document.find("head_node_type"), words)
     for key in ("upscaling_speed", "idle_timeout_minutes", "launch_timeout_minutes", "max_workers"):
         value = getattr(section, key)
         if value is not None and value < 0:
             document.fault(document.find(key), f"{key!r} is {value}, and cannot be negative.")
     document.check()
-    return ClusterFile(section, node_types, settings)
+    return ClusterFile(text, section, node_types, settings)
 
 
 def _provider(document: Document) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -87,6 +88,49 @@ def test_a_cluster_of_local_processes_comes_runs_a_program_and_goes(cluster, tmp
     assert "The cluster 'mine' is gone." in told
     assert cluster("down", path) == "The cluster 'mine' has no machines.\n"
     assert "has no running head: `cluster up` makes one" in cluster("exec", path, "true", code=1)
+
+
+GROWING = """
+import time
+import limelight as ll
+
+ll.init(address="auto")
+
+@ll.task(resources={"licence": 1})
+def where():
+    time.sleep(1)
+    return ll.get_runtime_context().get_node_id()
+
+@ll.actor(num_cpus=2)
+class Counter:
+    def node(self):
+        return ll.get_runtime_context().get_node_id()
+
+counters = [Counter.remote(), Counter.remote()]
+held = set(ll.get([counter.node.remote() for counter in counters]))
+used = set(ll.get([where.remote() for _ in range(6)]))
+print(len(held), len(used - held), flush=True)  # the actors leave no CPU of their nodes to tasks
+ll.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = written(tmp_path, {"type": "local", "base": str(tmp_path / "instances")}, free_port(), workers=0)
+    about = json.loads(path.read_text())
+    about["node_types"]["cpu"] |= {"max_workers": 3, "resources": {"CPU": 2, "licence": 2, "object_store_memory": 1e8}}
+    path.write_text(json.dumps({**about, "idle_timeout_minutes": 0.05}))
+    (tmp_path / "program.py").write_text(GROWING)
+    try:
+        cluster("up", path)
+        assert cluster("exec", path, *environment(), sys.executable, tmp_path / "program.py") == "2 1\n"
+        deadline = time.monotonic() + 30
+        while (left := list((tmp_path / "instances" / "mine").glob("cpu-*"))) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not left, cluster("exec", path, *environment(), *COMMAND, "status")
+    finally:
+        cluster("down", path)
 
 
 def test_a_cluster_of_hosts_over_ssh_comes_runs_a_program_and_goes(cluster, tmp_path):
