@@ -50,7 +50,7 @@ class HeadPort:
         lasting = {key: min(count, self._before.get(key, 0)) for key, count in now.items()}
         self._before = now
         wants = tuple(m.Want(resources, count, selector) for (resources, selector), count in lasting.items() if count)
-        return m.LoadSeen(wants, tuple(self._head.groups.pending()))
+        return m.LoadSeen(wants, tuple(self._head.groups.pending()), self._head.requested.floor)
 
     def drain(self, node_id: str, reason: str) -> None:
         """See `ClusterPort.drain`."""

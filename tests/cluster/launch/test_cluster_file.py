@@ -57,7 +57,11 @@ async def test_a_good_file():
     assert (gpu.min_workers, gpu.max_workers, gpu.machine) == (1, 3, {"flavor": "gpu.1.1gpu"})
     assert file.head_type().name == "small"
     assert file.worker_start("t", "h:1").setup == ("pip install limelight", "echo worker")
-    assert file.head_start("t").setup == ("pip install limelight",)
+    start = file.head_start("t")
+    assert start.setup[-1] == "pip install limelight"
+    assert start.arguments == ("--autoscaling", "~/.limelight/clusters/mine.yaml"), "for there may be more of a type"
+    fixed = parse_cluster_file("c.yaml", GOOD.replace("max_workers: 3", "max_workers: 1"))
+    assert (fixed.head_start("t").setup, fixed.head_start("t").arguments) == (("pip install limelight",), ())
     provider = file.provider()
     assert isinstance(provider, OpenStackProvider)
     await provider.close()

@@ -93,6 +93,7 @@ def test_a_cluster_of_local_processes_comes_runs_a_program_and_goes(cluster, tmp
 GROWING = """
 import time
 import limelight as ll
+from limelight.autoscaler.sdk import request_resources
 
 ll.init(address="auto")
 
@@ -110,6 +111,8 @@ counters = [Counter.remote(), Counter.remote()]
 held = set(ll.get([counter.node.remote() for counter in counters]))
 used = set(ll.get([where.remote() for _ in range(6)]))
 print(len(held), len(used - held), flush=True)  # the actors leave no CPU of their nodes to tasks
+del counters
+request_resources(bundles=[{"CPU": 2}] * 3)
 ll.shutdown()
 """
 
@@ -125,6 +128,14 @@ def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster
     try:
         cluster("up", path)
         assert cluster("exec", path, *environment(), sys.executable, tmp_path / "program.py") == "2 1\n"
+        told = cluster("exec", path, *environment(), *COMMAND, "status")
+        assert "cpu: 3 joined (min 0, max 3)" in told
+        assert "tasks or actors wait for {CPU: 2}" in told
+        # Idle by now, they stay, for a program has asked for them; until another asks for less.
+        release = (
+            'import limelight as ll; from limelight.autoscaler import sdk; ll.init("auto"); sdk.request_resources(0)'
+        )
+        cluster("exec", path, *environment(), sys.executable, "-c", release)
         deadline = time.monotonic() + 30
         while (left := list((tmp_path / "instances" / "mine").glob("cpu-*"))) and time.monotonic() < deadline:
             time.sleep(0.2)
