@@ -224,7 +224,7 @@ class Autoscaler:
     def _plan(self, now: float) -> Plan:
         """What there should be beside what there is."""
         config, load, fleet = self.config, self._load, self.fleet
-        asked = [*load.wants, *load.floor, *(m.Want(bundle, 1) for group in load.groups for bundle in group.bundles)]
+        asked = [*load.wants, *load.floor, *(want for group in load.groups for want in group.wants())]
         self._nodes.focus((want.resources, want.selector) for want in asked)
         spare = max(0, config.max_workers - fleet.all_active())
         offers = [

@@ -34,12 +34,19 @@ class PendingGroup(Struct, frozen=True):
         name: for people.
         bundles: those without a node.
         taken: the nodes of the others.
+        selectors: conditions on the node of each of `bundles`; empty: none.
     """
 
     name: str
     bundles: tuple[ResourceSet, ...]
     strategy: GroupStrategy
     taken: tuple[str, ...] = ()
+    selectors: tuple[LabelSelector, ...] = ()
+
+    def wants(self) -> list[Want]:
+        """Each bundle without a node."""
+        selectors = self.selectors or ((),) * len(self.bundles)
+        return [Want(bundle, 1, selector) for bundle, selector in zip(self.bundles, selectors, strict=True)]
 
 
 # Events

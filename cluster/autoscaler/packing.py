@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..provider.instance import NodeType
 from ..scheduling.labels import LabelSelector, matches
-from ..scheduling.resources import ACCELERATORS, BYTES, ResourceSet, total_of
+from ..scheduling.resources import BYTES, ResourceSet, total_of
 from .message import PendingGroup, Want
 from .room import Room, Rooms, room_of
 
@@ -117,11 +117,11 @@ class Plan:
         text = f"placement group {group.name} ({group.strategy}, {len(group.bundles)} bundles) waits for"
         match group.strategy:
             case "STRICT_PACK":
-                done = bool(group.taken) or self._on_one(group.bundles, text)
+                done = bool(group.taken) or self._on_one(group.wants(), text)
             case "STRICT_SPREAD":
-                done = all(self._on_another(bundle, text) for bundle in _largest_first(group.bundles))
+                done = all(self._on_another(want, text) for want in sorted(group.wants(), key=_weight, reverse=True))
             case _:
-                self.add_wants(_counted(group.bundles), text)
+                self.add_wants(_counted(group.wants()), text)
                 done = len(self.unmet) == unmet
         if not done:
             self.rooms, self.launches, spares, self._spare = before
@@ -131,13 +131,15 @@ class Plan:
             problems = self.unmet[unmet:]
             self.unmet[unmet:] = problems[:1] or [f"{text} machines: no node type has room for it as a whole"]
 
-    def _on_one(self, bundles: tuple[ResourceSet, ...], why: str) -> bool:
+    def _on_one(self, wants: list[Want], why: str) -> bool:
+        bundles = [want.resources for want in wants]
+        selector = tuple(dict.fromkeys(condition for want in wants for condition in want.selector))
+        together = Want(total_of(bundles), 1, selector)
         for room in self.rooms.rooms:
             trial = room.copy(1)
-            if all(trial.put(bundle) for bundle in bundles):
+            if matches(selector, room.labels) and all(trial.put(bundle) for bundle in bundles):
                 part = self.rooms.take(room, 1)
                 return all(part.put(bundle) for bundle in bundles)
-        together = Want(total_of(bundles), 1)
         fitting: list[tuple[tuple[float, ...], Offer, Room]] = []
         for offer in self._entitled(together):
             room = room_of(offer.node_type, New(offer.node_type.name))
@@ -150,10 +152,12 @@ class Plan:
         self._launch(offer, room, f"{why} one machine with {together.resources.describe()}")
         return True
 
-    def _on_another(self, bundle: ResourceSet, why: str) -> bool:
-        want = Want(bundle, 1)
+    def _on_another(self, want: Want, why: str) -> bool:
+        bundle = want.resources
         for room in self.rooms.rooms:
-            if room.group != self._groups and room.capacity(bundle, 1):
+            if room.group == self._groups or not matches(want.selector, room.labels):
+                continue
+            if room.capacity(bundle, 1):
                 part = self.rooms.take(room, 1)
                 part.put(bundle)
                 part.group = self._groups
@@ -244,23 +248,16 @@ def _utilisation(node_type: NodeType, room: Room) -> float:
 
 
 def _weight(want: Want) -> tuple[bool, int, int]:
-    return _bundle_weight(want.resources)
-
-
-def _bundle_weight(shape: ResourceSet) -> tuple[bool, int, int]:
+    shape = want.resources
     amounts = [units for kind, units in shape.amounts if kind not in BYTES]
-    return any(kind in ACCELERATORS for kind, _ in shape.amounts), len(shape.amounts), sum(amounts)
+    return shape.has_accelerator(), len(shape.amounts), sum(amounts)
 
 
-def _largest_first(bundles: Iterable[ResourceSet]) -> list[ResourceSet]:
-    return sorted(bundles, key=_bundle_weight, reverse=True)
-
-
-def _counted(bundles: Iterable[ResourceSet]) -> list[Want]:
-    counts: dict[ResourceSet, int] = {}
-    for bundle in bundles:
-        counts[bundle] = counts.get(bundle, 0) + 1
-    return [Want(bundle, count) for bundle, count in counts.items()]
+def _counted(wants: Iterable[Want]) -> list[Want]:
+    counts: dict[Want, int] = {}
+    for want in wants:
+        counts[want] = counts.get(want, 0) + 1
+    return [Want(want.resources, count, want.selector) for want, count in counts.items()]
 
 
 def _describe(want: Want) -> str:

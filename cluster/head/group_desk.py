@@ -114,9 +114,16 @@ class GroupDesk:
         found: list[PendingGroup] = []
         for record in self._groups.incomplete():
             spec = record.spec
-            missing = tuple(bundle for index, bundle in enumerate(spec.bundles) if index not in record.nodes)
-            name = spec.name or spec.group_id.hex()[:8]
-            found.append(PendingGroup(name, missing, spec.strategy, tuple(record.nodes.values())))
+            missing = [index for index in range(len(spec.bundles)) if index not in record.nodes]
+            found.append(
+                PendingGroup(
+                    spec.name or spec.group_id.hex()[:8],
+                    tuple(spec.bundles[index] for index in missing),
+                    spec.strategy,
+                    tuple(record.nodes.values()),
+                    tuple(spec.selectors[index] for index in missing) if spec.selectors else (),
+                )
+            )
         return found
 
     def _place_waiting(self, _: str) -> None:

@@ -184,10 +184,7 @@ class HeadProcess:
                 self._process.actors[HEAD] = head
             spent = time.monotonic() - started
             logger.info("leading session %s, %d nodes known, after %.3f s", session, len(head.nodes), spent)
-            if self._config.cluster_file:
-                from .scaling_desk import ScalingDesk  # what it needs is imported only where it is needed
-
-                scaling = ScalingDesk(head, self._config.cluster_file, self._config.token, self._process.address.tcp)
+            scaling = self._scaling(head)
             await self._ended.wait()
         finally:
             if scaling is not None:
@@ -200,6 +197,14 @@ class HeadProcess:
                 with contextlib.suppress(StateStoreError):  # the lease runs out by itself
                     await leadership.release()
             await self._process.close()
+
+    def _scaling(self, head: Head) -> "ScalingDesk | None":
+        """What adds and removes machines, where that was asked for."""
+        if not self._config.cluster_file:
+            return None
+        from .scaling_desk import ScalingDesk  # what it needs is imported only where it is needed
+
+        return ScalingDesk(head, self._config.cluster_file, self._config.token, self._process.address.tcp)
 
     def _over(self) -> None:
         """The cluster is over: everything is told, and nothing kept."""

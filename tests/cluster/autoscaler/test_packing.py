@@ -140,6 +140,16 @@ def test_a_placement_group_gets_machines_for_all_of_it_or_none(made, expected):
     assert bool(plan.unmet) == (not expected)
 
 
+@pytest.mark.parametrize("strategy", ["PACK", "STRICT_PACK", "STRICT_SPREAD"])
+def test_the_bundles_of_a_group_choose_their_nodes_by_labels(strategy):
+    types = {"plain": node_type("plain", CPU4), "fast": node_type("fast", CPU4, labels={"disk": "nvme"})}
+    rooms = [room_of(types["plain"], "live", 3)]
+    fast = parse_selector({"disk": "nvme"})
+    plan = plan_for(types, rooms)
+    plan.add_group(PendingGroup("g", (needs(CPU=1), needs(CPU=1)), strategy, (), (fast, fast)))
+    assert plan.launches == {"fast": 2 if strategy == "STRICT_SPREAD" else 1}
+
+
 def test_a_group_that_cannot_be_held_leaves_the_plan_as_it_was():
     plan = plan_for({"small": CPU4}, spare=2)
     plan.add_group(group("STRICT_SPREAD", *[{"CPU": 4}] * 3))

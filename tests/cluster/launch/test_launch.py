@@ -37,7 +37,8 @@ ll.shutdown()
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Runs the command; the cluster's token is the test's own."""
+    """Runs the command; the cluster's token, and what it keeps at home, are the test's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LIMELIGHT_TOKEN_FILE", str(tmp_path / "token"))
 
     def run(*arguments, code=0):
@@ -118,8 +119,7 @@ ll.shutdown()
 
 
 @pytest.mark.slow
-def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster, tmp_path):
     path = written(tmp_path, {"type": "local", "base": str(tmp_path / "instances")}, free_port(), workers=0)
     about = json.loads(path.read_text())
     about["node_types"]["cpu"] |= {"max_workers": 3, "resources": {"CPU": 2, "licence": 2, "object_store_memory": 1e8}}
