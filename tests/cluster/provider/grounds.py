@@ -91,12 +91,13 @@ class Ground:
         raise NotImplementedError
 
     def forget(self):
-        """Much time passes: names that were used may be used again."""
-
-    def heal(self):
-        """Undo all of that, and forget reports."""
+        """Much time passes after all has ended: names that were used may be used again."""
         for path in self.reports.iterdir():
             path.unlink()
+
+    def heal(self):
+        """Undo all of that."""
+        (self.reports / "behaviour").unlink(missing_ok=True)
 
 
 class LocalGround(Ground):
@@ -190,6 +191,7 @@ class SlurmGround(Ground):
         self.weather()
 
     def forget(self):
+        super().forget()
         shutil.rmtree(self.folder / "slurm" / "jobs", ignore_errors=True)
 
     def close(self):

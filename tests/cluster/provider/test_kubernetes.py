@@ -25,7 +25,9 @@ async def provider(ground):
     yield made
     ground.heal()
     await made.terminate([one.instance_id for one in await made.instances()])
+    await ground.until(lambda: not ground.service.pods)
     await made.close()
+    ground.forget()
 
 
 async def test_a_pod_that_finds_no_node_is_starting_and_says_why(provider, ground):

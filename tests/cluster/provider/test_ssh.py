@@ -36,6 +36,7 @@ async def provider_of(ground):
     await last.terminate([one.instance_id for one in await last.instances()])
     await last.close()
     ground.heal()
+    ground.forget()
 
 
 async def test_an_unknown_host_key_is_refused_with_what_to_do(ground, provider_of):
