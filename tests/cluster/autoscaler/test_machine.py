@@ -110,6 +110,15 @@ def test_a_listing_that_is_older_than_a_request_says_nothing_about_it():
     assert "gone" in bench.autoscaler.news[-1][1]
 
 
+def test_what_was_asked_for_and_is_not_listed_yet_may_still_come():
+    bench = Bench()
+    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
+    bench.now += 1
+    bench.list()
+    assert list(bench.autoscaler.fleet.machines) == list(launch.names)
+    assert bench.decide() == []
+
+
 def test_failed_launches_are_backed_off_and_another_type_is_taken_meanwhile():
     bench = Bench(node_types=node_types(big=(0, 5)), backoff=4)
     [launch] = bench.decide(wants=[(ONE_CPU, 1)])
