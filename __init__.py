@@ -114,6 +114,7 @@ __all__ = [
 
 _ALIASES = {
     "limelight.actor": "limelight.actors.actor",
+    "limelight.autoscaler": "limelight.actors.autoscaler",
     "limelight.cloudpickle": "cloudpickle",
     "limelight.cluster_utils": "limelight.cluster.local_cluster",
     "limelight.dag": "limelight.actors.dag",

@@ -108,6 +108,16 @@ class QueryState(Body, frozen=True):
     kind: str
 
 
+class RequestResources(Body, frozen=True):
+    """To the head: there is to be room for this, each on one node, in the cluster as a whole. Replaces what was asked.
+
+    `bundles` are units by kind; `selectors` are label selectors, one for each. Answered with nothing, or an error.
+    """
+
+    bundles: list[dict[str, int]]
+    selectors: list[dict[str, str]]
+
+
 class HeadReplaced(Body, frozen=True):
     """To a core: the head was restarted, or another has taken over, and does not know who watches what."""
 

@@ -18,6 +18,7 @@ from ..contract import (
     GroupFound,
     QueryState,
     RemoveGroup,
+    RequestResources,
     decoder_of,
 )
 from ..object_ref import ObjectRef, Wakeup
@@ -336,6 +337,13 @@ class NativeRuntime:
         if refusal:
             raise deserialize_error(refusal)
         return group_id
+
+    def request_resources(self, bundles: Sequence[Mapping[str, float]], selectors: Sequence[Mapping[str, str]]) -> None:
+        """See `Runtime.request_resources`."""
+        fixed = [{kind: round(amount * UNIT) for kind, amount in bundle.items()} for bundle in bundles]
+        refusal = self.hub.ask(self.hub.head, HEAD, RequestResources(fixed, [dict(one) for one in selectors]))
+        if refusal:
+            raise deserialize_error(refusal)
 
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
         """See `Runtime.placement_group_ready`."""

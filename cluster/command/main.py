@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...transport.version import VERSION
-from . import drain, join, start, status, stop, token
+from . import drain, join, launch, start, status, stop, token
 from .failure import CommandError
 
-_VERBS = (start, join, status, drain, stop, token)
+_VERBS = (start, join, status, drain, stop, token, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,9 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
     parser.add_argument(
+        "--autoscaling", default="", metavar="FILE", help="add and remove machines as this cluster's file says"
+    )
+    parser.add_argument(
         "--state",
         default="",
         metavar="URL",
@@ -58,7 +61,15 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     address = join_host_port(options.host, options.port)
     waiting = _node_without_head(address)
     state = options.state or _default_state(options.port)
-    config = HeadConfig(tcp=address, tls=tls, token=token, log_folder=options.log_dir, state=state, fresh=options.fresh)
+    config = HeadConfig(
+        tcp=address,
+        tls=tls,
+        token=token,
+        log_folder=options.log_dir,
+        state=state,
+        fresh=options.fresh,
+        cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
+    )
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
     address = ready.leader or ready.address.tcp
@@ -80,6 +91,19 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     else:
         _tell(address, options.host, token, node, waiting, secure=tls is not None)
     return stay(started[::-1]) if options.block else 0
+
+
+def _checked(path: str) -> str:
+    """A cluster's file that can be used, by its whole path."""
+    from ..launch.cluster_file import read_cluster_file
+    from ..launch.document import DocumentError
+
+    whole = Path(path).expanduser().absolute()
+    try:
+        read_cluster_file(whole)
+    except DocumentError as error:
+        raise CommandError(f"this file will not do:\n{error}") from None
+    return str(whole)
 
 
 def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:

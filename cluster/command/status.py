@@ -26,10 +26,12 @@ def add_parser(verbs: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     target = find_cluster(options.address)
-    kinds = ("nodes", "cluster_resources", "available_resources")
+    kinds = ("nodes", "cluster_resources", "available_resources", "autoscaler")
     answers = ask_head(target, *(QueryState(kind) for kind in kinds))
-    nodes, total, available = (msgspec.msgpack.decode(answer) for answer in answers)
+    nodes, total, available, scaling = (msgspec.msgpack.decode(answer) for answer in answers)
     sys.stdout.write(render(target.cluster, nodes, total, available) + "\n")
+    if scaling:
+        sys.stdout.write("\nMachines on demand:\n" + "".join(f"  {line}\n" for line in scaling))
     return 0
 
 

@@ -23,6 +23,7 @@ from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
 from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
+from .floor_desk import FloorDesk
 from .group_desk import GroupDesk
 from .head_state import HeadState, Outbox, Rows
 from .job_desk import JobDesk
@@ -72,6 +73,9 @@ class Head(SystemActor):
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
         self.drains = DrainDesk(self)
+        self.requested = FloorDesk(self)
+        self.scaling: Callable[[], list[str]] = list
+        """What an autoscaler has to say for itself; where there is one, that sets it."""
         self.on_node_lost.append(self._processes_lost)
         self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 

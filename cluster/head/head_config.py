@@ -16,6 +16,7 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
         log_folder: where its log goes; "": into the session's folder.
         state: the URL of what outlives it; see `state/store_url.py`.
         fresh: forget what is there of a head before.
+        cluster_file: the file that says which machines it may add; "": none.
     """
 
     tcp: str
@@ -24,6 +25,7 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_folder: str = ""
     state: str = "memory"
     fresh: bool = False
+    cluster_file: str = ""
 
 
 class HeadReady(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,6 +29,9 @@ from .head import Head
 from .head_config import HeadConfig, HeadReady
 from .head_state import SESSION, TABLES, HeadState
 from .standby import Standby
+
+if TYPE_CHECKING:
+    from .scaling_desk import ScalingDesk
 
 LEASE_S = 6.0
 """How long a head that is not heard of any more keeps another from taking over."""
@@ -165,6 +169,7 @@ class HeadProcess:
         state = HeadState(writer, rows)
         renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
         head = Head(self._process, state, self._over)
+        scaling: ScalingDesk | None = None
         try:
             known = rows[SESSION].get("name")
             session = msgspec.msgpack.decode(known, type=str) if known else self._folder.name
@@ -179,8 +184,11 @@ class HeadProcess:
                 self._process.actors[HEAD] = head
             spent = time.monotonic() - started
             logger.info("leading session %s, %d nodes known, after %.3f s", session, len(head.nodes), spent)
+            scaling = self._scaling(head)
             await self._ended.wait()
         finally:
+            if scaling is not None:
+                await scaling.close()
             head.close()
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
@@ -189,6 +197,14 @@ class HeadProcess:
                 with contextlib.suppress(StateStoreError):  # the lease runs out by itself
                     await leadership.release()
             await self._process.close()
+
+    def _scaling(self, head: Head) -> "ScalingDesk | None":
+        """What adds and removes machines, where that was asked for."""
+        if not self._config.cluster_file:
+            return None
+        from .scaling_desk import ScalingDesk  # what it needs is imported only where it is needed
+
+        return ScalingDesk(head, self._config.cluster_file, self._config.token, self._process.address.tcp)
 
     def _over(self) -> None:
         """The cluster is over: everything is told, and nothing kept."""

@@ -57,6 +57,10 @@ class JobDesk:
         """The node that a driver has joined; "" where that process is no driver."""
         return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
 
+    def has_drivers_at(self, node_id: str) -> bool:
+        """Whether a driver has joined that node."""
+        return any(job.node_id == node_id for job in self._jobs.values())
+
     def driver_of(self, job_id: bytes) -> str:
         """The process id of a job's driver; "" where the job is not known."""
         job = self._jobs.get(job_id)

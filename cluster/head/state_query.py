@@ -27,6 +27,8 @@ class StateQuery:
                 return self._sum(available=False)
             case "available_resources":
                 return self._sum(available=True)
+            case "autoscaler":
+                return self._head.scaling()
             case "actors":
                 return self._head.actors.rows()
             case "placement_groups":

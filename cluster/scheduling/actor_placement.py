@@ -8,11 +8,12 @@ import msgspec
 from .actor_table import ActorRecord, ToLeaseMachine
 from .cluster_view import Transit
 from .explanation import WARN_AFTER, why_waiting
+from .labels import LabelSelector
 from .lease_message import ReleaseWorker, RequestWorker
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .scheduler import Scheduler
-from .strategy import HYBRID, InBundle, LeaseSpec, Spread
+from .strategy import HYBRID, InBundle, LeaseSpec, Spread, serves_anywhere
 from .waiting_room import WaitingRoom, need_of
 
 QUEUE_AFTER = 1.0
@@ -51,6 +52,16 @@ class ActorPlacement:
     def __len__(self) -> int:
         """How many wait without a node."""
         return len(self._waiting)
+
+    def unserved(self) -> dict[tuple[ResourceSet, LabelSelector], int]:
+        """How many wait that a new node could serve, by what they need: what an autoscaler goes by."""
+        load: dict[tuple[ResourceSet, LabelSelector], int] = {}
+        for _, queue in self._waiting.queues():
+            for search in queue.values():
+                if serves_anywhere(search.spec):
+                    key = (search.spec.resources, search.spec.required_labels())
+                    load[key] = load.get(key, 0) + 1
+        return load
 
     def place(self, record: ActorRecord, now: float) -> ToLeaseMachine | Never | None:
         """Ask a node for a worker; None where the actor has to wait, `Never` where no node would do."""
