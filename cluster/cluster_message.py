@@ -79,6 +79,23 @@ class NodeExpired(Body, frozen=True):
     over: bool = False
 
 
+class NodeLeaving(Body, frozen=True):
+    """To the head: a node ends, and nothing runs on it any more. Where it is lost, the node is missed soon enough."""
+
+    node_id: bytes
+    reason: str
+
+
+class DescribeHead(Body, frozen=True):
+    """To a node manager: how is its head? Answered with `HeadStanding`, also when the head is out of reach."""
+
+
+class HeadStanding(Body, frozen=True):
+    """What a node knows of its head: for how many seconds it has been `away`, or None where it is not."""
+
+    away: float | None
+
+
 class FromNode(Body, frozen=True):
     """To the head: what a node's lease machine says."""
 

@@ -6,21 +6,24 @@ from typing import Any
 
 import msgspec
 
-from ...actors.contract import HEAD, encode
+from ...actors.contract import HEAD, NODE, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
-from ...transport.error import DeadlineExceededError, RemoteCallError, TransportError
+from ...transport.error import AuthenticationError, DeadlineExceededError, RemoteCallError, TransportError
 from ...transport.protocol import Call, Cancel, Credit
 from ...transport.tls import TlsConfig
+from ..cluster_message import DescribeHead, HeadStanding
 from ..host_id import host_id
 from ..session_folder import SessionFolderError, read_token
 from ..token_file import TokenError, find_token
-from .failure import CommandError
+from .failure import CommandError, not_a_head, wrong_token
 from .network_address import with_port
+from .reach import reach
 from .running import cluster_processes
 
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
+_NODE_ANSWER_S = 2.0
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -72,6 +75,7 @@ def find_cluster(address: str = "") -> Target:
         raise CommandError(str(error)) from None
     if token is None:
         raise CommandError(f"The token of the cluster at {wanted} is needed: put LIMELIGHT_TOKEN=… before the command.")
+    reach(wanted)
     return Target(ProcessAddress("", "", "", wanted), token, wanted)
 
 
@@ -84,16 +88,24 @@ def ask_head(target: Target, *bodies: Any) -> list[bytes]:
     try:
         return asyncio.run(_ask(target, bodies))
     except DeadlineExceededError:
-        raise CommandError(
-            f"The head at {target.cluster} does not answer. What runs on the nodes goes on, and waits for it. On its "
-            "machine, `cluster start --head` with the same options starts it again."
-        ) from None
+        raise _head_away(target, _ANSWER_S) from None
+    except TimeoutError:
+        raise not_a_head(target.cluster, f"no answer within {_ANSWER_S:g} s") from None
     except RemoteCallError as error:
         from ...actors.serialization import deserialize_error
 
         raise CommandError(str(deserialize_error(error.body))) from None
+    except AuthenticationError:
+        raise wrong_token(target.cluster) from None
     except TransportError as error:
-        raise CommandError(f"The cluster at {target.cluster} cannot be asked: {error}") from None
+        raise not_a_head(target.cluster, str(error)) from None
+
+
+def _head_away(target: Target, seconds: float) -> CommandError:
+    return CommandError(
+        f"The head at {target.cluster} has not answered for {seconds:.0f} s. What runs on the nodes goes on, and waits "
+        "for it. On its machine, `cluster start --head` with the same options starts it again."
+    )
 
 
 async def _ask(target: Target, bodies: tuple[Any, ...]) -> list[bytes]:
@@ -107,7 +119,13 @@ async def _ask(target: Target, bodies: tuple[Any, ...]) -> list[bytes]:
     )
     await endpoint.start()
     try:
-        channel = await endpoint.connect(target.process)
+        async with asyncio.timeout(_ANSWER_S):
+            channel = await endpoint.connect(target.process)
+        if channel.peer_info.get("kind") == NODE:
+            answer = await channel.request(NODE, DescribeHead.__name__, encode(DescribeHead()), _NODE_ANSWER_S)
+            standing: HeadStanding = decoder_of(HeadStanding).decode(answer)
+            if standing.away is not None:
+                raise _head_away(target, standing.away)
         return [await channel.request(HEAD, type(body).__name__, encode(body), _ANSWER_S) for body in bodies]
     finally:
         await endpoint.close()

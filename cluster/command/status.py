@@ -51,8 +51,10 @@ def render(address: str, nodes: list[dict[str, Any]], total: dict[str, int], ava
     if dead:
         lines += [
             "",
-            "Nodes that are gone:",
-            *(f"  {node['NodeID'][:12]}  {node['DeathReasonMessage']}" for node in dead),
+            table(
+                ["GONE", "NAME", "WHY"],
+                [[node["NodeID"][:12], node["NodeName"], node["DeathReasonMessage"]] for node in dead],
+            ),
         ]
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
-from ..cluster_message import NodeExpired, NodeRegistered, PeerNodes, RegisterNode
+from ..cluster_message import NodeExpired, NodeLeaving, NodeRegistered, PeerNodes, RegisterNode
 from ..scheduling.scheduler import NodeLost
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class NodeDesk:
         self._heard: dict[str, float] = {}
         self._looked_at = head.loop.time()
         self._timer = head.loop.call_later(_LOOK_S, self._look)
-        head.methods |= {"RegisterNode": self._on_register}
+        head.methods |= {"RegisterNode": self._on_register, "NodeLeaving": self._on_leaving}
 
     def close(self) -> None:
         """Give nobody up any more."""
@@ -82,6 +82,11 @@ class NodeDesk:
         if call.call_id:
             self._registering[node_id] = (channel, call.call_id)
         self._tell_peers()
+
+    def _on_leaving(self, _: Channel, call: Call) -> None:
+        leaving: NodeLeaving = decoder_of(NodeLeaving).decode(call.body)
+        if leaving.node_id.hex() in self.alive:
+            self._drop(leaving.node_id.hex(), leaving.reason)
 
     def _drop(self, node_id: str, reason: str) -> None:
         node = self.alive.pop(node_id)

@@ -44,7 +44,7 @@ class StateQuery:
             "Alive": not death,
             "alive": not death,
             "NodeManagerAddress": node.host,
-            "NodeName": node.host,
+            "NodeName": node.name or node.host,
             "Resources": {} if death else {kind: units / 10_000 for kind, units in node.resources.items()},
             "Labels": node.labels,
             "DeathReasonMessage": death,

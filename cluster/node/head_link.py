@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...actors.contract import HEAD, RegisterDriver, decoder_of
+from ...actors.contract import HEAD, RegisterDriver, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import ConnectError, DeadlineExceededError, TransportError
@@ -19,7 +19,9 @@ from ...transport.version import VERSION
 from ..cluster_message import (
     DriverLeft,
     FromNode,
+    HeadStanding,
     NodeExpired,
+    NodeLeaving,
     NodeOrder,
     NodeRegistered,
     PeerNodes,
@@ -33,6 +35,7 @@ from .head_relay import HeadRelay
 if TYPE_CHECKING:
     from .manager import NodeManager
 
+_GREET_S = 5.0
 _JOIN_S = 20.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
@@ -92,6 +95,7 @@ class HeadLink:
         self._end: Callable[[str, bool], None] | None = None
         self._registration: RegisterNode | None = None
         self._away = False
+        self._away_since = 0.0
         self._closing = False
         self.cluster = route.tcp or route.unix
         self.relay = None if self._is_here else HeadRelay(process)
@@ -111,7 +115,12 @@ class HeadLink:
         """
         self._manager = manager
         self._end = end
-        manager.methods |= {"NodeOrder": self._on_order, "PeerNodes": self._on_peers, "NodeExpired": self._on_expired}
+        manager.methods |= {
+            "NodeOrder": self._on_order,
+            "PeerNodes": self._on_peers,
+            "NodeExpired": self._on_expired,
+            "DescribeHead": self._on_describe_head,
+        }
 
     async def greet(self) -> None:
         """Connect to the head, and see that this node can join it. Nothing to do where the head is in this process.
@@ -121,7 +130,11 @@ class HeadLink:
         """
         if self._is_here:
             return
-        channel = await self._process.endpoint.connect(self._route)
+        try:
+            async with asyncio.timeout(_GREET_S):
+                channel = await self._process.endpoint.connect(self._route)
+        except TimeoutError:
+            raise ConnectError(f"No answer within {_GREET_S:g} s.") from None
         self._check(channel)
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
@@ -191,6 +204,7 @@ class HeadLink:
             self._leave(f"the head is out of reach: {reason}", True)
             return
         self._away = True
+        self._away_since = time.monotonic()
         logger.warning("the head at %s is out of reach, and waited for; what runs goes on: %s", self.cluster, reason)
         if self.relay is not None:
             self.relay.disconnected()
@@ -219,6 +233,14 @@ class HeadLink:
     def close(self) -> None:
         """Wait for no head any more."""
         self._closing = True
+
+    def leave(self, reason: str) -> None:
+        """Tell the head that this node ends; the last word, when nothing runs here any more."""
+        if self._registration is not None and not self._is_here and not self._away:
+            self._process.notify(self._head, HEAD, NodeLeaving(self._node_id, reason))
+
+    def _on_describe_head(self, channel: Channel, call: Call) -> None:
+        channel.reply(call.call_id, encode(HeadStanding(time.monotonic() - self._away_since if self._away else None)))
 
     def _on_expired(self, _: Channel, call: Call) -> None:
         expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)

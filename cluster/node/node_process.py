@@ -236,6 +236,8 @@ class NodeProcess:
         return self._manager_().residents
 
     def _expelled(self, reason: str, over: bool) -> None:
+        if self.ended.is_set():
+            return  # it ends for a reason of its own
         logger.error("this node ends: %s", reason)
         self.expelled = not over and self._config.head is not None and not self._config.head.process_id
         self.ended.set()
@@ -258,6 +260,7 @@ class NodeProcess:
         await self._spawner.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
         self._environments.close()
+        self._link.leave("it was stopped")
         await self._desk.close()
         await self._store.close()
         await self._process.close()
