@@ -41,7 +41,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(str(error))
     tls = tls_of(options, parser)
     token = _token()
-    already = [one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address]
+    here = cluster_processes()
+    already = [one for one in here if one.info.kind == "node" and one.info.address == address]
     if already and not options.node_name:
         raise CommandError(
             f"This machine is a node of the cluster at {address} already: {already[0].what}. `cluster stop` ends it; "
@@ -58,6 +59,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         head=ProcessAddress("", "", "", address),
         token=token,
         any_python=options.any_python,
+        on_head=any(one.info.kind == "head" and one.info.address == address for one in here),
     )
     try:
         process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)

@@ -20,8 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> None:
-    """Serve until a signal comes. SIGTERM ends the cluster: its nodes are told."""
-    ended = asyncio.Event()
+    """Serve until a signal comes, which ends the cluster: its nodes are told.
+
+    Should the command die that runs it in the foreground, the head ends as if killed: the nodes wait for the next one.
+    """
+    ended, orphaned = asyncio.Event(), asyncio.Event()
+
+    def orphan() -> None:
+        orphaned.set()
+        ended.set()
+
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
@@ -40,6 +48,7 @@ async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) 
     head = Head(process)
     process.actors["head"] = head
     folder.write_token(config.token)
+    watch = birth.watch_driver(orphan)
     info = read_info(folder.path)
     if info is not None:
         told = msgspec.structs.replace(info, address=process.address.tcp, node=process.address, kind="head")
@@ -49,6 +58,9 @@ async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) 
     try:
         await ended.wait()
     finally:
-        head.end_cluster("the cluster was stopped")
+        if not orphaned.is_set():
+            head.end_cluster("the cluster was stopped")
+        if watch is not None:
+            watch.close()
         head.close()
         await process.close()
