@@ -91,9 +91,13 @@ class DescribeHead(Body, frozen=True):
 
 
 class HeadStanding(Body, frozen=True):
-    """What a node knows of its head: for how many seconds it has been `away`, or None where it is not."""
+    """What a node knows of its head: for how many seconds it has been `away`, or None where it is not.
+
+    `refused` says why whoever answers at its address now cannot be this node's head; "" where nobody does.
+    """
 
     away: float | None
+    refused: str = ""
 
 
 class FromNode(Body, frozen=True):

@@ -54,7 +54,8 @@ def find_cluster(address: str = "") -> Target:
             wanted = with_port(address)
         except ValueError as error:
             raise CommandError(str(error)) from None
-    found = [one for one in cluster_processes() if one.info.node is not None and one.info.address]
+    processes = cluster_processes()
+    found = [one for one in processes if one.info.node is not None and one.info.address]
     here = [one for one in found if not wanted or one.info.address == wanted]
     clusters = sorted({one.info.address for one in here})
     if len(clusters) > 1:
@@ -64,6 +65,11 @@ def find_cluster(address: str = "") -> Target:
             return Target(here[0].info.node, read_token(here[0].folder), clusters[0], here[0].info.tls)
         except SessionFolderError as error:
             raise CommandError(str(error)) from None
+    if not wanted and processes:
+        raise CommandError(
+            f"This machine's part of a cluster is starting, or waits for its head: {processes[0].what}. Its log is in "
+            f"{processes[0].folder / 'logs'}. `cluster stop` ends it."
+        )
     if not wanted:
         raise CommandError(
             "No cluster of yours runs on this machine. `cluster start --head` starts one, `cluster join HEAD` joins "
@@ -124,6 +130,8 @@ async def _ask(target: Target, bodies: tuple[Any, ...]) -> list[bytes]:
         if channel.peer_info.get("kind") == NODE:
             answer = await channel.request(NODE, DescribeHead.__name__, encode(DescribeHead()), _NODE_ANSWER_S)
             standing: HeadStanding = decoder_of(HeadStanding).decode(answer)
+            if standing.away is not None and standing.refused:
+                raise CommandError(f"{standing.refused} `cluster stop` ends this machine's node, which waits for it.")
             if standing.away is not None:
                 raise _head_away(target, standing.away)
         return [await channel.request(HEAD, type(body).__name__, encode(body), _ANSWER_S) for body in bodies]

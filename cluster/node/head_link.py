@@ -96,6 +96,7 @@ class HeadLink:
         self._registration: RegisterNode | None = None
         self._away = False
         self._away_since = 0.0
+        self._refused = ""
         self._closing = False
         self.cluster = route.tcp or route.unix
         self.relay = None if self._is_here else HeadRelay(process)
@@ -138,6 +139,19 @@ class HeadLink:
         self._check(channel)
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
+
+    async def find(self) -> None:
+        """`greet`, as often as it takes: for a node that the cluster has given up, and that nobody waits for."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self.greet()
+            except TransportError as error:
+                logger.warning("the head cannot be joined yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE_S)
+            else:
+                return
 
     def _check(self, channel: Channel) -> None:
         told = channel.peer_info
@@ -222,6 +236,7 @@ class HeadLink:
             except TransportError as error:
                 logger.info("the head is still away: %s", error)
                 self._away = True
+                self._refused = str(error) if isinstance(error, ConnectError) and error.final else ""
                 if self.relay is not None:
                     self.relay.disconnected()
                 await asyncio.sleep(pause)
@@ -240,7 +255,8 @@ class HeadLink:
             self._process.notify(self._head, HEAD, NodeLeaving(self._node_id, reason))
 
     def _on_describe_head(self, channel: Channel, call: Call) -> None:
-        channel.reply(call.call_id, encode(HeadStanding(time.monotonic() - self._away_since if self._away else None)))
+        away = time.monotonic() - self._away_since if self._away else None
+        channel.reply(call.call_id, encode(HeadStanding(away, self._refused)))
 
     def _on_expired(self, _: Channel, call: Call) -> None:
         expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)

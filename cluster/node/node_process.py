@@ -52,9 +52,10 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
     node = NodeProcess(config, folder, spawner)
     watch = birth.watch_driver(node.ended.set)
     try:
-        ready = await node.start()
-        birth.ready(msgspec.msgpack.encode(ready))
-        await node.ended.wait()
+        ready = await _start(node, patient=birth.again)
+        if ready is not None:
+            birth.ready(msgspec.msgpack.encode(ready))
+            await node.ended.wait()
     finally:
         started = time.monotonic()
         await node.close()
@@ -62,6 +63,19 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
             watch.close()
         logger.info("ended in %.3f s", time.monotonic() - started)
     return node.expelled
+
+
+async def _start(node: "NodeProcess", *, patient: bool) -> NodeReady | None:
+    """Start a node; None where it was told to end before it had found its head."""
+    starting = asyncio.ensure_future(node.start(patient=patient))
+    ended = asyncio.ensure_future(node.ended.wait())
+    await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.wait({starting})
+    return None
 
 
 class NodeProcess:
@@ -87,8 +101,11 @@ class NodeProcess:
         self.ended = asyncio.Event()
         self.expelled = False
 
-    async def start(self) -> NodeReady:
+    async def start(self, *, patient: bool = False) -> NodeReady:
         """Start the actors.
+
+        Args:
+            patient: wait for the head, however long it is away.
 
         Raises:
             TransportError: it cannot listen.
@@ -119,7 +136,7 @@ class NodeProcess:
         head = config.head or process.address
         self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
         try:
-            await link.greet()
+            await (link.find() if patient else link.greet())
         except BaseException:
             await process.close()
             await self._store.close()

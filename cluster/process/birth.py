@@ -23,6 +23,7 @@ class NodeBirth:
     Attributes:
         config: what the driver passed.
         driver_pid, driver_identity: as in the order.
+        again: this process has begun anew; nobody waits for it to be ready.
     """
 
     def __init__(self, order: BirthOrder, pipe: int) -> None:
@@ -30,6 +31,7 @@ class NodeBirth:
         self.driver_pid, self.driver_identity = order.driver_pid, order.driver_identity
         self._order = order
         self._pipe = pipe
+        self.again = pipe < 0
 
     @classmethod
     def receive(cls, title: str = "limelight: node") -> Self:

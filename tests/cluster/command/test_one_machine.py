@@ -29,7 +29,7 @@ ll.get(long.remote())
 """
 
 AS_OTHER = """
-import os, sys
+import encodings.ascii, os, sys
 from limelight.cluster.command.main import main
 os.setgid(65534)
 os.setuid(65534)  # after all is imported: this Python may be where only root can read
