@@ -1,5 +1,8 @@
 """What is typed wrong is said in a line, with where to look."""
 
+import subprocess
+import sys
+
 import pytest
 
 from limelight.cluster.command.main import main
@@ -48,3 +51,9 @@ def test_a_folder_for_sessions_that_is_not_there(capsys, monkeypatch):
     monkeypatch.setenv("LIMELIGHT_TMPDIR", "/nonexistent")
     assert main(["status"]) == 1
     assert "/nonexistent is not a folder" in capsys.readouterr().err
+
+
+def test_a_verb_that_asks_nobody_begins_without_aiohttp():
+    code = "import sys, limelight.cluster.command.main; print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False False\n"
