@@ -22,12 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where the command failed (the reason is on stderr), 2 where it was typed wrong.
     """
-    parser = _Parser(prog="cluster", description="Start, join, watch and stop clusters of Limelight.")
-    parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in _VERBS:
-        verb.add_parser(verbs)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     run: Callable[[Any], int] = options.run
     try:
         return run(options)
@@ -36,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line; the options it returns have the verb as `run`."""
+    parser = _Parser(prog="cluster", description="Start, join, watch and stop clusters of Limelight.")
+    parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in _VERBS:
+        verb.add_parser(verbs)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

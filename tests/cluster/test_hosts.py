@@ -1,9 +1,12 @@
 """Several machines that behave like one: they join, work, leave, are cut off, come back and lose power."""
 
+import fnmatch
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +16,10 @@ from .network import Network, why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
-README = """
+ROOT = Path(__file__).resolve().parent.parent.parent
+README_PROGRAM = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+
+EVERYWHERE = """
 import socket, time
 import limelight as ray
 
@@ -70,8 +76,8 @@ def three(network) -> ClusterHosts:
 
 class TestThreeHosts:
     @pytest.mark.parametrize("number", [0, 1])
-    def test_the_program_of_the_readme_runs_on_all(self, three, number):
-        squares, hosts = three.program(three.hosts[number], README).splitlines()
+    def test_a_program_runs_on_all(self, three, number):
+        squares, hosts = three.program(three.hosts[number], EVERYWHERE).splitlines()
         assert squares == str([x * x for x in range(12)])
         assert hosts == str(["host1", "host2", "host3"])
 
@@ -132,7 +138,7 @@ class TestThreeHosts:
         assert f"{far.address}:7777" in far.run(["ss", "--listening", "--tcp", "--numeric"]).stdout
         assert len(sessions(far)) == 1
         assert sessions(far) != folders
-        assert three.program(far, README).splitlines()[1] == str(["host1", "host2", "host3"])
+        assert three.program(far, EVERYWHERE).splitlines()[1] == str(["host1", "host2", "host3"])
 
     def test_the_node_that_came_back_can_be_stopped(self, three):
         far = three.hosts[1]
@@ -153,6 +159,33 @@ def finish(program) -> str:
     out, _ = program.communicate("go on\n", timeout=60)
     assert program.returncode == 0
     return out
+
+
+def test_the_lines_of_the_readme_make_a_cluster():
+    start, join = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    network = Network()
+    try:
+        head, other = network.add_host(), network.add_host()
+        said = typed(head, start)
+        assert fnmatch.filter((line.strip() for line in said.splitlines()), join.replace("...", "*")), said
+        [printed] = [line for line in said.splitlines() if "cluster join" in line]
+        assert "is a node of the cluster at" in typed(other, printed)
+        assert "2 nodes." in typed(other, "cluster status")
+        program = README_PROGRAM.replace("ray.init()", 'ray.init(address="auto")')
+        assert program != README_PROGRAM
+        assert str([x * x for x in range(12)]) in other.run([sys.executable, "-c", program]).stdout
+        typed(head, "cluster stop")
+        until(lambda: not other.processes(), "all of the cluster has ended")
+    finally:
+        network.close()
+
+
+def typed(host, line: str) -> str:
+    """What a line that somebody types on a host prints."""
+    path = f'cluster() {{ {" ".join(COMMAND)} "$@"; }}\n'
+    result = host.run(["bash", "-c", path + line])
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.mark.slow

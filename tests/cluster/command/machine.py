@@ -72,6 +72,16 @@ class Machine:
             start_new_session=True,
         )
 
+    @contextmanager
+    def foreground(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that stays; it is killed where the test fails."""
+        with self.popen(*arguments, **environment) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+
     def cluster(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. It must come within seconds, whatever is wrong."""
         with self.popen(*arguments, **environment) as process:

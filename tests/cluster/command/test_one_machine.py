@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,21 +185,34 @@ class TestBlock:
         with machine() as guest:
             address = own.start()
             token = own.done("token").strip()
-            with guest.popen("join", address, "--block", LIMELIGHT_TOKEN=token) as command:
+            with guest.foreground("join", address, "--block", LIMELIGHT_TOKEN=token) as command:
                 until(lambda: "2 nodes." in own.done("status"), "it has joined")
                 own.done("stop")
                 assert command.wait(30) == 0
             assert guest.processes() == []
 
+    def test_with_two_commands_a_head_is_replaced_while_its_node_goes_on(self, own):
+        with own.foreground("start", "--head", "--head-only", "--port", "0", "--block") as first:
+            address = address_in(first.stdout.readline())
+            with own.foreground("join", address, "--num-cpus", "1", "--block") as joined:
+                until(lambda: "1 node." in own.cluster("status").stdout, "the node is there")
+                node = own.only("limelight: node")
+                own.only("limelight: head").kill()
+                assert first.wait(30) == 1
+                again = ["start", "--head", "--head-only", "--port", address.rpartition(":")[2], "--block"]
+                with own.foreground(*again) as second:
+                    assert address_in(second.stdout.readline()) == address
+                    until(lambda: "1 node." in own.cluster("status").stdout, "the node is back")
+                    assert own.only("limelight: node") == node
+                    own.done("stop")
+                    assert second.wait(30) == joined.wait(30) == 0
+
     @staticmethod
-    def blocked(own: Machine) -> subprocess.Popen[str]:
-        command = own.popen("start", "--head", "--port", "0", "--num-cpus", "1", "--block")
-        try:
+    @contextmanager
+    def blocked(own: Machine) -> Iterator[subprocess.Popen[str]]:
+        with own.foreground("start", "--head", "--port", "0", "--num-cpus", "1", "--block") as command:
             address_in(command.stdout.readline())
-        except BaseException:
-            command.kill()
-            raise
-        return command
+            yield command
 
 
 class TestPlaces:
