@@ -74,6 +74,6 @@ def _nobody(address: str) -> str:
             "this machine a node of one, and init() without an address starts a session of the program's own."
         )
     return (
-        f"This machine is no node of a cluster at {address!r}, which a program needs to be on. {there} If that is the "
-        f"address of a head elsewhere, type `cluster join {address}` first."
+        f"There is no cluster at {address!r} of which this machine is a node, as a program's has to be. {there} If "
+        f"that is the address of a head elsewhere, type `cluster join {address}` first."
     )

@@ -19,6 +19,13 @@ ll.init(*sys.argv[1:])
 print(ll.get(ll.task(lambda: 6 * 7).remote()), len(ll.nodes()))
 """
 
+SMALL_PROGRAM = """
+import sys
+import limelight as ll
+ll.init(*sys.argv[1:])
+print(ll.get(ll.task(lambda: 6 * 7).remote()))
+"""
+
 LONG_PROGRAM = """
 import threading
 import limelight as ll
@@ -32,17 +39,17 @@ ll.get(long.remote())
 
 AS_OTHER = """
 import encodings.ascii, os, sys
-from limelight.cluster.command.main import main
+from limelight.cluster.command import main, session_client
 os.setgid(65534)
 os.setuid(65534)  # after all is imported: this Python may be where only root can read
-sys.exit(main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
-def program(own: Machine, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def program(own: Machine, *arguments: str, code: str = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program there."""
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", code, *arguments],
         env={**own.environment, **environment},
         capture_output=True,
         text=True,
@@ -138,11 +145,23 @@ class TestCrash:
         error = own.refused("status")
         assert f"The head at {address} has not answered" in error
         assert "`cluster start --head` with the same options" in error
+        assert program(own, "auto", code=SMALL_PROGRAM).stdout == "42\n", "the node goes on without"
         said = own.done("start", "--head", "--port", address.rpartition(":")[2])
         assert f"The node of this machine (pid {node.pid}), which has waited for a head" in said
         until(lambda: "1 node." in own.done("status"), "the node is back")
         assert own.only("limelight: node") == node
         assert program(own, "auto").stdout == "42 1\n"
+
+    def test_a_head_that_comes_back_as_another_version_is_told_on_the_other_machines(self, own):
+        with machine() as guest:
+            address = own.start("--head-only")
+            guest.done("join", address, LIMELIGHT_TOKEN=own.done("token").strip())
+            own.only("limelight: head").kill()
+            port = address.rpartition(":")[2]
+            own.done("start", "--head", "--head-only", "--port", port, FAKE_VERSION="99.1")
+            until(lambda: "runs Limelight 99.1" in guest.cluster("status").stderr, "the node has looked")
+            assert "`cluster stop` ends this machine's node" in guest.refused("status")
+            assert guest.done("stop").startswith("Stopped the node")
 
     def test_a_killed_node_is_shown_as_gone(self, own):
         own.start()
