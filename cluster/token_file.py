@@ -94,7 +94,9 @@ def keep_token(token: str, environment: Mapping[str, str] = os.environ, *, repla
         finally:
             new.unlink(missing_ok=True)
     except OSError as error:
-        raise TokenError(f"The cluster's token cannot be kept in {path}: {error.strerror}.") from error
+        raise TokenError(
+            f"The cluster's token cannot be kept in {path}: {error.strerror}. {FILE_VARIABLE} names another place."
+        ) from error
     return token
 
 

@@ -89,19 +89,30 @@ def run(head: Host, late: Host) -> dict[str, float]:
 
     pipes = {"stdout": subprocess.PIPE, "text": True}
     with head.popen([sys.executable, "-c", PROGRAM], **pipes) as program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "waits\n", "the program has failed"
-        begun = time.time()
-        cluster.join(late, "--resources", '{"late": 1}')
-        figures["join"] = time.time() - begun
-        figures["work"] = float(program.stdout.readline()) - begun
-        begun = time.time()
-        late.kill()
-        figures["lost"] = float(program.stdout.readline()) - begun
+        try:
+            figures |= grow_and_lose(cluster, late, program)
+        except BaseException:
+            program.kill()
+            raise
 
     begun = time.time()
     cluster.cluster(head, "stop")
     figures["stop"] = time.time() - begun
+    return figures
+
+
+def grow_and_lose(cluster: ClusterHosts, late: Host, program: subprocess.Popen[str]) -> dict[str, float]:
+    """Have a host join, for which the program waits, and cut its power."""
+    figures: dict[str, float] = {}
+    assert program.stdout is not None
+    assert program.stdout.readline() == "waits\n", "the program has failed"
+    begun = time.time()
+    cluster.join(late, "--resources", '{"late": 1}')
+    figures["join"] = time.time() - begun
+    figures["work"] = float(program.stdout.readline()) - begun
+    begun = time.time()
+    late.kill()
+    figures["lost"] = float(program.stdout.readline()) - begun
     return figures
 
 

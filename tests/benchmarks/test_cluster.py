@@ -6,6 +6,7 @@ from tests.benchmarks import cluster
 from tests.cluster.network import why_not
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
 def test_it_measures_everything(capsys):
     cluster.main(["--runs", "1"])

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 TIMEOUT = 60.0
+_LONGEST_BASE = 18
 
 
 def why_not() -> str:
@@ -76,7 +77,7 @@ class Host:
         self.name = f"host{number}"
         self._switch, self._port = switch, f"port{number}"
         self._namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix="h"))  # short: the paths of Unix sockets have little room
+        self.folder = short_folder("h")
         self.home = self.folder / "home"
         self.home.mkdir()
         _ip("netns", "add", self._namespace)
@@ -149,6 +150,12 @@ class Host:
         self._init.stdout.close()
         _ip("netns", "del", self._namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def short_folder(prefix: str) -> Path:
+    """A new folder whose path leaves room for Unix sockets: else sessions would lie in /tmp, with all others."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=usual if len(usual) <= _LONGEST_BASE else "/tmp"))
 
 
 def _ip(*arguments: str) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.cluster.network import short_folder
+
 PATIENCE = 30.0
 COMMAND = [sys.executable, "-m", "limelight.cluster.command.main"]
 TOKEN = "5a" * 32
@@ -47,7 +49,7 @@ class Machine:
     """
 
     def __init__(self, base: str | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="m", dir=base))  # short: Unix sockets lie in it
+        self.folder = Path(tempfile.mkdtemp(prefix="m", dir=base)) if base else short_folder("m")
         self.home = self.folder / "home"
         self.home.mkdir()
         (self.folder / "site").mkdir()
