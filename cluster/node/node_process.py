@@ -52,7 +52,7 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
     node = NodeProcess(config, folder, spawner)
     watch = birth.watch_driver(node.ended.set)
     try:
-        ready = await _start(node, patient=birth.again)
+        ready = await _start(node, patient=not birth.is_awaited)
         if ready is not None:
             birth.ready(msgspec.msgpack.encode(ready))
             await node.ended.wait()

@@ -23,7 +23,6 @@ class NodeBirth:
     Attributes:
         config: what the driver passed.
         driver_pid, driver_identity: as in the order.
-        again: this process has begun anew; nobody waits for it to be ready.
     """
 
     def __init__(self, order: BirthOrder, pipe: int) -> None:
@@ -31,7 +30,6 @@ class NodeBirth:
         self.driver_pid, self.driver_identity = order.driver_pid, order.driver_identity
         self._order = order
         self._pipe = pipe
-        self.again = pipe < 0
 
     @classmethod
     def receive(cls, title: str = "limelight: node") -> Self:
@@ -70,6 +68,11 @@ class NodeBirth:
         os.close(file)
         if self._pipe >= 0:
             self._send(OutputAt(str(path)))
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for this process to be ready."""
+        return self._pipe >= 0
 
     def ready(self, info: bytes) -> None:
         """Tell the driver that the node serves."""
