@@ -128,7 +128,7 @@ class SessionFolder:
             if logs is None:
                 (unfinished / "logs").mkdir(mode=0o700)
             else:
-                logs.mkdir(mode=0o700, parents=True)
+                _make_log_folder(logs)
                 (unfinished / "logs").symlink_to(logs)
             folder = cls(unfinished, lock)
             folder.write_info(info)
@@ -138,7 +138,7 @@ class SessionFolder:
             if lock >= 0:
                 os.close(lock)
             shutil.rmtree(unfinished, ignore_errors=True)
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError | SessionFolderError):
                 raise
             raise SessionFolderError(error.errno, f"Could not make a session folder in {base}: {error}") from error
         return cls(base / info.name, lock)
@@ -329,6 +329,14 @@ def _take_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _make_log_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        problem = f"The folder for logs, {path}, cannot be made: {error.strerror}. Give another, or leave it out."
+        raise SessionFolderError(problem) from error
 
 
 def _make_private(base: Path) -> None:

@@ -91,6 +91,7 @@ class SystemProcess:
     def __init__(self) -> None:
         self.actors: dict[str, SystemActor] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._listens = False
 
     async def start(self, endpoint: Endpoint) -> None:
         """Listen, and connect the process to itself."""
@@ -99,15 +100,17 @@ class SystemProcess:
         self.address = endpoint.address
         self.links = Links(endpoint, self)
         self._self, self._self_back = connect_twins(self.address, self, self.address, self)
+        self._listens = True
 
     async def close(self) -> None:
-        """End all channels and tasks."""
+        """End all channels and tasks. Also for a process whose start has failed."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.links.close()
-        await self._self.close()
-        await self.endpoint.close()
+        if self._listens:
+            await self.links.close()
+            await self._self.close()
+            await self.endpoint.close()
 
     def notify(self, address: ProcessAddress, actor: str, body: Any) -> None:
         """Send a call that wants no answer."""

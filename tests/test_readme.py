@@ -15,7 +15,8 @@ PAGES = [TEXT, (ROOT / "docs" / "runtime-env.md").read_text()]
 """The texts whose programs are run."""
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"python", "text"}
+LANGUAGES = {"python", "text", "sh"}
+"""Lines of "sh" are typed on several machines: tests/cluster/test_hosts.py does that."""
 
 
 @dataclass

@@ -15,7 +15,8 @@ def stay(processes: Sequence[tuple[str, NodeProcess]]) -> int:
     """Wait until a process ends, or this one is told to end (SIGTERM, SIGINT), and end the others.
 
     Returns:
-        The exit code: 0 when told to end, 1 when a process ended by itself, so that systemd starts all of it again.
+        The exit code: 0 when this process was told to end, or another was and ended well (by `cluster stop`, or because
+        its cluster was stopped); 1 when a process died, so that systemd starts all of it again.
     """
     told = threading.Event()
 
@@ -33,5 +34,8 @@ def stay(processes: Sequence[tuple[str, NodeProcess]]) -> int:
     if ended is None:
         return 0
     process = dict(processes)[ended]
+    if process.exit_code() == 0:
+        sys.stderr.write(f"cluster: {ended} was stopped, or its cluster was.\n")
+        return 0
     sys.stderr.write(f"cluster: {ended} has ended ({process.obituary() or 'no more is known'}); so all has.\n")
     return 1

@@ -61,6 +61,11 @@ def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
     )
 
 
+def host(text: str) -> str:
+    """A host, also as people write it before a port: [::1]."""
+    return text.removeprefix("[").removesuffix("]")
+
+
 def size(text: str) -> int:
     """A number of bytes: 500000000, 500e6, 500MB, 8GiB, 8G (which is 8GiB)."""
     match = _SIZE.fullmatch(text.strip())

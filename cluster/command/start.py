@@ -17,7 +17,8 @@ from .failure import CommandError, start_failure
 from .foreground import stay
 from .machine_text import offer
 from .network_address import DEFAULT_PORT, LOOPBACK, is_loopback, join_host_port, own_addresses
-from .node_option import add_node_options, node_config, port, tls_of
+from .node_option import add_node_options, host, node_config, port, tls_of
+from .reach import check_own
 from .running import ClusterProcess, cluster_processes
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
@@ -29,7 +30,9 @@ def add_parser(verbs: Any) -> None:
         "start", help="start a cluster on this machine", description="Start a head, and a node beside it."
     )
     parser.add_argument("--head", action="store_true", help="say so: other machines use `cluster join`")
-    parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
+    parser.add_argument(
+        "--host", type=host, default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)"
+    )
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
     parser.add_argument(
         "--autoscaling", default="", metavar="FILE", help="add and remove machines as this cluster's file says"
@@ -54,11 +57,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
         shown = ", ".join(own_addresses()) or "none that others could reach"
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
+    address = join_host_port(options.host, options.port)
+    check_own(address)
     try:
         token = make_token()
     except TokenError as error:
         raise CommandError(str(error)) from None
-    address = join_host_port(options.host, options.port)
     waiting = _node_without_head(address)
     state = options.state or _default_state(options.port)
     config = HeadConfig(
@@ -142,9 +146,10 @@ def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
 
 
 def _tell(
-    address: str, host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+    address: str, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
 ) -> None:
-    alone = is_loopback(host)
+    alone = is_loopback(own_host)
+    own_port = address.rpartition(":")[2]
     lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
     if node is not None:
         lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
@@ -160,10 +165,11 @@ def _tell(
     if alone:
         others = own_addresses()
         shown = others[0] if others else "ADDRESS"
+        given = "" if own_port == str(DEFAULT_PORT) else f" --port {own_port}"
         lines += [
             "For other machines to join, the head must listen at an address that they reach:",
             "",
-            f"  cluster stop && cluster start --head --host {shown}",
+            f"  cluster stop && cluster start --head --host {shown}{given}",
         ]
     else:
         lines += ["On each other machine, type:", "", f"  LIMELIGHT_TOKEN={token} cluster join {address}"]
@@ -171,7 +177,7 @@ def _tell(
     if not alone:
         plain = "" if secure else " Without TLS (--tls-cert, --tls-key, --tls-ca) what is sent can be read on the way."
         sys.stderr.write(
-            f"\nWARNING: port {address.rpartition(':')[2]} of {host} is open to the network. Whoever has the token can "
+            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can "
             f"run programs as you, on every machine of the cluster.{plain}\n"
         )
     sys.stdout.flush()

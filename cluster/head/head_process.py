@@ -72,6 +72,7 @@ class HeadProcess:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._ended.set)
+        watch = self._birth.watch_driver(self._ended.set)  # the command that runs it in the foreground
         self._folder.write_token(self._config.token)
         await self._store.open()
         try:
@@ -82,6 +83,8 @@ class HeadProcess:
                 await self._lead(leadership)
         finally:
             await self._store.close()
+            if watch is not None:
+                watch.close()
 
     async def _claim(self) -> Leadership | None:
         return await self._store.acquire(self._config.tcp.encode(), LEASE_S)

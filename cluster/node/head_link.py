@@ -19,9 +19,11 @@ from ...transport.version import VERSION
 from ..cluster_message import (
     DriverLeft,
     FromNode,
+    HeadStanding,
     KnownHeads,
     NodeDrained,
     NodeExpired,
+    NodeLeaving,
     NodeOrder,
     NodeRegistered,
     PeerNodes,
@@ -35,6 +37,7 @@ from .head_relay import HeadRelay
 if TYPE_CHECKING:
     from .manager import NodeManager
 
+_FIRST_GREET_S = 5.0
 _JOIN_S = 20.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
@@ -97,6 +100,8 @@ class HeadLink:
         self._end: Callable[[str, bool], None] | None = None
         self._registration: RegisterNode | None = None
         self._away = False
+        self._away_since = 0.0
+        self._refused = ""
         self._closing = False
         self.cluster = route.tcp or route.unix
         self.relay = None if self._is_here else HeadRelay(process)
@@ -120,6 +125,7 @@ class HeadLink:
             "NodeOrder": self._on_order,
             "PeerNodes": self._on_peers,
             "NodeExpired": self._on_expired,
+            "DescribeHead": self._on_describe_head,
             "KnownHeads": self._on_known_heads,
         }
 
@@ -131,7 +137,11 @@ class HeadLink:
         """
         if self._is_here:
             return
-        channel = await self._process.endpoint.connect(self._route)
+        try:
+            async with asyncio.timeout(_FIRST_GREET_S):
+                channel = await self._process.endpoint.connect(self._route)
+        except TimeoutError:
+            raise ConnectError(f"No answer within {_FIRST_GREET_S:g} s.") from None
         try:
             self._check(channel)
         except WrongHeadError:
@@ -139,6 +149,19 @@ class HeadLink:
             raise
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
+
+    async def find(self) -> None:
+        """`greet`, as often as it takes: for a node that the cluster has given up, and that nobody waits for."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self.greet()
+            except TransportError as error:
+                logger.warning("the head cannot be joined yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE_S)
+            else:
+                return
 
     def _check(self, channel: Channel) -> None:
         told = channel.peer_info
@@ -205,6 +228,7 @@ class HeadLink:
             self._leave(f"the head is out of reach: {reason}", True)
             return
         self._away = True
+        self._away_since = time.monotonic()
         logger.warning("the head at %s is out of reach, and waited for; what runs goes on: %s", self.cluster, reason)
         if self.relay is not None:
             self.relay.disconnected()
@@ -224,6 +248,7 @@ class HeadLink:
             except (TransportError, TimeoutError) as error:
                 logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
                 self._away = True
+                self._refused = str(error) if isinstance(error, ConnectError) and error.final else ""
                 if self.relay is not None:
                     self.relay.disconnected()
                 await asyncio.sleep(pause)
@@ -246,6 +271,15 @@ class HeadLink:
     def close(self) -> None:
         """Wait for no head any more."""
         self._closing = True
+
+    def leave(self, reason: str) -> None:
+        """Tell the head that this node ends; the last word, when nothing runs here any more."""
+        if self._registration is not None and not self._is_here and not self._away:
+            self._process.notify(self._head, HEAD, NodeLeaving(self._node_id, reason))
+
+    def _on_describe_head(self, channel: Channel, call: Call) -> None:
+        away = time.monotonic() - self._away_since if self._away else None
+        channel.reply(call.call_id, encode(HeadStanding(away, self._refused)))
 
     def _on_expired(self, _: Channel, call: Call) -> None:
         expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)

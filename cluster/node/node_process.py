@@ -60,9 +60,10 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
     node = NodeProcess(config, folder, spawner)
     watch = birth.watch_driver(node.ended.set)
     try:
-        ready = await node.start()
-        birth.ready(msgspec.msgpack.encode(ready))
-        await node.ended.wait()
+        ready = await _start(node, patient=not birth.is_awaited)
+        if ready is not None:
+            birth.ready(msgspec.msgpack.encode(ready))
+            await node.ended.wait()
     finally:
         started = time.monotonic()
         await node.close()
@@ -70,6 +71,19 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
             watch.close()
         logger.info("ended in %.3f s", time.monotonic() - started)
     return node.expelled
+
+
+async def _start(node: "NodeProcess", *, patient: bool) -> NodeReady | None:
+    """Start a node; None where it was told to end before it had found its head."""
+    starting = asyncio.ensure_future(node.start(patient=patient))
+    ended = asyncio.ensure_future(node.ended.wait())
+    await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.wait({starting})
+    return None
 
 
 class NodeProcess:
@@ -95,8 +109,11 @@ class NodeProcess:
         self.ended = asyncio.Event()
         self.expelled = False
 
-    async def start(self) -> NodeReady:
+    async def start(self, *, patient: bool = False) -> NodeReady:
         """Start the actors.
+
+        Args:
+            patient: wait for the head, however long it is away.
 
         Raises:
             TransportError: it cannot listen.
@@ -128,7 +145,7 @@ class NodeProcess:
         head = config.head or process.address
         self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
         try:
-            await link.greet()
+            await (link.find() if patient else link.greet())
         except BaseException:
             await process.close()
             await self._store.close()
@@ -263,6 +280,8 @@ class NodeProcess:
         return self._manager_().residents
 
     def _expelled(self, reason: str, over: bool) -> None:
+        if self.ended.is_set():
+            return  # it ends for a reason of its own
         logger.error("this node ends: %s", reason)
         self.expelled = not over and self._config.head is not None and not self._config.head.process_id
         self.ended.set()
@@ -285,6 +304,7 @@ class NodeProcess:
         await self._spawners.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
         await self._environments.close()
+        self._link.leave("it was stopped")
         await self._desk.close()
         await self._store.close()
         await self._process.close()

@@ -80,6 +80,10 @@ class NodeProcess:
         """It has not ended."""
         return self._process.poll() is None
 
+    def exit_code(self) -> int | None:
+        """Its exit code, negative for the number of a signal; None while it lives."""
+        return self._process.poll()
+
     def obituary(self, patience: float = 0.2) -> str:
         """How it ended, in a few words; "" when it has not, `patience` seconds after its connections broke."""
         try:

@@ -120,7 +120,7 @@ class Workload:
                 number += 1
                 try:
                     piece(random.Random(f"{self.seed} {name} {number}"))
-                except Exception:  # noqa: BLE001 - whatever it is, it is a result
+                except Exception:
                     self.fault(f"{name}: {traceback.format_exc()[-1500:]}")
                 self.count(name)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 TIMEOUT = 60.0
+_LONGEST_BASE = 18
 
 
 def why_not() -> str:
@@ -83,7 +84,7 @@ class Host:
         self.name = f"host{number}"
         self._switch, self.port = switch, f"port{number}"
         self.namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix="h", dir="/tmp"))  # short: sockets lie in it
+        self.folder = short_folder("h")
         self.home = self.folder / "home"
         self.home.mkdir()
         _ip("netns", "add", self.namespace)
@@ -156,6 +157,12 @@ class Host:
         self._init.stdout.close()
         _ip("netns", "del", self.namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def short_folder(prefix: str) -> Path:
+    """A new folder whose path leaves room for Unix sockets: else sessions would lie in /tmp, with all others."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=usual if len(usual) <= _LONGEST_BASE else "/tmp"))
 
 
 def _ip(*arguments: str) -> None:
