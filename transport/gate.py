@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from .anteroom import Anteroom
 from .limits import TransportLimits
 
 InletOf = Callable[[str], str]
@@ -66,8 +67,9 @@ class Gate:
 
     Args:
         own_id: of this process.
-        limits: how many connections may be nameless at a time, and for how long.
-        take: takes a connection for this process, and for those that are not there: it then learns who answers.
+        limits: how many connections may be nameless, or on their way to whom they name, at a time, and for how long.
+        take: takes a connection for this process, and for those that are not there: it then learns who answers. The
+            connection is its own from then on, also where it fails.
         inlet_of: finds the other processes of this host.
     """
 
@@ -79,12 +81,12 @@ class Gate:
         inlet_of: InletOf | None,
     ) -> None:
         self._own_id = own_id
-        self._limits = limits
         self._take = take
         self._inlet_of = inlet_of
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._nameless: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
+        self._tasks: dict[asyncio.Task[None], socket.socket | None] = {}  # what each has still to close
         self._pause: asyncio.TimerHandle | None = None
 
     def listen(self, host: str, port: int) -> int:
@@ -108,6 +110,7 @@ class Gate:
             self._loop.remove_reader(listening)
             listening.close()
         self._listening.clear()
+        self._nameless.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,30 +126,32 @@ class Gate:
                 self._loop.remove_reader(listening)
                 self._pause = self._loop.call_later(_PAUSE, self._loop.add_reader, listening, self._accept, listening)
                 return
-            if len(self._tasks) >= self._limits.handshakes:
-                _log.warning("%d connections have not said whom they are for; refused another", len(self._tasks))
-                connection.close()
-                continue
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._pass_on(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._nameless.enter(task)
+            self._tasks[task] = connection
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """Also of a task that was cancelled before its first step."""
+        self._nameless.leave(task)
+        connection = self._tasks.pop(task)
+        if connection is not None:
+            connection.close()
 
     async def _pass_on(self, connection: socket.socket) -> None:
         """Read the name, and see that the process gets the connection. A failure is the dialler's, who sees the end."""
-        with contextlib.ExitStack() as stack:
-            stack.callback(connection.close)
-            try:
-                async with asyncio.timeout(self._limits.handshake):
-                    name = await self._read_name(connection)
-                    if name is None:
-                        return
-                    if name in {"", self._own_id} or not await self._hand_over(name, connection):
-                        stack.pop_all()
-                        await self._take(connection)
-            except (OSError, TimeoutError) as error:  # also errors of TLS
-                _log.debug("a connection ended before it was taken: %r", error)
+        try:
+            name = await self._read_name(connection)
+            if name is None:
+                return
+            if name in {"", self._own_id} or not await self._hand_over(name, connection):
+                if (task := asyncio.current_task()) is not None:
+                    self._tasks[task] = None
+                await self._take(connection)
+        except OSError as error:  # also errors of TLS
+            _log.debug("a connection ended before it was taken: %r", error)
 
     async def _read_name(self, connection: socket.socket) -> str | None:
         """The name; None where something else came."""
@@ -229,6 +234,10 @@ class Inlet:
                     connection.set_inheritable(False)
                     connection.setblocking(False)
                     self._take(connection)
+
+
+def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:

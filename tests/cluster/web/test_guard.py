@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 from aiohttp import ClientSession, web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.cluster.web.guard import Guard
@@ -92,6 +92,7 @@ def test_a_guard_without_a_token_guards_nothing() -> None:
         Guard("")
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["Host", "Origin", "Sec-Fetch-Site", "Authorization", "Cookie", "User-Agent"]), st.text()
