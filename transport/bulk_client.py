@@ -14,6 +14,7 @@ from .endpoint import Endpoint
 from .error import BulkChecksumError, BulkError, ConnectError, ProtocolError, TransportError
 from .gate import dial
 from .limits import MIB, TransportLimits
+from .tls import explain
 
 _RANGE = 16 * MIB  # what is asked for at a time, and sent again when it fails
 _RETRY_PAUSE = 0.05  # seconds
@@ -105,12 +106,12 @@ class BulkClient:
                     host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
                     _, connection = await loop.create_connection(
                         _Connection,
-                        sock=await dial(target, peer.process_id),
+                        sock=await dial(target, peer.process_id, secure=tls is not None),
                         ssl=tls,
                         server_hostname=host if tls else None,
                     )
         except (OSError, TimeoutError) as error:  # also errors of TLS
-            raise ConnectError(f"Cannot connect to {route} for a bulk stream: {error!r}.") from error
+            raise ConnectError(f"Cannot connect to {route} for a bulk stream: {explain(error)}.") from error
         return connection
 
 

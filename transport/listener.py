@@ -61,6 +61,7 @@ class Listener:
         self._on_bulk = on_bulk
         self._loop = asyncio.get_running_loop()
         self._http = Server(self._handle)
+        self._plain_http = Server(_want_tls)
         self._strangers: Anteroom[Stranger] = Anteroom(limits.handshakes, limits.handshake, Stranger.expel)
         self._servers: list[asyncio.Server] = []
         self._gate: Gate | None = None
@@ -90,10 +91,10 @@ class Listener:
             AddressInUseError: the port is taken. OSError: the host is not an address of this machine.
         """
 
-        async def take(connection: socket.socket) -> None:
-            await self._take(connection, tls)
+        async def take(connection: socket.socket, secure: bool) -> None:
+            await self._take(connection, tls if secure else None, self._refuse_plain if tls and not secure else None)
 
-        self._gate = Gate(self._process_id, self._limits, take, inlet_of)
+        self._gate = Gate(self._process_id, self._limits, take, tls is not None, inlet_of)
         try:
             return self._gate.listen(host, port)
         except OSError as error:
@@ -121,11 +122,18 @@ class Listener:
         if task.cancelled():  # maybe before its first step
             connection.close()
 
-    async def _take(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def _take(
+        self,
+        connection: socket.socket,
+        tls: ssl.SSLContext | None,
+        protocol: Callable[[], asyncio.BaseProtocol] | None = None,
+    ) -> None:
         """Serve a connection that was accepted. Ends when the handshake of TLS does."""
         handshake = self._limits.handshake if tls else None
         try:
-            await self._loop.connect_accepted_socket(self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake)
+            await self._loop.connect_accepted_socket(
+                protocol or self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake
+            )
         except OSError as error:  # also errors of TLS
             _log.debug("a connection ended before it was served: %r", error)
             connection.close()
@@ -148,15 +156,19 @@ class Listener:
         if self._socket_file is not None:
             self._socket_file.unlink(missing_ok=True)
         self._strangers.clear()
-        for connection in self._http.connections:
+        for connection in self._http.connections + self._plain_http.connections:
             if connection.transport is not None:
                 connection.transport.abort()  # closing would wait for a peer that does not read
         await self._http.shutdown(0.0)
+        await self._plain_http.shutdown(0.0)
         for server in self._servers:
             await server.wait_closed()
 
     def _accept(self) -> asyncio.BaseProtocol:
         return Stranger(self._http, self._strangers)
+
+    def _refuse_plain(self) -> asyncio.BaseProtocol:
+        return Stranger(self._plain_http, self._strangers)
 
     # The handshake
 
@@ -233,6 +245,12 @@ def is_listening(path: str) -> bool:
 
 def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
+
+
+async def _want_tls(_: BaseRequest) -> StreamResponse:
+    return _refuse(
+        403, "this cluster speaks TLS. Give --tls-cert and --tls-key here, too, or LIMELIGHT_TLS_CERT and _KEY"
+    )
 
 
 def _refuse(status: int, reason: str) -> Response:

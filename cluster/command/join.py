@@ -36,7 +36,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         address = with_port(options.head)
     except ValueError as error:
         parser.error(str(error))
-    tls = tls_of(options, parser)
+    host = options.host or _own_host(address)
+    tls = tls_of(options, host)
     token = _token()
     already = [one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address]
     if already and not options.node_name:
@@ -44,7 +45,6 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             f"This machine is a node of the cluster at {address} already: {already[0].what}. `cluster stop` ends it; "
             "with a --node-name of its own a second one may run beside it."
         )
-    host = options.host or _own_host(address)
     wanted = node_config(
         options,
         tcp=join_host_port(host, options.node_port),

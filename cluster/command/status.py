@@ -8,6 +8,7 @@ import msgspec
 
 from ...actors.contract import QueryState
 from ...exceptions.death import format_bytes
+from .node_option import add_tls_options, tls_of
 from .session_client import ask_head, find_cluster
 from .table import table
 
@@ -21,11 +22,12 @@ def add_parser(verbs: Any) -> None:
         "status", help="show a cluster's nodes and what is in use", description="Show a cluster's nodes."
     )
     parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    add_tls_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    target = find_cluster(options.address)
+    target = find_cluster(options.address, tls_of(options))
     kinds = ("nodes", "cluster_resources", "available_resources")
     answers = ask_head(target, *(QueryState(kind) for kind in kinds))
     nodes, total, available = (msgspec.msgpack.decode(answer) for answer in answers)

@@ -56,7 +56,9 @@ async def test_many_connections_at_once_all_arrive(world, host):
     assert len({id(channel) for channel in channels}) == 50
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"limelight?", preamble("x")[:-1] + b"?"])
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"limelight?", preamble("x", secure=False)[:-1] + b"?"]
+)
 async def test_who_does_not_begin_with_a_name_is_cut_off(host, said):
     owner, _ = host
     name, _, port = owner.address.tcp.rpartition(":")
@@ -73,7 +75,7 @@ async def test_a_name_may_come_in_pieces(host):
     owner, _ = host
     name, _, port = owner.address.tcp.rpartition(":")
     reader, writer = await asyncio.open_connection(name, int(port))
-    for byte in preamble("owner"):
+    for byte in preamble("owner", secure=False):
         writer.write(bytes([byte]))
         await writer.drain()
     writer.write(b"GET /nowhere HTTP/1.1\r\nHost: limelight\r\n\r\n")
@@ -85,7 +87,7 @@ async def test_a_name_may_come_in_pieces(host):
 
 async def test_dialling_a_host_that_has_no_such_name_fails():
     with pytest.raises(socket.gaierror):
-        await dial("no-such-host.invalid:1", "")
+        await dial("no-such-host.invalid:1", "", secure=False)
 
 
 def descriptors() -> int:
@@ -127,8 +129,13 @@ async def ended(connection: socket.socket) -> bool:
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize(
     "said",
-    [b"", b"limelight/", preamble("owner"), preamble("worker"), preamble("worker") + b"\x16\x03\x01\x02\x00\x01"],
-    ids=["nothing", "half a name", "to the owner", "to a worker", "half a hello of TLS"],
+    [
+        b"",
+        b"limelight/",
+        *(preamble(name, secure=tls) for name in ("owner", "worker") for tls in (False, True)),
+        preamble("worker", secure=True) + b"\x16\x03\x01\x02\x00\x01",
+    ],
+    ids=["nothing", "half a name", "owner", "owner, TLS", "worker", "worker, TLS", "half a hello of TLS"],
 )
 async def test_connections_that_go_no_further_are_few_and_keep_nobody_out(world, tmp_path, until, secure, said):
     limits = TransportLimits(handshake=60.0, handshakes=8)
@@ -161,7 +168,7 @@ async def test_a_handshake_that_never_ends_is_ended(world, tmp_path, until, secu
     )
     await world.endpoint("worker", unix_path=str(tmp_path / "worker"), gate=owner.address.tcp, **settings)
     before = descriptors()
-    for connection in await connect_many(owner.address.tcp, 3, preamble(to) + b"\x16\x03\x01\x02\x00\x01"):
+    for connection in await connect_many(owner.address.tcp, 3, preamble(to, secure=True) + b"\x16\x03\x01\x02\x00\x01"):
         assert await asyncio.wait_for(ended(connection), 5)
         connection.close()
     await until(lambda: descriptors() <= before)

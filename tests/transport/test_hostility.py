@@ -7,7 +7,6 @@ import random
 import socket
 
 import pytest
-import trustme
 from aiohttp import ClientSession, UnixConnector
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,10 +14,9 @@ from hypothesis import strategies as st
 from limelight.transport.address import ProcessAddress
 from limelight.transport.auth import Challenge, sign
 from limelight.transport.dialler import Dial
-from limelight.transport.error import AuthenticationError, ConnectError, PeerClosedError, PeerLostError
+from limelight.transport.error import AuthenticationError, PeerClosedError, PeerLostError
 from limelight.transport.limits import TransportLimits
 from limelight.transport.protocol import Call, Frame, Hello, encode
-from limelight.transport.tls import TlsConfig
 
 VALID = encode(Frame(1, 0, [Call(1, "actor", "method", b"body"), Call(0, "actor", "method", b"")]))
 
@@ -277,29 +275,6 @@ async def test_a_message_over_the_limit_cuts_the_connection(world, recorder, unt
     await evil_peer(server, token, [encode(Frame(1, 0, [Call(1, "a", "m", bytes(3_000_000))]))])
     await until(lambda: handler.lost)
     assert not handler.calls
-
-
-def tls(folder, authority: trustme.CA, name: str) -> TlsConfig:
-    certificate = authority.issue_cert("127.0.0.1")
-    paths = [folder / f"{name}-{part}.pem" for part in ("authority", "certificate", "key")]
-    authority.cert_pem.write_to_path(str(paths[0]))
-    certificate.cert_chain_pems[0].write_to_path(str(paths[1]))
-    certificate.private_key_pem.write_to_path(str(paths[2]))
-    return TlsConfig(certificate=str(paths[1]), key=str(paths[2]), authority=str(paths[0]))
-
-
-async def test_certificates_of_another_authority_are_refused(world, tmp_path) -> None:
-    ours, theirs = trustme.CA(), trustme.CA()
-    server = await world.endpoint("server", unix_path="", tcp="127.0.0.1:0", tls=tls(tmp_path, ours, "ours"))
-    friend = await world.endpoint("friend", tls=tls(tmp_path, ours, "friend"))
-    stranger = await world.endpoint("stranger", tls=tls(tmp_path, theirs, "theirs"))
-    plain = await world.endpoint("plain")
-    assert await friend.connect(server.address)
-    with pytest.raises(ConnectError, match="certificate verify failed"):
-        await stranger.connect(server.address)
-    with pytest.raises(ConnectError):
-        await plain.connect(server.address)
-    assert list(server.channels) == ["friend"]
 
 
 async def test_the_token_never_crosses_the_wire(world, tmp_path, token) -> None:
