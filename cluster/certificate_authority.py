@@ -118,13 +118,15 @@ def _name(text: str) -> "x509.Name":
 def _alternative(name: str) -> "x509.GeneralName":
     from cryptography import x509
 
+    if not name:
+        raise TlsFileError("'' is neither a host name nor an address.")
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         pass
     try:
-        return x509.DNSName(name)
-    except ValueError:
+        return x509.DNSName(name.encode("idna").decode())
+    except ValueError:  # also of the codec
         raise TlsFileError(f"{name!r} is neither a host name nor an address.") from None
 
 
