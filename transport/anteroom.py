@@ -1,7 +1,7 @@
 """Who has not shown yet that it may come in: few at a time, and not for long.
 
-Whoever comes when all places are taken gets the place of the one that waits longest. So a flood of
-connections that say nothing does not keep out those that do what is expected, which takes them a moment.
+Whoever comes when all places are taken gets the place of the one that waits longest. So a flood of connections that
+say nothing does not keep out those that do what is expected, which takes them a moment.
 """
 
 import asyncio
@@ -9,12 +9,11 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-_log = logging.getLogger(__name__)
+from .seldom import Seldom
+
+_crowds = Seldom(logging.getLogger(__name__))
 
 Guest = TypeVar("Guest", bound=Hashable)
-
-_QUIET_S = 10.0
-"""Between two lines in the log: a flood must not fill the disk either."""
 
 
 class Anteroom(Generic[Guest]):
@@ -32,8 +31,6 @@ class Anteroom(Generic[Guest]):
         self._expel = expel
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Guest, asyncio.TimerHandle] = {}
-        self._expelled = 0
-        self._next_line = 0.0
 
     def __len__(self) -> int:
         return len(self._guests)
@@ -41,7 +38,8 @@ class Anteroom(Generic[Guest]):
     def enter(self, guest: Guest) -> None:
         """It waits from now on."""
         if len(self._guests) >= self._most:
-            self._make_room()
+            self._out(next(iter(self._guests)))
+            _crowds.warn("%d connections wait to authenticate; the one that waited longest was dropped", self._most)
         self._guests[guest] = self._loop.call_later(self._seconds, self._out, guest)
 
     def leave(self, guest: Guest) -> None:
@@ -60,17 +58,3 @@ class Anteroom(Generic[Guest]):
     def _out(self, guest: Guest) -> None:
         self.leave(guest)
         self._expel(guest)
-
-    def _make_room(self) -> None:
-        self._out(next(iter(self._guests)))
-        self._expelled += 1
-        now = self._loop.time()
-        if now >= self._next_line:
-            self._next_line = now + _QUIET_S
-            _log.warning(
-                "%d connections wait to authenticate; to make room, %d that waited longest were dropped since the last "
-                "such line",
-                self._most,
-                self._expelled,
-            )
-            self._expelled = 0

@@ -1,6 +1,7 @@
 """A connection to a server until it has authenticated: what it can make the server do is bounded."""
 
 import asyncio
+import logging
 from typing import Any
 
 from aiohttp.web_protocol import RequestHandler
@@ -8,8 +9,11 @@ from aiohttp.web_server import Server
 
 from .anteroom import Anteroom
 from .auth import Challenge
+from .seldom import Seldom
 
-_MOST_BYTES = 32 * 1024
+_nonsense = Seldom(logging.getLogger(__name__))
+
+MOST_BYTES = 32 * 1024
 """What a connection may send before it has authenticated. A handshake is two requests of well under 10 KiB."""
 
 
@@ -26,7 +30,8 @@ class Stranger(RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None, lingering_time=0.0)  # pyright: ignore[reportArgumentType] - None: no log
         self.challenge: Challenge | None = None
         self._anteroom = anteroom
-        self._left = _MOST_BYTES
+        self._left = MOST_BYTES
+        self._known = False
 
     def take_challenge(self) -> Challenge | None:
         """The challenge, once."""
@@ -36,6 +41,7 @@ class Stranger(RequestHandler):
     def admitted(self) -> None:
         """It has authenticated: from now on nothing is counted, and nothing stands between it and aiohttp."""
         self._anteroom.leave(self)
+        self._known = True
         self.data_received = super().data_received
         if self.transport is not None:
             self.transport.set_protocol(self)  # transports keep the method
@@ -57,6 +63,15 @@ class Stranger(RequestHandler):
         """The connection has ended."""
         self._anteroom.leave(self)
         super().connection_lost(exc)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A request could not be read, or not be answered."""
+        if self._known:
+            super().log_exception(*args, **kw)
+        else:
+            _nonsense.warn(
+                "no request of ours, from a connection that has not authenticated: %.300r", kw.get("exc_info")
+            )
 
     def expel(self) -> None:
         """Drop the connection."""

@@ -72,6 +72,18 @@ async def test_requests_that_are_not_ours_are_refused(world, request_text, statu
     assert status in (await raw(server.address, request_text.encode()))[:20]
 
 
+async def test_strangers_cannot_fill_the_log(world, caplog) -> None:
+    server = await world.endpoint("server", limits=TransportLimits(handshakes=4))
+    head = b"GET /channel HTTP/1.1\r\nHost: limelight\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n"
+    for data in (b"\xff\r\n\r\n", b"GET http://[::/ HTTP/1.1\r\n\r\n", head + b"a b: c\r\n\r\n", chunked, b"x" * 9000):
+        for _ in range(10):
+            await raw(server.address, data)
+    assert len(caplog.records) <= 2
+    assert all(len(record.getMessage()) < 500 for record in caplog.records)
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_whoever_does_not_authenticate_in_time_is_cut_off(world) -> None:
     server = await world.endpoint("server", limits=TransportLimits(handshake=0.1))
     assert await raw(server.address, b"GET /channel HT") == b""
