@@ -1,1 +1,0 @@
-"""What is served over HTTP, to people's programs and browsers."""
