@@ -48,12 +48,14 @@ def openings() -> Iterable[bytes]:
 
 
 def ask(address: tuple[str, int], said: bytes) -> bytes:
-    """The whole answer; empty where the connection is cut."""
+    """The whole answer; empty where the connection is cut.
+
+    Raises:
+        TimeoutError: it is neither answered nor cut.
+    """
     heard = bytearray()
     with contextlib.suppress(ConnectionError), socket.create_connection(address, timeout=10) as connection:
         connection.sendall(said)
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_WR)
         while data := connection.recv(1 << 16):
             heard += data
     return bytes(heard)
