@@ -9,11 +9,12 @@ from aiohttp.web_server import Server
 
 from .anteroom import Anteroom
 from .auth import Challenge
+from .limits import KIB
 from .seldom import Seldom
 
 _nonsense = Seldom(logging.getLogger(__name__))
 
-MOST_BYTES = 32 * 1024
+MOST_BYTES = 32 * KIB
 """What a connection may send before it has authenticated. A handshake is two requests of well under 10 KiB."""
 
 
@@ -25,12 +26,18 @@ class Stranger(RequestHandler):
             it, and others' challenges cannot displace it.
     """
 
-    def __init__(self, server: Server, anteroom: "Anteroom[Stranger]") -> None:
-        """Make one for a connection of `server`, which waits in `anteroom` from when it can say something."""
+    def __init__(self, server: Server, anteroom: "Anteroom[Stranger]", most_bytes: int = MOST_BYTES) -> None:
+        """Make one for a connection of `server`, which waits in `anteroom` from when it can say something.
+
+        Args:
+            server: aiohttp's.
+            anteroom: its own.
+            most_bytes: what it may send before it is admitted.
+        """
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None, lingering_time=0.0)  # pyright: ignore[reportArgumentType] - None: no log
         self.challenge: Challenge | None = None
         self._anteroom = anteroom
-        self._left = MOST_BYTES
+        self._left = most_bytes
         self._known = False
 
     def take_challenge(self) -> Challenge | None:

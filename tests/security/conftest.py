@@ -87,6 +87,14 @@ class LoopbackCluster:
                 continue
         return found
 
+    def system_processes(self) -> Iterator[tuple[int, str]]:
+        """The process ids of the head and the node manager, each with which it is."""
+        for process in self.processes():
+            title = " ".join(process.cmdline())
+            for kind in ("head", "node"):
+                if title.startswith(f"limelight: {kind}"):
+                    yield process.pid, kind
+
     def ports(self) -> list[tuple[str, int]]:
         """Every port that one of them listens on, so that none is forgotten."""
         connections = [found for process in self.processes() for found in process.net_connections("inet")]

@@ -35,7 +35,7 @@ print(ll.get(ll.task(lambda x: [x]).remote({1: ValueError})))
 
 def test_heads_and_node_managers_refuse_and_workers_do_not(cluster) -> None:
     assert cluster.python(PROGRAM).strip() == "[{1: <class 'ValueError'>}]"
-    asked = dict(_system_processes(cluster))
+    asked = dict(cluster.system_processes())
     assert sorted(asked.values()) == ["head", "node"]
     for pid, kind in asked.items():
         assert ask(cluster, pid).startswith("UnpicklingRefusedError"), kind
@@ -62,11 +62,3 @@ def ask(cluster, pid: int) -> str:
         assert time.monotonic() < deadline, "no answer"
         time.sleep(0.01)
     return answer.read_text()
-
-
-def _system_processes(cluster):
-    for process in cluster.processes():
-        title = " ".join(process.cmdline())
-        for kind in ("head", "node"):
-            if title.startswith(f"limelight: {kind}"):
-                yield process.pid, kind
