@@ -14,12 +14,16 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls: certificates for that.
         token: the cluster's secret.
         log_folder: where its log goes; "": into the session's folder.
+        state: the URL of what outlives it; see `state/store_url.py`.
+        fresh: forget what is there of a head before.
     """
 
     tcp: str
     tls: TlsConfig | None = None
     token: str
     log_folder: str = ""
+    state: str = "memory"
+    fresh: bool = False
 
 
 class HeadReady(msgspec.Struct, frozen=True):
@@ -29,8 +33,10 @@ class HeadReady(msgspec.Struct, frozen=True):
         address: its process.
         session: the cluster's name for its session.
         folder: of this process.
+        leader: the address of the head that leads, where this one stands by for it; else "".
     """
 
     address: ProcessAddress
     session: str
     folder: str
+    leader: str = ""

@@ -39,6 +39,7 @@ _TELLING = {
     "AuthenticationError",
     "ConnectError",
     "DeadlineExceededError",
+    "HeadElsewhereError",
     "StateStoreError",
     "VersionMismatchError",
     "WrongHeadError",
