@@ -82,7 +82,7 @@ def test_logs_in_a_folder_of_the_users_choice_are_private_too(cluster) -> None:
     """--log-dir may name a folder that everybody can enter."""
     logs = cluster.folder / "logs"
     logs.mkdir(mode=0o755)
-    said = cluster.cluster("start", "--head", "--head-only", "--port", "0", "--log-dir", str(logs))
+    said = cluster.cluster("start", "--head", "--head-only", "--port", "0", "--state", "memory", "--log-dir", str(logs))
     port = re.search(r"127\.0\.0\.1:(\d+)", said)[1]
     try:
         [made] = logs.iterdir()
