@@ -26,15 +26,18 @@ class Stranger(RequestHandler):
             it, and others' challenges cannot displace it.
     """
 
-    def __init__(self, server: Server, anteroom: "Anteroom[Stranger]", most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, server: Server, anteroom: "Anteroom[Stranger]", most_bytes: int = MOST_BYTES, linger: float = 0.0
+    ) -> None:
         """Make one for a connection of `server`, which waits in `anteroom` from when it can say something.
 
         Args:
             server: aiohttp's.
             anteroom: its own.
             most_bytes: what it may send before it is admitted.
+            linger: seconds that the rest of a refused request is read for, so that its sender sees the answer.
         """
-        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None, lingering_time=0.0)  # pyright: ignore[reportArgumentType] - None: no log
+        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None, lingering_time=linger)  # pyright: ignore[reportArgumentType] - None: no log
         self.challenge: Challenge | None = None
         self._anteroom = anteroom
         self._left = most_bytes
