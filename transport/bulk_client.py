@@ -17,6 +17,7 @@ from .channel import Channel
 from .endpoint import Endpoint
 from .error import ConnectError
 from .gate import dial
+from .tls import explain
 
 _KEPT = 8
 """Idle connections to one process; more are dropped."""
@@ -130,10 +131,10 @@ class BulkClient:
                     host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
                     _, connection = await loop.create_connection(
                         BulkConnection,
-                        sock=await dial(target, peer.process_id),
+                        sock=await dial(target, peer.process_id, secure=tls is not None),
                         ssl=tls,
                         server_hostname=host if tls else None,
                     )
         except (OSError, TimeoutError) as error:  # also errors of TLS
-            raise ConnectError(f"Cannot connect to {route} for a bulk stream: {error!r}.") from error
+            raise ConnectError(f"Cannot connect to {route} for a bulk stream: {explain(error)}.") from error
         return connection

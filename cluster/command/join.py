@@ -39,7 +39,6 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         address = with_port(options.head)
     except ValueError as error:
         parser.error(str(error))
-    tls = tls_of(options, parser)
     token = _token()
     here = cluster_processes()
     already = [one for one in here if one.info.kind == "node" and one.info.address == address]
@@ -52,6 +51,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     own_host = options.host or seen
     own = join_host_port(own_host, options.node_port)
     check_own(own)
+    tls = tls_of(options, own_host)
     wanted = node_config(
         options,
         tcp=own,

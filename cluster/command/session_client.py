@@ -42,8 +42,12 @@ class Target(msgspec.Struct, frozen=True):
     tls: TlsConfig | None = None
 
 
-def find_cluster(address: str = "") -> Target:
+def find_cluster(address: str = "", tls: TlsConfig | None = None) -> Target:
     """The cluster at an address, or ("") the one that this machine is part of.
+
+    Args:
+        address: of its head.
+        tls: certificates for a cluster that this machine is not part of.
 
     Raises:
         CommandError: there is none, or several; says what to type.
@@ -82,7 +86,7 @@ def find_cluster(address: str = "") -> Target:
     if token is None:
         raise CommandError(f"The token of the cluster at {wanted} is needed: put LIMELIGHT_TOKEN=… before the command.")
     reach(wanted)
-    return Target(ProcessAddress("", "", "", wanted), token, wanted)
+    return Target(ProcessAddress("", "", "", wanted), token, wanted, tls)
 
 
 def ask_head(target: Target, *bodies: Any) -> list[bytes]:

@@ -53,12 +53,12 @@ def add_parser(verbs: Any) -> None:
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not options.head:
         parser.error("say --head to start a cluster here. To join one, type: cluster join HEAD")
-    tls = tls_of(options, parser)
     if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
         shown = ", ".join(own_addresses()) or "none that others could reach"
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
     address = join_host_port(options.host, options.port)
     check_own(address)
+    tls = tls_of(options, options.host)
     try:
         token = make_token()
     except TokenError as error:
@@ -93,7 +93,9 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if ready.leader:
         _tell_standby(ready, node)
     else:
-        _tell(address, options.host, token, node, waiting, secure=tls is not None)
+        # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
+        shown = token if sys.stdout.isatty() or not options.block else ""
+        _tell(address, options.host, shown, node, waiting, secure=tls is not None)
     return stay(started[::-1]) if options.block else 0
 
 
@@ -172,12 +174,19 @@ def _tell(
             f"  cluster stop && cluster start --head --host {shown}{given}",
         ]
     else:
-        lines += ["On each other machine, type:", "", f"  LIMELIGHT_TOKEN={token} cluster join {address}"]
+        files = " --tls-cert FILE --tls-key FILE" if secure else ""
+        made = ", with the files that `cluster token --new-cert ITS-ADDRESS` makes here" if secure else ""
+        hidden = "" if token else ", with the token that `cluster token` prints here"
+        join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
+        lines += [f"On each other machine, type{hidden}{made}:", "", join]
     sys.stdout.write("\n".join(lines) + "\n")
     if not alone:
-        plain = "" if secure else " Without TLS (--tls-cert, --tls-key, --tls-ca) what is sent can be read on the way."
+        plain = (
+            "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and "
+            "so run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
+        )
         sys.stderr.write(
-            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can "
-            f"run programs as you, on every machine of the cluster.{plain}\n"
+            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can run programs "
+            f"as you, on every machine of the cluster.\n{'' if secure else plain}"
         )
     sys.stdout.flush()

@@ -8,6 +8,7 @@ import msgspec
 
 from ...actors.contract import QueryState
 from ...exceptions.death import format_bytes
+from .node_option import add_tls_options, tls_of
 from .table import table
 
 _BYTES = {"memory", "object_store_memory"}
@@ -20,13 +21,14 @@ def add_parser(verbs: Any) -> None:
         "status", help="show a cluster's nodes and what is in use", description="Show a cluster's nodes."
     )
     parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    add_tls_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     from .session_client import ask_head, find_cluster  # with aiohttp: the other verbs begin twice as fast without
 
-    target = find_cluster(options.address)
+    target = find_cluster(options.address, tls_of(options))
     kinds = ("nodes", "cluster_resources", "available_resources", "autoscaler")
     answers = ask_head(target, *(QueryState(kind) for kind in kinds))
     nodes, total, available, scaling = (msgspec.msgpack.decode(answer) for answer in answers)

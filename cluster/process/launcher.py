@@ -27,6 +27,9 @@ from .title import PADDING
 _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
 _LAST_STANDARD = 2
+_SECRETS = {"LIMELIGHT_TOKEN"}
+"""Variables that are for the command that was typed: the node has what they say from its config, and users' programs,
+which would show them to whoever looks at their environment, need none of it."""
 _END_SECONDS = 10.0
 _TELLING = {
     "ValueError",
@@ -170,6 +173,7 @@ def _start(order: BirthOrder, main: str, writer: int, output: IO[bytes]) -> subp
             stdout=output,
             stderr=output,
             pass_fds=[writer],
+            env={name: value for name, value in os.environ.items() if name not in _SECRETS},
             start_new_session=True,
         )
 
