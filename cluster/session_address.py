@@ -45,7 +45,8 @@ def _find(address: str) -> tuple[Path, SessionInfo] | None:
     wanted = _plain(address)
     for path in live_sessions():
         info = read_info(path)
-        if info is not None and info.address and _plain(info.address) == wanted:
+        # A head in a process of its own has that address, too; drivers join a node.
+        if info is not None and info.kind == "node" and info.address and _plain(info.address) == wanted:
             return path, info
     return None
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...transport.version import VERSION
-from . import join, start, status, stop, token
+from . import job, join, start, status, stop, token
 from .failure import CommandError
 
-_VERBS = (start, join, status, stop, token)
+_VERBS = (start, join, status, job, stop, token)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where the command failed (the reason is on stderr), 2 where it was typed wrong.
     """
-    parser = argparse.ArgumentParser(prog="cluster", description="Start, join, watch and stop clusters of Limelight.")
+    parser = argparse.ArgumentParser(prog="cluster", description="Start, join, use and stop clusters of Limelight.")
     parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in _VERBS:

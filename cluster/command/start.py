@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,8 +16,8 @@ from ..token_file import TokenError, make_token
 from .failure import CommandError, start_failure
 from .foreground import stay
 from .machine_text import offer
-from .network_address import DEFAULT_PORT, LOOPBACK, is_loopback, join_host_port, own_addresses
-from .node_option import add_node_options, node_config, port, tls_of
+from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
+from .node_option import add_node_options, boolean, node_config, port, tls_of
 from .running import ClusterProcess, cluster_processes
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
@@ -31,6 +32,10 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
+    web = parser.add_argument_group("the dashboard, which also takes jobs")
+    web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
+    web.add_argument("--dashboard-host", default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)")
+    web.add_argument("--dashboard-port", type=port, metavar="PORT", help="its port (default: 8265, or the next free)")
     add_node_options(parser)
     parser.set_defaults(run=lambda options: _run(options, parser))
 
@@ -48,7 +53,15 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         raise CommandError(str(error)) from None
     address = join_host_port(options.host, options.port)
     waiting = _node_without_head(address)
-    config = HeadConfig(tcp=address, tls=tls, token=token, log_folder=options.log_dir)
+    config = HeadConfig(
+        tcp=address,
+        tls=tls,
+        token=token,
+        log_folder=options.log_dir,
+        packages=str(Path.home() / ".limelight" / "packages"),
+        dashboard_host=options.dashboard_host if options.include_dashboard else "",
+        dashboard_port=options.dashboard_port,
+    )
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
     address = ready.address.tcp
@@ -65,7 +78,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             raise start_failure("The node", error) from None
         started.append(("the node", process))
         node = msgspec.msgpack.decode(process.info, type=NodeReady)
-    _tell(address, options.host, token, node, waiting, secure=tls is not None)
+    _tell(ready, options.host, token, node, waiting, secure=tls is not None)
     return stay(started[::-1]) if options.block else 0
 
 
@@ -89,18 +102,21 @@ def _node_without_head(address: str) -> ClusterProcess | None:
 
 
 def _tell(
-    address: str, host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+    head: HeadReady, host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
 ) -> None:
-    alone = is_loopback(host)
+    address, alone = head.address.tcp, is_loopback(host)
     lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
     if node is not None:
         lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
     if waiting is not None:
         lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
+    if head.dashboard:
+        lines.append(f"The dashboard is at {head.dashboard}.")
     lines += [
         "",
         '  in a program       limelight.init(address="auto")',
         "  to see the cluster cluster status",
+        *(["  to run a job       cluster job submit -- python script.py"] if head.dashboard else []),
         "  to end it          cluster stop",
         "",
     ]
@@ -115,6 +131,11 @@ def _tell(
     else:
         lines += ["On each other machine, type:", "", f"  LIMELIGHT_TOKEN={token} cluster join {address}"]
     sys.stdout.write("\n".join(lines) + "\n")
+    if head.dashboard and not is_loopback(host_and_port(head.dashboard.partition("://")[2])[0]):
+        sys.stderr.write(
+            f"\nWARNING: the dashboard at {head.dashboard} is open to the network. Whoever has the token can run "
+            "programs as you.\n"
+        )
     if not alone:
         plain = "" if secure else " Without TLS (--tls-cert, --tls-key, --tls-ca) what is sent can be read on the way."
         sys.stderr.write(

@@ -1,6 +1,7 @@
 """The head's dealings with actors: carries the actor directory's decisions to the processes they concern."""
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -52,6 +53,9 @@ from ..scheduling.strategy import InBundle
 if TYPE_CHECKING:
     from .head import Head
 
+_ITSELF = "head"
+"""What the head calls itself as a subscriber of its own directory."""
+
 _EARLY_S = 10.0
 """How long those who ask for an actor that nobody has registered yet wait."""
 
@@ -83,6 +87,7 @@ class ActorDesk:
         self._registering: dict[bytes, tuple[Channel, int]] = {}
         self._watchers: dict[str, Channel] = {}
         self._early: dict[bytes, set[str]] = {}
+        self._observers: dict[bytes, Callable[[t.ActorView], None]] = {}
         self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
@@ -168,9 +173,15 @@ class ActorDesk:
     def _on_register(self, channel: Channel, call: Call) -> None:
         request: RegisterActor = decoder_of(RegisterActor).decode(call.body)
         spec = request.spec
-        self._specs[spec.actor_id] = spec
         if call.call_id:
             self._registering[spec.actor_id] = (channel, call.call_id)
+        self.register(spec, self._head.node_of(channel), get_if_exists=request.get_if_exists)
+        for process_id in self._early.pop(spec.actor_id, ()):
+            self.feed(t.Subscribe(process_id, spec.actor_id))
+
+    def register(self, spec: ActorSpec, home: str = "", *, get_if_exists: bool = False) -> None:
+        """Make an actor, whose creator lives on the node `home`, if on any."""
+        self._specs[spec.actor_id] = spec
         registered = t.ActorSpec(
             actor_id=spec.actor_id,
             class_name=spec.class_name,
@@ -181,12 +192,18 @@ class ActorDesk:
             namespace=spec.namespace,
             detached=spec.detached,
             max_restarts=spec.max_restarts,
-            home=self._head.node_of(channel),
+            home=home,
             ready=spec.has_creation,
         )
-        self.feed(t.RegisterActor(registered, request.get_if_exists))
-        for process_id in self._early.pop(spec.actor_id, ()):
-            self.feed(t.Subscribe(process_id, spec.actor_id))
+        self.feed(t.RegisterActor(registered, get_if_exists))
+
+    def observe(self, actor_id: bytes, observer: Callable[[t.ActorView], None]) -> bool:
+        """Call `observer` with an actor's present state and every change, to its end; False where there is none."""
+        if actor_id not in self.directory.table.actors:
+            return False
+        self._observers[actor_id] = observer
+        self.feed(t.Subscribe(_ITSELF, actor_id))
+        return True
 
     def _registered(self, command: t.ActorRegistered) -> None:
         waiting = self._registering.pop(command.actor_id, None)
@@ -284,6 +301,12 @@ class ActorDesk:
 
     def _tell(self, command: t.ActorChanged) -> None:
         view = command.view
+        if command.process_id == _ITSELF:
+            dead = view.state == "DEAD"
+            observer = self._observers.pop(view.actor_id, None) if dead else self._observers.get(view.actor_id)
+            if observer is not None:
+                observer(view)
+            return
         if view.state != "DEAD":
             self._send(command.process_id, view, b"")
             return

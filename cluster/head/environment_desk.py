@@ -23,8 +23,12 @@ class EnvironmentDesk:
 
     def _on_define(self, channel: Channel, call: Call) -> None:
         defined: DefineEnvironment = decoder_of(DefineEnvironment).decode(call.body)
-        self._definitions.setdefault(defined.key, defined.definition)
+        self.define(defined.key, defined.definition)
         channel.reply(call.call_id, b"")
+
+    def define(self, key: str, definition: bytes) -> None:
+        """Know what a key stands for."""
+        self._definitions.setdefault(key, definition)
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,20 +26,29 @@ from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
+from .package_desk import PackageDesk
 from .relayed_process import RelayedProcess
 from .state_query import StateQuery
+from .submission_desk import SubmissionDesk
 
 logger = logging.getLogger(__name__)
 
 
 class Head(SystemActor):
-    """Knows all nodes."""
+    """Knows all nodes.
+
+    Attributes:
+        session: the cluster's name for its session; "" where the node beside it knows that.
+        dashboard: the address of its web server; "" where it has none.
+    """
 
     name = "head"
 
-    def __init__(self, process: SystemProcess) -> None:
+    def __init__(self, process: SystemProcess, packages: Path) -> None:
+        """Begin; `packages` is a folder for those that are given to the head, and may exist."""
         super().__init__(asyncio.get_running_loop())
         self.process = process
+        self.session = self.dashboard = ""
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
@@ -61,6 +71,8 @@ class Head(SystemActor):
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
+        self.packages = PackageDesk(self, packages)
+        self.submissions = SubmissionDesk(self)
         self.on_node_lost.append(self._processes_lost)
 
     def close(self) -> None:
@@ -69,6 +81,7 @@ class Head(SystemActor):
         self.node_desk.close()
         self.actors.close()
         self.groups.close()
+        self.packages.close()
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""

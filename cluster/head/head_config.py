@@ -14,12 +14,18 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls: certificates for that.
         token: the cluster's secret.
         log_folder: where its log goes; "": into the session's folder.
+        packages: where the packages of jobs are kept; "": in the session's folder, and gone with the head.
+        dashboard_host: where the web server listens; "": there is none.
+        dashboard_port: its port; None: 8265, or the first free one after it.
     """
 
     tcp: str
     tls: TlsConfig | None = None
     token: str
     log_folder: str = ""
+    packages: str = ""
+    dashboard_host: str = ""
+    dashboard_port: int | None = None
 
 
 class HeadReady(msgspec.Struct, frozen=True):
@@ -29,8 +35,10 @@ class HeadReady(msgspec.Struct, frozen=True):
         address: its process.
         session: the cluster's name for its session.
         folder: of this process.
+        dashboard: the web server's address; "": there is none.
     """
 
     address: ProcessAddress
     session: str
     folder: str
+    dashboard: str = ""

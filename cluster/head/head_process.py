@@ -4,6 +4,8 @@ import asyncio
 import logging
 import secrets
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +17,9 @@ from ..session_folder import SessionFolder, read_info
 from ..system_process import SystemProcess
 from .head import Head
 from .head_config import HeadConfig, HeadReady
+
+if TYPE_CHECKING:
+    from ..web.web_server import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +42,40 @@ async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) 
         handler=process,
     )
     await process.start(endpoint)
-    head = Head(process)
+    head = Head(process, Path(config.packages) if config.packages else folder.path / "packages")
+    head.session = folder.name
     process.actors["head"] = head
+    web = await _start_web(config, head)
     folder.write_token(config.token)
     info = read_info(folder.path)
     if info is not None:
         told = msgspec.structs.replace(info, address=process.address.tcp, node=process.address, kind="head")
         folder.write_info(told)
-    birth.ready(msgspec.msgpack.encode(HeadReady(process.address, folder.name, str(folder.path))))
+    ready = HeadReady(process.address, folder.name, str(folder.path), head.dashboard)
+    birth.ready(msgspec.msgpack.encode(ready))
     logger.info("listening at %s", process.address.tcp)
     try:
         await ended.wait()
     finally:
+        if web is not None:
+            await web.close()
         head.end_cluster("the cluster was stopped")
         head.close()
         await process.close()
+
+
+async def _start_web(config: HeadConfig, head: Head) -> "WebServer | None":
+    """The web server, if one is wanted.
+
+    Raises:
+        AddressInUseError, OSError: it cannot listen.
+    """
+    if not config.dashboard_host:
+        return None
+    from ..web.web_server import WebServer  # half the time that a head takes to start
+
+    server = WebServer(head, config.token, config.tls)
+    host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    await server.start(config.dashboard_host, config.dashboard_port, host)
+    head.dashboard = server.url
+    return server

@@ -27,6 +27,8 @@ class StateQuery:
                 return self._sum(available=False)
             case "available_resources":
                 return self._sum(available=True)
+            case "dashboard":
+                return self._head.dashboard
             case "placement_groups":
                 return self._head.groups.rows()
             case _:

@@ -136,7 +136,9 @@ class EnvironmentDesk:
         try:
             offset = 0
             with arriving.open("wb") as file:
-                while part := await self._process.request(home, NODE, ReadPackage(uri, offset, _CHUNK), _ASK_S):
+                # The head is asked by way of this node, which knows which process it is by then.
+                source, actor = (home, NODE) if home.process_id else (self._head, HEAD)
+                while part := await self._process.request(source, actor, ReadPackage(uri, offset, _CHUNK), _ASK_S):
                     offset += len(part)
                     await asyncio.to_thread(file.write, part)
             await asyncio.to_thread(self._store.put, uri, arriving)
