@@ -18,7 +18,7 @@ from ...exceptions.death import describe_signal
 _TAIL_BYTES = 20_000
 _TAIL_LINES = 10
 _LOOK_S = 0.05
-_GUARD = 'read -r _; kill -KILL -- "-$0"'
+_GUARD = 'read -r _; kill -s KILL -- "-$0"'
 """A program that waits for the end of its standard input, and then kills a process group."""
 
 

@@ -21,6 +21,8 @@ _STRANGERS = 128
 """Connections that have not shown the token, at a time; when there are more, the oldest is cut."""
 _PATIENCE_S = 10.0
 """How long such a connection lives."""
+LINGER_S = 0.5
+"""How long a connection may send what nobody reads, after the answer that says so."""
 _LONGEST_TOKEN = 256
 _SAME_SITE = {"same-origin", "none"}
 

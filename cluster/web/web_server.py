@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ...transport.error import AddressInUseError
 from ...transport.tls import TlsConfig
-from .guard import Guard
+from .guard import LINGER_S, Guard
 from .job_routes import add_job_routes
 from .package_routes import add_package_routes
 
@@ -37,7 +37,9 @@ class WebServer:
         app = web.Application(middlewares=[self._guard.middleware()])
         add_job_routes(app, head)
         add_package_routes(app, head)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False, lingering_time=LINGER_S
+        )
         self._server: asyncio.Server | None = None
         self.url = ""
 

@@ -76,7 +76,7 @@ class Host:
         self.name = f"host{number}"
         self._switch, self._port = switch, f"port{number}"
         self._namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{network}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="h"))  # short: it holds Unix sockets, whose paths are limited
         self.home = self.folder / "home"
         self.home.mkdir()
         _ip("netns", "add", self._namespace)
