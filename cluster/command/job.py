@@ -81,7 +81,10 @@ def _follow(client: "JobSubmissionClient", name: str) -> int:
     """Show what a job prints until it is over; returns its exit code."""
     from .job_stream import show_output
 
-    show_output(client, name)
+    try:
+        show_output(client, name)
+    except RuntimeError as error:  # the log is gone, with its node for example: what became of the job is known
+        sys.stderr.write(f"{error}\n")
     details = client.get_job_info(name)
     sys.stderr.write(describe(details, brief=True) + "\n")
     if details.status == "SUCCEEDED":

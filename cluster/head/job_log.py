@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .head import Head
 
 _PART = 256 << 10
+_PAUSE_S = 1.0
+"""Between attempts to reach a node that does not answer."""
 _WAIT_S = 10.0
 """How long a node looks for more before it says that there is none."""
 
@@ -53,12 +56,24 @@ class JobLogs:
         offset = 0
         while True:
             is_over = job.status.is_terminal()  # before reading: what is printed then is all there is
-            part = await self._next(job, offset)
+            try:
+                part = await self._next(job, offset)
+            except JobLogError:
+                if is_over:
+                    raise
+                await self._wait_for_verdict(job)
+                continue
             offset += len(part)
             if text := decoder.decode(part, final=is_over and not part):
                 yield text
             if is_over and not part:
                 return
+
+    async def _wait_for_verdict(self, job: Submission) -> None:
+        """The node of a job is out of reach: it comes back, or is given up, and the job with it."""
+        changed = self._head.submissions.changed(job.spec.submission_id)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(changed, _PAUSE_S)
 
     async def _next(self, job: Submission, offset: int) -> bytes:
         """What a job has printed from `offset` on; b"" when it has printed nothing for a while, or has changed."""
@@ -77,10 +92,7 @@ class JobLogs:
     async def _read(self, job: Submission, offset: int, wait: float) -> bytes:
         node = self._head.nodes.get(job.node_id)
         if node is None:
-            raise JobLogError(
-                f"The log of job {job.spec.submission_id} was on node {job.node_id[:12]} ({job.node_ip}), which is no "
-                "part of the cluster any more."
-            )
+            raise JobLogError(f"The job's log was on node {job.node_id[:12]} ({job.node_ip}), which is gone.")
         answer: asyncio.Future[Reply | TransportError] = asyncio.get_running_loop().create_future()
 
         def answered(reply: Reply | TransportError) -> None:
@@ -91,8 +103,6 @@ class JobLogs:
         self._head.process.ask(node.address, NODE, body, answered)
         reply = await answer
         if isinstance(reply, TransportError) or reply.failed:
-            raise JobLogError(
-                f"The log of job {job.spec.submission_id} cannot be read on node {job.node_id[:12]} ({job.node_ip}): "
-                f"{reply if isinstance(reply, TransportError) else 'its file is gone'}."
-            )
+            why = reply if isinstance(reply, TransportError) else "there is no such file"
+            raise JobLogError(f"The job's log on node {job.node_id[:12]} ({job.node_ip}) cannot be read: {why}")
         return reply.body

@@ -100,13 +100,14 @@ def test_a_job_fails_with_its_host_and_says_so(site):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with site.head.popen([*typed, "--", "echo up; sleep 1000"], **pipes) as watching:
         assert watching.stdout.readline() == "up\n"
+        assert doomed.processes()
         doomed.kill()
         _, told = watching.communicate(timeout=50)
     assert watching.returncode == 1
     assert "Job lost failed" in told
     assert "was lost, and the entrypoint with it" in told
     assert site.info("lost")["error_type"] == "JOB_SUPERVISOR_ACTOR_DIED"
-    assert "no part of the cluster any more" in site.run(site.head, "job", "logs", "lost", code=1)
+    assert "which is gone" in site.run(site.head, "job", "logs", "lost", code=1)
 
 
 def test_a_host_that_leaves_ends_its_jobs(site):
