@@ -18,7 +18,7 @@ SMALLEST_QUANTITY = 0.0001
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL}\Z")
-_LABEL_VALUE = re.compile(rf"!?(?:{_LABEL}|in\({_LABEL}(?:,{_LABEL})*\))\Z")
+_LABEL_VALUE = re.compile(rf"(?:!?(?:{_LABEL}|in\(\s*{_LABEL}(?:\s*,\s*{_LABEL})*\s*\)))?\Z")
 
 
 class Rule(msgspec.Struct, frozen=True):

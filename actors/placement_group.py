@@ -15,6 +15,8 @@ from typing import Any, Self, cast
 from . import runtime
 from .identifier import PlacementGroupID
 from .object_ref import ObjectRef
+from .option_rule import label_selector_problem
+from .scheduling_strategy import is_node_id
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -106,27 +108,29 @@ def placement_group(
         strategy: "PACK" (few nodes; the default), "SPREAD" (many), "STRICT_PACK" (one), "STRICT_SPREAD" (a node each).
         name: by which `get_placement_group` finds it in the namespace; "": none.
         lifetime: "detached": until it is removed; None: as long as its creator (the job, or the actor).
-        _soft_target_node_id: not implemented.
-        bundle_label_selector: not implemented.
+        _soft_target_node_id: with "STRICT_PACK": the node to be preferred, as long as it has room for all.
+        bundle_label_selector: for each bundle, the labels that its node must have, as `label_selector=` of a task gives
+            them; {}: any node will do.
         topology_strategy: not implemented.
 
     Raises:
         ValueError: an argument makes no sense, or the name is taken.
         TypeError: an amount is not a number.
     """
-    if _soft_target_node_id is not None or bundle_label_selector or topology_strategy:
+    if topology_strategy:
         raise NotImplementedError(
-            "placement_group() takes no _soft_target_node_id, bundle_label_selector or topology_strategy yet: use node "
-            "labels with label_selector= on the tasks, or resources that only the wanted nodes have."
+            "placement_group() takes no topology_strategy yet: name the nodes' labels with bundle_label_selector=."
         )
     checked = _checked(bundles)
+    selectors = _selectors(bundle_label_selector, len(checked))
     strategy = strategy or "PACK"
     if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
         known = ", ".join(VALID_PLACEMENT_GROUP_STRATEGIES)
         raise ValueError(f"Invalid placement group strategy {strategy!r}: use one of {known}.")
     if lifetime not in (None, "detached"):
         raise ValueError(f"lifetime of a placement group must be None or 'detached', not {lifetime!r}.")
-    group_id = runtime.current().create_placement_group(checked, strategy, name or "", lifetime)
+    target = _target(_soft_target_node_id, strategy)
+    group_id = runtime.current().create_placement_group(checked, strategy, name or "", lifetime, selectors, target)
     return PlacementGroup(PlacementGroupID(group_id), checked)
 
 
@@ -194,6 +198,38 @@ def _checked(bundles: Any) -> list[dict[str, float]]:
             raise ValueError(f"Bundle {index} of the placement group asks for nothing ({bundle!r}): give an amount.")
         checked.append({kind: amount for kind, amount in amounts.items() if amount})
     return checked
+
+
+def _selectors(given: Any, bundles: int) -> list[dict[str, str]]:
+    """Label selectors for the bundles, checked; [] where none was given."""
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise ValueError(  # noqa: TRY004  # as Ray
+            f"bundle_label_selector must be a list of dicts, one for each bundle; {type(given).__name__} was given."
+        )
+    selectors = cast("list[Any]", given)
+    if len(selectors) != bundles:
+        raise ValueError(
+            f"bundle_label_selector has {len(selectors)} selectors for {bundles} bundles: give one for each, {{}} "
+            "where any node will do."
+        )
+    for index, selector in enumerate(selectors):
+        if not isinstance(selector, dict):
+            raise TypeError(f"bundle_label_selector[{index}] must be a dict of labels, not {selector!r}.")
+        if problem := label_selector_problem(cast("dict[Any, Any]", selector)):
+            raise ValueError(f"bundle_label_selector[{index}]: {problem}.")
+    return cast("list[dict[str, str]]", selectors)
+
+
+def _target(node_id: Any, strategy: str) -> str:
+    if node_id is None:
+        return ""
+    if strategy != "STRICT_PACK":
+        raise ValueError(f"_soft_target_node_id works only with strategy='STRICT_PACK', not {strategy!r}.")
+    if not is_node_id(node_id):
+        raise ValueError(f"_soft_target_node_id {node_id!r} is no node's id: see limelight.nodes().")
+    return node_id
 
 
 def _amounts(index: int, bundle: Mapping[Any, Any]) -> dict[str, float]:

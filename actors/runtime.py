@@ -174,9 +174,18 @@ class Runtime(Protocol):
         ...
 
     def create_placement_group(
-        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        strategy: str,
+        name: str,
+        lifetime: str | None,
+        selectors: Sequence[Mapping[str, str]] = (),
+        target: str = "",
     ) -> bytes:
         """Have bundles of resources reserved; returns the group's id at once.
+
+        `selectors` are label selectors for the nodes of the bundles, none or one for each; `target` is the node (id in
+        hexadecimal) to be preferred.
 
         Raises:
             ValueError: the name is taken, or this can never be a group.

@@ -11,6 +11,11 @@ from .ids import NODE_ID_SIZE
 _NODE_ID = re.compile(rf"[0-9a-fA-F]{{{2 * NODE_ID_SIZE}}}")
 
 
+def is_node_id(value: object) -> bool:
+    """Whether that is how a node's id is written (hexadecimal)."""
+    return isinstance(value, str) and _NODE_ID.fullmatch(value) is not None
+
+
 class NodeAffinitySchedulingStrategy(msgspec.Struct, frozen=True):
     """Run on the node with this id (hexadecimal); when it is gone, fail, or with `soft` run on another."""
 
@@ -22,7 +27,7 @@ class NodeAffinitySchedulingStrategy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not isinstance(self.node_id, str):
             raise TypeError(f"node_id must be a hexadecimal str (see limelight.nodes()), not {self.node_id!r}.")
-        if not _NODE_ID.fullmatch(self.node_id):
+        if not is_node_id(self.node_id):
             raise ValueError(f"node_id {self.node_id!r} is no node's id: see limelight.nodes() for those there are.")
         if self._spill_on_unavailable and not self.soft:
             raise ValueError("_spill_on_unavailable=True needs soft=True.")

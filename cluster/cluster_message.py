@@ -3,6 +3,8 @@
 What users' processes say to both is in actors/contract/.
 """
 
+import msgspec
+
 from ..actors.contract import Body
 from ..transport.address import ProcessAddress
 from .scheduling import lease_message as m
@@ -53,6 +55,10 @@ class ToProcess(Body, frozen=True):
     body: bytes
 
 
+class ProcessHere(Body, frozen=True):
+    """To the head that has followed another: a process that spoke to that one is there."""
+
+
 class ProcessGone(Body, frozen=True):
     """To the head: a process that spoke to it has ended."""
 
@@ -70,6 +76,55 @@ class DriverLeft(Body, frozen=True):
 
     job_id: bytes
     process_id: str
+
+
+class StandBy(Body, frozen=True):
+    """To the head: another one, which listens at that address, stands by for it."""
+
+    address: str
+
+
+class KnownHeads(Body, frozen=True):
+    """To a node manager: where heads listen, the one that leads and those that stand by."""
+
+    addresses: list[str]
+
+
+class EndCluster(Body, frozen=True):
+    """To the head: the cluster is over. Its nodes end, and nothing is kept. Answered when they have been told."""
+
+
+class DrainNode(Body, frozen=True):
+    """To the head: have a node end in good order. Answered with `DrainAnswer`; may be repeated, with another deadline.
+
+    Nothing new comes to the node; tasks that run there end; actors that may restart do so elsewhere, which does not
+    count as one of their restarts; objects that others own are copied to other nodes. Then it ends; when `deadline_s`
+    seconds are over, also if something runs there still. `reason` is for people. `if_idle`: only if nobody uses it.
+    """
+
+    node_id: bytes
+    reason: str
+    deadline_s: float
+    if_idle: bool = False
+
+
+class DrainAnswer(Body, frozen=True):
+    """Whether the node will be drained; and if not, why."""
+
+    accepted: bool
+    text: str = ""
+
+
+class DrainOrder(Body, frozen=True):
+    """To a node manager: the head wants the node drained, within so many seconds."""
+
+    deadline_s: float
+
+
+class NodeDrained(Body, frozen=True):
+    """To the head, from a node manager: nothing is left there that could be saved. Its `NodeExpired` may come."""
+
+    node_id: bytes
 
 
 class NodeExpired(Body, frozen=True):
@@ -104,9 +159,14 @@ class NodeOrder(Body, frozen=True):
 
 
 class PeerNodes(Body, frozen=True):
-    """To a node manager: all nodes there are, by id in hexadecimal."""
+    """To a node manager: nodes that there are (by id in hexadecimal), and that are gone. `whole`: there are no others.
+
+    Only a node that joins is told of all: telling each of all at each change would grow with the cube of their number.
+    """
 
     nodes: dict[str, ProcessAddress]
+    gone: list[str] = msgspec.field(default_factory=list[str])
+    whole: bool = False
 
 
 class StartActor(Body, frozen=True):

@@ -8,7 +8,8 @@ from .body import Body
 class CreateGroup(Body, frozen=True):
     """To the head: reserve a placement group. Answered at once: with an empty body, or the encoded error of a refusal.
 
-    `owner` is the process with which a group that is not detached ends; "": the driver of the job.
+    `owner` is the process with which a group that is not detached ends; "": the driver of the job. `selectors` are
+    label selectors for the nodes of the bundles, none or one for each; `target` is the node that is preferred.
     """
 
     group_id: bytes
@@ -19,6 +20,8 @@ class CreateGroup(Body, frozen=True):
     detached: bool
     job_id: bytes
     owner: str
+    selectors: list[dict[str, str]] = msgspec.field(default_factory=list[dict[str, str]])
+    target: str = ""
 
 
 class AwaitGroup(Body, frozen=True):

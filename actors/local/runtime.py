@@ -314,10 +314,16 @@ class LocalRuntime:
                 return []
 
     def create_placement_group(
-        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        strategy: str,
+        name: str,
+        lifetime: str | None,
+        selectors: Sequence[Mapping[str, str]] = (),
+        target: str = "",
     ) -> bytes:
         """Note a group down; it is ready at once."""
-        del lifetime
+        del lifetime, selectors, target
         return self.groups.create(bundles, strategy, name)
 
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:

@@ -4,12 +4,13 @@ Free of I/O and clocks: everything it wants done goes through a `LeasePort`, and
 tests drive it with a simulated port.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
 from ..contract import LeaseSpec
+from .lease import Lease, LeaseLoads
 from .task_record import TaskRecord
 from .worker_link import Push
 
@@ -38,32 +39,6 @@ MOST_PASSED_OVER = 64
 _SMOOTHING = 0.2
 _TICK_S = 0.001
 _EXACT = 8
-
-
-class Lease:
-    """A worker that is this process's to use.
-
-    Attributes:
-        node: process id of the node manager that granted it.
-        in_flight: tasks sent and not answered, oldest first.
-        reclaimed: the node manager wants it back as soon as it is empty.
-        spent: its worker is not to be used any more, by anybody.
-        progressed: when it was granted, or last answered (seconds).
-        stuck: nothing had come back for `STUCK_S` when that was last looked at.
-    """
-
-    __slots__ = ("in_flight", "lease_id", "link", "node", "progressed", "recalling", "reclaimed", "spent", "stuck")
-
-    def __init__(self, lease_id: str, node: str, link: object, now: float) -> None:
-        self.lease_id = lease_id
-        self.node = node
-        self.link = link
-        self.in_flight: dict[bytes, TaskRecord] = {}
-        self.reclaimed = False
-        self.spent = False
-        self.recalling = False
-        self.progressed = now
-        self.stuck = False
 
 
 class LeasePort(Protocol):
@@ -97,12 +72,13 @@ class LeasePort(Protocol):
 class LeaseClass:
     """The queue and the leases of one scheduling class in one caller.
 
-    There may be thousands of leases, and something happens to one of them thousands of times a second: `dispatch` looks
-    at those that are idle or to be given back, `tick` at all.
+    There may be thousands of leases, and something happens to one of them thousands of times a second: nothing here
+    looks at more of them than it does something with.
 
     Attributes:
         scattered: there may be leases on several nodes, so that it matters which task goes to which.
         held: how many leases there are, by node process.
+        moved: node processes of which there are more, or fewer, leases than when demand was last divided among them.
     """
 
     def __init__(self, key: int, spec: LeaseSpec, port: LeasePort) -> None:
@@ -113,12 +89,15 @@ class LeaseClass:
         self.leases: dict[str, Lease] = {}
         self.held: dict[str, int] = {}
         self.queue: deque[TaskRecord] = deque()
-        self._idle: dict[str, Lease] = {}  # nothing in flight, not reclaimed; those that are so longest first
-        self._reclaimed: dict[str, Lease] = {}
+        self.moved: set[str] = set()
+        self._loads = LeaseLoads()  # those that may take tasks: not reclaimed, not stuck
+        self._idle = self._loads.idle
+        self._unused: list[Lease] = []  # reclaimed, and empty
         self._in_flight = 0
-        self._stuck: dict[str, Lease] = {}
+        self._working: OrderedDict[str, Lease] = OrderedDict()  # with tasks, not stuck; who made progress last is last
+        self._stuck = 0
+        self._crowded: dict[str, Lease] = {}  # stuck, with tasks behind the one that takes long
         self._in_flight_stuck = 0
-        self._stuck_next: float | None = None  # when the next that may be stuck made progress, as long as that is known
         self._queued = False  # tasks were left in the queue when it was last looked at
         self._withdrawn: set[TaskRecord] = set()
         self._port = port
@@ -138,7 +117,8 @@ class LeaseClass:
         self._remove(lease.lease_id)
         self.leases[lease.lease_id] = lease
         self.held[lease.node] = self.held.get(lease.node, 0) + 1
-        self._idle[lease.lease_id] = lease
+        self.moved.add(lease.node)
+        self._loads.put(lease)
         self.dispatch(now)
 
     def reclaim(self, lease_id: str, now: float) -> None:
@@ -151,16 +131,20 @@ class LeaseClass:
 
     def take_back(self, lease: Lease) -> None:
         """Use a lease no more, and return it when it is empty. Call `dispatch` afterwards."""
+        if not lease.reclaimed and lease.lease_id in self.leases:
+            self._loads.take(lease)
+            if not lease.in_flight:
+                self._unused.append(lease)
         lease.reclaimed = True
-        if lease.lease_id in self.leases:
-            self._idle.pop(lease.lease_id, None)
-            self._reclaimed[lease.lease_id] = lease
 
     def answered(self, lease: Lease, task: TaskRecord, seconds: float, now: float) -> None:
         """A task ended on a worker after that many seconds. Call `dispatch` after a burst of these."""
-        self._landed(lease, task)
         lease.progressed = now
-        self._set_stuck(lease, False)
+        self._landed(lease, task)
+        if lease.stuck:
+            self._set_stuck(lease, False)
+        elif lease.lease_id in self._working:
+            self._working.move_to_end(lease.lease_id)
         average = self._average
         self._average = seconds if average is None else average + _SMOOTHING * (seconds - average)
 
@@ -213,9 +197,9 @@ class LeaseClass:
         tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
         tasks += self.queue
         self.queue.clear()
-        for gone in (self.leases, self.held, self._idle, self._reclaimed, self._stuck):
+        for gone in (self.leases, self.held, self._loads, self._unused, self._working, self._crowded):
             gone.clear()
-        self._in_flight = self._in_flight_stuck = 0
+        self._in_flight = self._in_flight_stuck = self._stuck = 0
         return tasks
 
     def withdraw(self, task: TaskRecord) -> None:
@@ -241,12 +225,13 @@ class LeaseClass:
             return
         self._wake_at = None
         self._look_for_stuck(now)
-        for lease in list(self._idle.values()):
-            if self.queue or now - lease.progressed < IDLE_S:
+        while self._idle and not self.queue:
+            lease = next(iter(self._idle.values()))
+            if now - lease.progressed < IDLE_S:
                 break
             self.take_back(lease)
-        for lease in list(self._stuck.values()):
-            if len(lease.in_flight) > 1 and not lease.recalling:
+        for lease in list(self._crowded.values()):
+            if not lease.recalling:
                 # What is taking long is long: do not queue behind its like until they have shown to be short again.
                 self._average = max(self._average or 0.0, now - lease.progressed)
                 self._recall(lease)
@@ -262,9 +247,8 @@ class LeaseClass:
             self._look_for_stuck(now)
         full = self._fill(now) if self.queue else False
         self._queued = bool(self.queue)
-        unused = [lease for lease in self._reclaimed.values() if not lease.in_flight]
-        for lease in unused:
-            self._remove(lease.lease_id)
+        unused, self._unused = self._unused, []
+        unused = [lease for lease in unused if self._remove(lease.lease_id) is not None]
         # Demand goes down before the leases go back, or they would be granted again at once.
         self._declare(lost)
         for lease in unused:
@@ -277,43 +261,57 @@ class LeaseClass:
             self.held[lease.node] -= 1
             if not self.held[lease.node]:
                 del self.held[lease.node]
-            self._set_stuck(lease, False)
-            self._idle.pop(lease_id, None)
-            self._reclaimed.pop(lease_id, None)
+            self.moved.add(lease.node)
+            if lease.stuck:
+                self._set_stuck(lease, False)
+            self._working.pop(lease_id, None)
+            self._loads.take(lease)
         return lease
 
     def _landed(self, lease: Lease, task: TaskRecord) -> None:
         """A task is with a worker no more."""
-        if lease.in_flight.pop(task.task_id, None) is None:
+        in_flight = lease.in_flight
+        if in_flight.pop(task.task_id, None) is None:
             return
         self._in_flight -= 1
-        self._in_flight_stuck -= lease.stuck
-        if lease.in_flight or lease.lease_id not in self.leases:
+        if lease.stuck:
+            self._in_flight_stuck -= 1
+            if len(in_flight) <= 1:
+                self._crowded.pop(lease.lease_id, None)
+        if lease.lease_id not in self.leases:
             return
-        self._set_stuck(lease, False)
-        if not lease.reclaimed:
-            self._idle[lease.lease_id] = lease
+        if not in_flight:
+            if lease.stuck:
+                self._set_stuck(lease, False)
+            self._working.pop(lease.lease_id, None)
+            if lease.reclaimed:
+                self._unused.append(lease)
+        if not lease.reclaimed and not lease.stuck:
+            self._loads.put(lease)
 
     def _set_stuck(self, lease: Lease, stuck: bool) -> None:
-        if lease.stuck == stuck:
-            return
         lease.stuck = stuck
+        change = 1 if stuck else -1
+        self._stuck += change
+        self._in_flight_stuck += change * len(lease.in_flight)
         if stuck:
-            self._stuck[lease.lease_id] = lease
-            self._in_flight_stuck += len(lease.in_flight)
-        else:
-            self._stuck.pop(lease.lease_id, None)
-            self._in_flight_stuck -= len(lease.in_flight)
+            self._working.pop(lease.lease_id, None)
+            self._loads.take(lease)
+            if len(lease.in_flight) > 1:
+                self._crowded[lease.lease_id] = lease
+            return
+        self._crowded.pop(lease.lease_id, None)
+        if lease.in_flight:
+            self._working[lease.lease_id] = lease
+        if not lease.reclaimed and lease.lease_id in self.leases:
+            self._loads.put(lease)
 
     def _look_for_stuck(self, now: float) -> None:
-        self._stuck_next = now
-        for lease in self.leases.values():
-            if not lease.in_flight or lease.stuck:
-                continue
-            if now - lease.progressed >= STUCK_S:
-                self._set_stuck(lease, True)
-            else:
-                self._stuck_next = min(self._stuck_next, lease.progressed)
+        while self._working:
+            lease = next(iter(self._working.values()))
+            if now - lease.progressed < STUCK_S:
+                break
+            self._set_stuck(lease, True)
 
     def depth(self) -> int:
         """How many tasks a worker may have at once."""
@@ -323,25 +321,29 @@ class LeaseClass:
 
     def _fill(self, now: float) -> bool:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
-        queue = self.queue
-        limit = self.depth()
-        usable = list(self._idle.values())
+        queue, loads = self.queue, self._loads
+        limit = 1 if queue[0].alone else self.depth()
         if limit > 1:
-            usable = [lease for lease in self.leases.values() if not lease.reclaimed]
             # An even share each: the last lease must not find an empty queue because the first took it all.
-            waiting = len(queue) + sum(len(lease.in_flight) for lease in usable)
-            limit = min(limit, -(-waiting // max(1, len(usable))))
+            waiting = len(queue) + self._in_flight - self._in_flight_stuck
+            limit = min(limit, -(-waiting // max(1, len(self.leases) - self._stuck)))
         full = False
-        for lease in usable:
-            if not lease.in_flight:
-                lease.progressed = now
-            elif lease.stuck or lease.recalling:
-                continue  # nothing is queued behind what is taking long, however short others are
-            full = self._fill_one(lease, limit) or full
-            if lease.in_flight:
-                self._idle.pop(lease.lease_id, None)
-            if not queue:
-                break
+        passed: list[Lease] = []  # nothing is queued behind what is taking long, however short others are
+        for load in loads.below(limit):
+            while queue and (lease := loads.pop(load)) is not None:
+                if not load:
+                    lease.progressed = now
+                    full = self._fill_one(lease, limit) or full
+                    if lease.in_flight:
+                        self._working[lease.lease_id] = lease
+                elif not lease.recalling:
+                    full = self._fill_one(lease, limit) or full
+                if len(lease.in_flight) == load:
+                    passed.append(lease)
+                else:
+                    loads.put(lease)
+        for lease in passed:
+            loads.put(lease)
         return full
 
     def _fill_one(self, lease: Lease, limit: int) -> bool:
@@ -382,7 +384,7 @@ class LeaseClass:
 
     def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
         # Nothing can be queued where a task is stuck: what waits needs other workers, however short it is.
-        busy = len(self._stuck)
+        busy = self._stuck
         work = len(self.queue) + len(lost) + self._in_flight - self._in_flight_stuck
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
         needed = -(-work // depth)
@@ -396,11 +398,9 @@ class LeaseClass:
     def _arm(self, now: float, full: bool) -> None:
         """See that `tick` comes when there may be something for it to do, or sooner."""
         times = [now + FULL_S] if full else []
-        several = self._in_flight > len(self.leases) - len(self._idle)
-        if self._in_flight > self._in_flight_stuck and (self.queue or several):
+        if self._working and (self.queue or self._in_flight > len(self.leases) - len(self._idle)):
             # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
-            times.append((now if self._stuck_next is None else self._stuck_next) + STUCK_S)
-        self._stuck_next = None
+            times.append(next(iter(self._working.values())).progressed + STUCK_S)
         if self._idle and not self.queue:
             times.append(next(iter(self._idle.values())).progressed + IDLE_S)
         if times and (self._wake_at is None or min(times) < self._wake_at - _TICK_S):

@@ -310,7 +310,13 @@ class NativeRuntime:
         return [row for row in answer if all(row.get(key) == value for key, value in filters.items())]
 
     def create_placement_group(
-        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, lifetime: str | None
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        strategy: str,
+        name: str,
+        lifetime: str | None,
+        selectors: Sequence[Mapping[str, str]] = (),
+        target: str = "",
     ) -> bytes:
         """See `Runtime.create_placement_group`."""
         hub = self.hub
@@ -320,7 +326,8 @@ class NativeRuntime:
         # A worker may serve other tasks after this one, so a task's groups end with its job.
         owner = "" if job is not None and not job.invocation.actor_id else hub.process_id
         detached = lifetime == "detached"
-        body = CreateGroup(group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner)
+        labels = [dict(selector) for selector in selectors]
+        body = CreateGroup(group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner, labels, target)
         refusal = hub.ask(hub.head, HEAD, body)
         if refusal:
             raise deserialize_error(refusal)

@@ -25,7 +25,8 @@ from ..contract import (
 )
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, ObjectEntry
-from .lease_class import Lease, LeaseClass
+from .lease import Lease
+from .lease_class import LeaseClass
 from .locality import nearest
 from .task_failure import cancelled_error, lost_error, refused_error, too_large_error, unplaceable_error
 from .task_record import TaskRecord

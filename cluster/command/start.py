@@ -31,6 +31,14 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--head", action="store_true", help="say so: other machines use `cluster join`")
     parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
+    parser.add_argument(
+        "--state",
+        default="",
+        metavar="URL",
+        help="where the head keeps what a head after it goes on with: sqlite:////FILE (default: in ~/.limelight), "
+        "redis://… or postgresql://…, with which a second head on another machine stands by, or memory",
+    )
+    parser.add_argument("--fresh", action="store_true", help="forget what a head before this one has kept")
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
     web = parser.add_argument_group("the dashboard, which also takes jobs")
     web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
@@ -58,19 +66,21 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         tls=tls,
         token=token,
         log_folder=options.log_dir,
+        state=options.state or _default_state(options.port),
+        fresh=options.fresh,
         packages=str(Path.home() / ".limelight" / "packages"),
         dashboard_host=options.dashboard_host if options.include_dashboard else "",
         dashboard_port=options.dashboard_port,
     )
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
-    address = ready.address.tcp
+    address = ready.leader or ready.address.tcp
     started: list[tuple[str, NodeProcess]] = [("the head", head)]
     node: NodeReady | None = None
     if waiting is None and not options.head_only:
         route = ProcessAddress("", "", "", address)
         tcp = join_host_port(options.host, options.node_port)
-        wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=True, token=token)
+        wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
         try:
             process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
         except NodeStartError as error:
@@ -78,7 +88,10 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             raise start_failure("The node", error) from None
         started.append(("the node", process))
         node = msgspec.msgpack.decode(process.info, type=NodeReady)
-    _tell(ready, options.host, token, node, waiting, secure=tls is not None)
+    if ready.leader:
+        _tell_standby(ready, node)
+    else:
+        _tell(ready, options.host, token, node, waiting, secure=tls is not None)
     return stay(started[::-1]) if options.block else 0
 
 
@@ -99,6 +112,22 @@ def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
 def _node_without_head(address: str) -> ClusterProcess | None:
     """The node of this machine that waits for a head at that address: the one before was killed."""
     return next((one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address), None)
+
+
+def _default_state(port: int) -> str:
+    """A file of the user's, one for each port: a head that is started again on the port goes on with it."""
+    return f"sqlite:///{Path.home() / '.limelight' / f'head-{port}.sqlite'}"
+
+
+def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
+    lines = [
+        f"The head at {ready.leader} leads. The one at {ready.address.tcp} stands by, and takes over when it is gone."
+    ]
+    if node is not None:
+        lines.append(f"This machine offers {offer(node.resources)}.")
+    lines += ["", "  to see the cluster cluster status", "  to end this part   cluster stop"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def _tell(

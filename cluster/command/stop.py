@@ -5,8 +5,11 @@ import signal
 import sys
 from typing import Any
 
+from ..cluster_message import EndCluster
+from ..session_folder import SessionFolderError, read_token
 from .failure import CommandError
-from .running import cluster_processes, wait_for_ends
+from .running import ClusterProcess, cluster_processes, wait_for_ends
+from .session_client import Target, ask_head
 
 _PATIENCE_S = 15.0
 
@@ -28,6 +31,7 @@ def _run(options: argparse.Namespace) -> int:
     if not processes:
         sys.stdout.write("No cluster of yours runs on this machine.\n")
         return 0
+    over = [process for process in processes if process.info.kind == "head" and _end_cluster(process)]
     for process in processes:
         process.signal(signal.SIGTERM)
     left = wait_for_ends(processes, 2.0 if options.force else _PATIENCE_S)
@@ -39,6 +43,17 @@ def _run(options: argparse.Namespace) -> int:
         names = ", ".join(process.what for process in left)
         raise CommandError(f"{names} has not ended within {_PATIENCE_S:g} s. `cluster stop --force` kills it.")
     names = " and ".join(process.what for process in processes)
-    everywhere = any(process.info.kind == "head" for process in processes)
-    sys.stdout.write(f"Stopped {names}.{' The nodes on other machines end, too.' if everywhere else ''}\n")
+    sys.stdout.write(f"Stopped {names}.{' The nodes on other machines end, too.' if over else ''}\n")
     return 0
+
+
+def _end_cluster(process: ClusterProcess) -> bool:
+    """Have a head tell its nodes that the cluster is over; False where it stands by, or does not answer."""
+    if process.info.node is None:
+        return False
+    try:
+        ask_head(Target(process.info.node, read_token(process.folder), process.info.address), EndCluster())
+    except (CommandError, SessionFolderError) as error:
+        sys.stderr.write(f"Note: {process.what} did not end the cluster: {error}\n")
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -49,6 +49,7 @@ from ..scheduling import actor_table as t
 from ..scheduling import lease_message as m
 from ..scheduling.actor_directory import ActorDirectory
 from ..scheduling.strategy import InBundle
+from .head_state import ACTOR_SPECS, ACTORS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
@@ -77,6 +78,13 @@ _KINDS = {
 }
 
 
+class _Row(NamedTuple):
+    """What is kept of an actor beside its spec: its record, and the error of an argument of its constructor."""
+
+    record: t.ActorRecord
+    cause: bytes
+
+
 class ActorDesk:
     """Part of the head actor; on its loop."""
 
@@ -88,6 +96,7 @@ class ActorDesk:
         self._watchers: dict[str, Channel] = {}
         self._early: dict[bytes, set[str]] = {}
         self._observers: dict[bytes, Callable[[t.ActorView], None]] = {}
+        self._homes: dict[str, set[str]] = {}  # owners by node, from before the head was restarted
         self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
@@ -101,10 +110,11 @@ class ActorDesk:
             "ActorStarted": self._on_started,
             "ActorExited": self._on_exited,
         }
-        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost, m.WorkersHeld):
+        for answer in (m.WorkerGranted, m.WorkerRefused, m.RequestedWorkerLost):
             head.from_node[answer] = lambda node_id, message: self.feed(t.FromNode(node_id, message))
+        head.on_node_back.append(lambda node_id, held: self.feed(t.FromNode(node_id, held)))
         head.on_report.append(self._place_waiting)
-        head.on_node_lost.append(lambda node_id: self.feed(t.ActorNodeLost(node_id, "its node was lost")))
+        head.on_node_lost.append(self._node_lost)
         head.on_process_lost.append(self._process_lost)
 
     def close(self) -> None:
@@ -113,13 +123,79 @@ class ActorDesk:
 
     def feed(self, event: t.ActorEvent) -> None:
         """Give the directory an event and do what it says."""
-        for command in self.directory.handle(event, self._head.loop.time()):
+        commands = self.directory.handle(event, self._head.loop.time())
+        self._keep_changes()
+        for command in commands:
             self._execute(command)
         self._alarm.set()
 
-    def _place_waiting(self) -> None:
+    def rows(self) -> list[dict[str, Any]]:
+        """All actors, as `Runtime.state("actors")` shows them."""
+        return [
+            {
+                "actor_id": view.actor_id.hex(),
+                "class_name": view.class_name,
+                "state": view.state,
+                "name": view.name,
+                "ray_namespace": view.namespace,
+                "node_id": view.node_id,
+                "worker_id": view.worker_id,
+                "num_restarts": view.incarnation,
+                "problem": view.problem,
+                "death_cause": view.cause.text if view.cause is not None and view.state == "DEAD" else "",
+            }
+            for view in self.directory.views()
+        ]
+
+    def _keep_changes(self) -> None:
+        """Keep the rows that have changed. What a dead actor was made with is of no use to anybody."""
+        state = self._head.state
+        for actor_id in self.directory.take_changed():
+            record, spec = self.directory.table.actors.get(actor_id), self._specs.get(actor_id)
+            key = actor_id.hex()
+            if record is None:
+                self._specs.pop(actor_id, None)
+                self._causes.pop(actor_id, None)
+                state.delete(ACTORS, key)
+                state.delete(ACTOR_SPECS, key)
+                continue
+            if record.state == "DEAD" and spec is not None and spec.creation:
+                self._keep_spec(msgspec.structs.replace(spec, creation=b""))
+            if state.keeps:
+                state.put(ACTORS, key, _Row(record, self._causes.get(actor_id, b"")))
+
+    def _keep_spec(self, spec: ActorSpec) -> None:
+        self._specs[spec.actor_id] = spec
+        self._head.state.put(ACTOR_SPECS, spec.actor_id.hex(), spec)
+
+    def restore(self, rows: Rows) -> None:
+        """Go on with the actors that a head before this one had."""
+        for spec in decode_rows(rows, ACTOR_SPECS, ActorSpec).values():
+            self._specs[spec.actor_id] = spec
+        table = t.ActorTable({})
+        for row in decode_rows(rows, ACTORS, _Row).values():
+            actor_id = row.record.spec.actor_id
+            if actor_id in self._specs:
+                table.actors[actor_id] = row.record
+                if row.cause:
+                    self._causes[actor_id] = row.cause
+                self._homes.setdefault(row.record.spec.home, set()).add(row.record.spec.owner)
+        for command in self.directory.restore(table, self._head.loop.time()):
+            self._execute(command)
+        self._keep_changes()
+        self._alarm.set()
+
+    def _place_waiting(self, node_id: str) -> None:
         if self.directory.wake_at() is not None:
-            self.feed(t.PlaceActors())
+            self.feed(t.PlaceActors(node_id))
+
+    def _node_lost(self, node_id: str) -> None:
+        """A node is gone: its actors, and the processes there that have created others."""
+        drained = self._head.drains.reason_of(node_id)
+        text = f"its node was drained ({drained})" if drained else "its node was lost"
+        self.feed(t.ActorNodeLost(node_id, text))
+        for process_id in self._homes.pop(node_id, ()):
+            self._head.process_lost(process_id)
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:
@@ -181,7 +257,8 @@ class ActorDesk:
 
     def register(self, spec: ActorSpec, home: str = "", *, get_if_exists: bool = False) -> None:
         """Make an actor, whose creator lives on the node `home`, if on any."""
-        self._specs[spec.actor_id] = spec
+        if spec.actor_id not in self.directory.table.actors:  # else it is said again: the head was restarted
+            self._keep_spec(spec)
         registered = t.ActorSpec(
             actor_id=spec.actor_id,
             class_name=spec.class_name,
@@ -210,6 +287,7 @@ class ActorDesk:
         found = command.view
         if found is None or found.actor_id != command.actor_id:
             self._specs.pop(command.actor_id, None)
+            self._head.state.delete(ACTOR_SPECS, command.actor_id.hex())
         if waiting is None:
             return
         channel, call_id = waiting
@@ -229,7 +307,9 @@ class ActorDesk:
             cause = t.DeathCause("constructor_failed", "an argument of its constructor could not be made", given.error)
             self.feed(t.KillActor(given.actor_id, no_restart=True, text=cause.text))
             return
-        self._specs[given.actor_id] = msgspec.structs.replace(spec, creation=given.creation, has_creation=True)
+        record = self.directory.table.actors.get(given.actor_id)
+        if record is not None and record.state == "DEPENDENCIES_UNREADY":
+            self._keep_spec(msgspec.structs.replace(spec, creation=given.creation, has_creation=True))
         self.feed(t.DependenciesReady(given.actor_id))
 
     def _on_watch(self, channel: Channel, call: Call) -> None:

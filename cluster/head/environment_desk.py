@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...actors.contract import DefineEnvironment, DescribeEnvironment, decoder_of
 from ...transport.channel import Channel
 from ...transport.protocol import Call
+from .head_state import ENVIRONMENTS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
@@ -18,8 +19,13 @@ class EnvironmentDesk:
     """
 
     def __init__(self, head: "Head") -> None:
+        self._head = head
         self._definitions: dict[str, bytes] = {}
         head.methods |= {"DefineEnvironment": self._on_define, "DescribeEnvironment": self._on_describe}
+
+    def restore(self, rows: Rows) -> None:
+        """Know what a head before this one knew."""
+        self._definitions = decode_rows(rows, ENVIRONMENTS, bytes)
 
     def _on_define(self, channel: Channel, call: Call) -> None:
         defined: DefineEnvironment = decoder_of(DefineEnvironment).decode(call.body)
@@ -28,7 +34,9 @@ class EnvironmentDesk:
 
     def define(self, key: str, definition: bytes) -> None:
         """Know what a key stands for."""
-        self._definitions.setdefault(key, definition)
+        if key not in self._definitions:
+            self._definitions[key] = definition
+            self._head.state.put(ENVIRONMENTS, key, definition)
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

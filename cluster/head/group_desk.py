@@ -21,9 +21,11 @@ from ...transport.protocol import Call
 from ..alarm import Alarm
 from ..scheduling import group_table as t
 from ..scheduling import lease_message as m
+from ..scheduling.labels import parse_selector
 from ..scheduling.placement_group import PlacementGroups, check_group
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import GroupGone
+from .head_state import GROUPS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
@@ -51,6 +53,7 @@ class GroupDesk:
             "FindGroup": self._on_find,
         }
         head.from_node[m.Reserved] = lambda node_id, answer: self.feed(t.GroupFromNode(node_id, answer))
+        head.on_node_back.append(lambda node_id, held: self.feed(t.GroupNodeBack(node_id, held.group_ids)))
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(lambda node_id: self.feed(t.GroupNodeLost(node_id)))
         head.on_process_lost.append(self._process_lost)
@@ -61,8 +64,33 @@ class GroupDesk:
 
     def feed(self, event: t.GroupEvent) -> None:
         """Give the state machine an event and do what it says."""
-        for command in self._groups.handle(event, self._head.loop.time()):
+        commands = self._groups.handle(event, self._head.loop.time())
+        self._keep_changes()
+        for command in commands:
             self._execute(command)
+        self._alarm.set()
+
+    def _keep_changes(self) -> None:
+        changed = self._groups.take_changed()
+        state = self._head.state
+        if not state.keeps:
+            return
+        for group_id in changed:
+            record = self._groups.table.groups.get(group_id)
+            if record is None:
+                state.delete(GROUPS, group_id.hex())
+            else:
+                state.put(GROUPS, group_id.hex(), record)
+
+    def restore(self, rows: Rows) -> None:
+        """Go on with the groups that a head before this one had."""
+        found = decode_rows(rows, GROUPS, t.GroupRecord)
+        table = t.GroupTable({record.spec.group_id: record for record in found.values()})
+        for command in self._groups.restore(table, self._head.loop.time()):
+            self._execute(command)
+        for record in found.values():
+            if record.state != "REMOVED":
+                self.feed(t.SubscribeGroup(_ITSELF, record.spec.group_id))
         self._alarm.set()
 
     def rows(self) -> list[dict[str, Any]]:
@@ -80,7 +108,7 @@ class GroupDesk:
             for view in self._groups.views()
         ]
 
-    def _place_waiting(self) -> None:
+    def _place_waiting(self, _: str) -> None:
         if self._groups.wake_at() is not None:
             self.feed(t.PlaceGroups())
 
@@ -135,6 +163,8 @@ class GroupDesk:
             request.name,
             request.namespace,
             request.detached,
+            tuple(parse_selector(selector) for selector in request.selectors),
+            request.target,
         )
         try:
             check_group(spec)

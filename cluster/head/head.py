@@ -14,7 +14,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, FromProcess, NodeExpired, NodeOrder, ProcessGone
+from ..cluster_message import FromNode, FromProcess, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -22,8 +22,10 @@ from ..scheduling.group_table import GroupToNode
 from ..scheduling.scheduler import Scheduler, SchedulerEvent, SchedulerTick, ToNode
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
+from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .group_desk import GroupDesk
+from .head_state import HeadState, Outbox, Rows
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
 from .package_desk import PackageDesk
@@ -44,11 +46,20 @@ class Head(SystemActor):
 
     name = "head"
 
-    def __init__(self, process: SystemProcess, packages: Path) -> None:
+    def __init__(
+        self,
+        process: SystemProcess,
+        packages: Path,
+        state: HeadState | None = None,
+        over: Callable[[], None] | None = None,
+    ) -> None:
         """Begin; `packages` is a folder for those that are given to the head, and may exist."""
         super().__init__(asyncio.get_running_loop())
-        self.process = process
+        self._over = over
+        self._standbys: dict[str, str] = {}
         self.session = self.dashboard = ""
+        self.state = state or HeadState()
+        self.process = Outbox(process, self.state)
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
@@ -57,14 +68,17 @@ class Head(SystemActor):
         self.methods = {
             "FromNode": self._on_from_node,
             "FromProcess": self._on_from_process,
+            "ProcessHere": lambda _, __: None,
             "QueryState": self._on_query_state,
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
             m.NodeReport: lambda _, report: self.feed(report),
+            m.WorkersHeld: self._on_node_back,
         }
+        self.on_node_back: list[Callable[[str, m.WorkersHeld], None]] = []
         self.on_node_lost: list[Callable[[str], None]] = []
         self.on_process_lost: list[Callable[[str], None]] = []
-        self.on_report: list[Callable[[], None]] = []
+        self.on_report: list[Callable[[str], None]] = []
         self.node_desk = NodeDesk(self)
         self.nodes = self.node_desk.alive
         self.jobs = JobDesk(self)
@@ -73,15 +87,30 @@ class Head(SystemActor):
         self.environments = EnvironmentDesk(self)
         self.packages = PackageDesk(self, packages)
         self.submissions = SubmissionDesk(self)
+        self.drains = DrainDesk(self)
         self.on_node_lost.append(self._processes_lost)
+        self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 
     def close(self) -> None:
         """Decide nothing more."""
         self._alarm.cancel()
         self.node_desk.close()
+        self.drains.close()
         self.actors.close()
         self.groups.close()
         self.packages.close()
+
+    def restore(self, rows: Rows) -> None:
+        """Go on where the head before this one was ended. Before anything is heard.
+
+        Nodes come back by themselves; what they have free is not known before, so that nothing is placed on them.
+        """
+        self.environments.restore(rows)
+        self.jobs.restore(rows)
+        self.node_desk.restore(rows)
+        self.groups.restore(rows)
+        self.actors.restore(rows)
+        self.submissions.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
@@ -91,7 +120,7 @@ class Head(SystemActor):
         if isinstance(event, m.NodeReport):
             self.node_desk.reported(event.node_id)
             for told in self.on_report:
-                told()
+                told(event.node_id)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -146,12 +175,38 @@ class Head(SystemActor):
             handler = self.methods.get(said.method, self._no_such_method)
             handler(process, Call(call.call_id if said.wants_reply else 0, self.name, said.method, said.body))
         if not said.wants_reply:
-            channel.reply(call.call_id, b"")
+            self.state.after(lambda: channel.reply(call.call_id, b""))
 
-    def end_cluster(self, reason: str) -> None:
-        """Have all nodes end."""
+    def _on_end_cluster(self, channel: Channel, call: Call) -> None:
         for node in self.nodes.values():
-            self.process.notify(node.address, NODE, NodeExpired(reason, over=True))
+            self.process.notify(node.address, NODE, NodeExpired("the cluster was stopped", over=True))
+        self.state.clear()
+
+        def done() -> None:
+            channel.reply(call.call_id, b"")
+            if self._over is not None:
+                self._over()
+
+        self.state.after(done)
+
+    def _on_stand_by(self, channel: Channel, call: Call) -> None:
+        self._standbys[channel.peer.process_id] = decoder_of(StandBy).decode(call.body).address
+        self._tell_heads()
+
+    def _tell_heads(self) -> None:
+        for node_id in self.nodes:
+            self.tell_heads_to(node_id)
+
+    def tell_heads_to(self, node_id: str) -> None:
+        """Have a node know where heads listen."""
+        if self._standbys:
+            known = KnownHeads([self.process.address.tcp, *self._standbys.values()])
+            self.process.notify(self.nodes[node_id].address, NODE, known)
+
+    def _on_node_back(self, node_id: str, held: m.WorkersHeld) -> None:
+        """A node has connected: it and the desks bring together what each believes of the other."""
+        for told in self.on_node_back:
+            told(node_id, held)
 
     def _on_query_state(self, channel: Channel, call: Call) -> None:
         query: QueryState = decoder_of(QueryState).decode(call.body)
@@ -160,6 +215,8 @@ class Head(SystemActor):
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A process is out of reach for good."""
         self.node_desk.channel_lost(channel, error)
+        if self._standbys.pop(channel.peer.process_id, None):
+            self._tell_heads()
         self.process_lost(channel.peer.process_id)
 
     def _processes_lost(self, node_id: str) -> None:

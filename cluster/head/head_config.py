@@ -14,6 +14,8 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls: certificates for that.
         token: the cluster's secret.
         log_folder: where its log goes; "": into the session's folder.
+        state: the URL of what outlives it; see `state/store_url.py`.
+        fresh: forget what is there of a head before.
         packages: where the packages of jobs are kept; "": in the session's folder, and gone with the head.
         dashboard_host: where the web server listens; "": there is none.
         dashboard_port: its port; None: 8265, or the first free one after it.
@@ -23,6 +25,8 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsConfig | None = None
     token: str
     log_folder: str = ""
+    state: str = "memory"
+    fresh: bool = False
     packages: str = ""
     dashboard_host: str = ""
     dashboard_port: int | None = None
@@ -35,10 +39,12 @@ class HeadReady(msgspec.Struct, frozen=True):
         address: its process.
         session: the cluster's name for its session.
         folder: of this process.
+        leader: the address of the head that leads, where this one stands by for it; else "".
         dashboard: the web server's address; "": there is none.
     """
 
     address: ProcessAddress
     session: str
     folder: str
+    leader: str = ""
     dashboard: str = ""

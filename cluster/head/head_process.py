@@ -1,22 +1,40 @@
-"""A head in a process of its own: it can be restarted while the cluster's nodes go on."""
+"""A head in a process of its own: it can be restarted, or another take its place, while the cluster's nodes go on."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ...actors.contract import HEAD
+from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
+from ...transport.error import TransportError
+from ..cluster_message import StandBy
 from ..host_id import host_id
 from ..node.head_link import about_this_process
 from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
+from ..state.change import Delete
+from ..state.error import FencedError, StateStoreError
+from ..state.state_store import Leadership
+from ..state.state_writer import StateWriter
+from ..state.store_url import make_store
 from ..system_process import SystemProcess
 from .head import Head
 from .head_config import HeadConfig, HeadReady
+from .head_state import SESSION, TABLES, HeadState
+from .standby import Standby
+
+LEASE_S = 6.0
+"""How long a head that is not heard of any more keeps another from taking over."""
+
+_LOOK_S = LEASE_S / 3
 
 if TYPE_CHECKING:
     from ..web.web_server import WebServer
@@ -24,58 +42,202 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class HeadElsewhereError(StateStoreError):
+    """Another head leads with this state, and this one cannot stand by for it; says who."""
+
+
 async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> None:
-    """Serve until a signal comes. SIGTERM ends the cluster: its nodes are told."""
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, ended.set)
-    process = SystemProcess()
-    endpoint = Endpoint(
-        process_id=secrets.token_hex(16),
-        host_id=host_id(),
-        token=bytes.fromhex(config.token),
-        unix_path=folder.socket_path("head"),
-        tcp=config.tcp,
-        tls=config.tls,
-        info=about_this_process("head", folder.name, is_head=True),
-        handler=process,
-    )
-    await process.start(endpoint)
-    head = Head(process, Path(config.packages) if config.packages else folder.path / "packages")
-    head.session = folder.name
-    process.actors["head"] = head
-    web = await _start_web(config, head)
-    folder.write_token(config.token)
-    info = read_info(folder.path)
-    if info is not None:
-        told = msgspec.structs.replace(info, address=process.address.tcp, node=process.address, kind="head")
-        folder.write_info(told)
-    ready = HeadReady(process.address, folder.name, str(folder.path), head.dashboard)
-    birth.ready(msgspec.msgpack.encode(ready))
-    logger.info("listening at %s", process.address.tcp)
-    try:
-        await ended.wait()
-    finally:
-        if web is not None:
-            await web.close()
-        head.end_cluster("the cluster was stopped")
-        head.close()
-        await process.close()
+    """Serve until a signal comes, the cluster is over, or another head has taken over."""
+    await HeadProcess(config, folder, birth).run()
 
 
-async def _start_web(config: HeadConfig, head: Head) -> "WebServer | None":
-    """The web server, if one is wanted.
+class HeadProcess:
+    """Builds the head, or one that stands by. On the running loop."""
 
-    Raises:
-        AddressInUseError, OSError: it cannot listen.
-    """
-    if not config.dashboard_host:
-        return None
-    from ..web.web_server import WebServer  # half the time that a head takes to start
+    def __init__(self, config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> None:
+        self._config = config
+        self._folder = folder
+        self._birth = birth
+        self._ended = asyncio.Event()
+        self._process = SystemProcess()
+        self._store = make_store(config.state)
+        self._about = about_this_process("head", folder.name, is_head=False)
+        self._fenced = False
 
-    server = WebServer(head, config.token, config.tls)
-    host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    await server.start(config.dashboard_host, config.dashboard_port, host)
-    head.dashboard = server.url
-    return server
+    async def run(self) -> None:
+        """See `run_head`.
+
+        Raises:
+            StateStoreError: the state cannot be had. TransportError: it cannot listen.
+        """
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._ended.set)
+        self._folder.write_token(self._config.token)
+        await self._store.open()
+        try:
+            leadership = await self._claim()
+            if leadership is None:
+                leadership = await self._stand_by()
+            if leadership is not None:
+                await self._lead(leadership)
+        finally:
+            await self._store.close()
+
+    async def _claim(self) -> Leadership | None:
+        return await self._store.acquire(self._config.tcp.encode(), LEASE_S)
+
+    async def _listen(self, head: Head | Standby) -> None:
+        """Take calls from now on."""
+        self._process.actors[HEAD] = head
+        endpoint = Endpoint(
+            process_id=secrets.token_hex(16),
+            host_id=host_id(),
+            token=bytes.fromhex(self._config.token),
+            unix_path=self._folder.socket_path("head"),
+            tcp=self._config.tcp,
+            tls=self._config.tls,
+            info=self._about,
+            handler=self._process,
+        )
+        await self._process.start(endpoint)
+        info = read_info(self._folder.path)
+        if info is not None:
+            address = self._process.address
+            told = msgspec.structs.replace(info, address=address.tcp, node=address, tls=self._config.tls, kind="head")
+            self._folder.write_info(told)
+        logger.info("listening at %s", self._process.address.tcp)
+
+    def _ready(self, session: str, leader: str, dashboard: str = "") -> None:
+        ready = HeadReady(self._process.address, session, str(self._folder.path), leader, dashboard)
+        self._birth.ready(msgspec.msgpack.encode(ready))
+
+    # --- standing by ---
+
+    async def _stand_by(self) -> Leadership | None:
+        """Wait until the head that leads does not any more; None where this process is to end before."""
+        leader = await self._leader()
+        if self._store.one_host:
+            raise HeadElsewhereError(
+                f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
+                "ends it; --state names another place."
+            )
+        await self._listen(Standby(lambda: leader))
+        self._ready("", leader)
+        logger.info("standing by for the head at %s", leader)
+        told = ""
+        leadership: Leadership | None = None
+        while leadership is None and not self._ended.is_set():
+            if told != leader:
+                told = leader if await self._introduce(leader) else ""
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _LOOK_S)
+                continue
+            try:
+                leadership = await self._claim()
+                leader = await self._leader() or leader
+            except StateStoreError as error:
+                logger.warning("the state is out of reach: %s", error)
+            if told and not any(peer.peer.tcp == told for peer in self._process.endpoint.channels.values()):
+                told = ""  # it was restarted, or the link was cut
+        if leadership is None:
+            await self._process.close()
+        return leadership
+
+    async def _leader(self) -> str:
+        leader = await self._store.leader()
+        return leader.holder.decode() if leader is not None else ""
+
+    async def _introduce(self, leader: str) -> bool:
+        """Tell the head that leads that this one is here, so that it tells the nodes."""
+        try:
+            channel = await self._process.endpoint.connect(ProcessAddress("", "", "", leader))
+            channel.notify(HEAD, StandBy.__name__, msgspec.msgpack.encode(StandBy(self._process.address.tcp)))
+        except TransportError as error:
+            logger.info("the head at %s cannot be reached: %s", leader, error)
+            return False
+        return True
+
+    # --- leading ---
+
+    async def _lead(self, leadership: Leadership) -> None:
+        started = time.monotonic()
+        rows: dict[str, dict[str, bytes]] = {table: await self._store.load(table) for table in TABLES}
+        if self._config.fresh and self._birth.is_awaited:
+            await leadership.apply([Delete(table, key) for table, found in rows.items() for key in found])
+            rows = {table: {} for table in TABLES}
+        writer = StateWriter(leadership, self._on_fenced)
+        state = HeadState(writer, rows)
+        renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
+        packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
+        head = Head(self._process, packages, state, self._over)
+        web: WebServer | None = None
+        try:
+            known = rows[SESSION].get("name")
+            session = msgspec.msgpack.decode(known, type=str) if known else self._folder.name
+            state.put(SESSION, "name", session)
+            self._about |= {"head": "yes", "session": session}
+            head.session = session
+            if self._birth.is_awaited:
+                await self._listen(head)
+                head.restore(rows)
+                web = await self._start_web(head)
+                self._ready(session, "", head.dashboard)
+            else:  # it has stood by
+                head.restore(rows)
+                self._process.actors[HEAD] = head
+                try:
+                    web = await self._start_web(head)
+                except (OSError, TransportError):
+                    logger.exception("the dashboard cannot listen here; the cluster goes on without it")
+            spent = time.monotonic() - started
+            logger.info("leading session %s, %d nodes known, after %.3f s", session, len(head.nodes), spent)
+            await self._ended.wait()
+        finally:
+            if web is not None:
+                await web.close()
+            head.close()
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await writer.close()
+            if not self._fenced:
+                with contextlib.suppress(StateStoreError):  # the lease runs out by itself
+                    await leadership.release()
+            await self._process.close()
+
+    async def _start_web(self, head: Head) -> "WebServer | None":
+        """The web server, if one is wanted.
+
+        Raises:
+            OSError: it cannot listen; AddressInUseError where another program does.
+        """
+        config = self._config
+        if not config.dashboard_host:
+            return None
+        from ..web.web_server import WebServer  # heads that have none start sooner
+
+        server = WebServer(head, config.token, config.tls)
+        host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        await server.start(config.dashboard_host, config.dashboard_port, host)
+        head.dashboard = server.url
+        return server
+
+    def _over(self) -> None:
+        """The cluster is over: everything is told, and nothing kept."""
+        self._ended.set()
+
+    def _on_fenced(self, error: FencedError) -> None:
+        logger.error("another head has taken over: %s", error)
+        self._fenced = True
+        self._ended.set()
+
+    async def _renew(self, leadership: Leadership) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                await leadership.renew()
+            except FencedError as error:
+                self._on_fenced(error)
+                return
+            except StateStoreError as error:
+                logger.warning("the lease could not be renewed: %s", error)

@@ -8,6 +8,7 @@ from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..cluster_message import DescribeJob, DriverLeft
 from ..scheduling import lease_message as m
+from .head_state import JOBS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
@@ -15,10 +16,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class _Job(NamedTuple):
-    driver: RegisterDriver
+class _Row(NamedTuple):
+    """What is kept of a job: its `RegisterDriver`, and the driver's node."""
+
     encoded: bytes
     node_id: str
+
+
+class _Job:
+    def __init__(self, row: _Row) -> None:
+        self.driver: RegisterDriver = decoder_of(RegisterDriver).decode(row.encoded)
+        self.encoded = row.encoded
+        self.node_id = row.node_id
 
 
 class JobDesk:
@@ -39,6 +48,11 @@ class JobDesk:
         head.on_process_lost.append(self._process_lost)
         head.on_node_lost.append(self._node_lost)
 
+    def restore(self, rows: Rows) -> None:
+        """Know what a head before this one knew. Nodes tell which drivers have left meanwhile."""
+        for key, row in decode_rows(rows, JOBS, _Row).items():
+            self._jobs[bytes.fromhex(key)] = _Job(row)
+
     def node_of(self, process_id: str) -> str:
         """The node that a driver has joined; "" where that process is no driver."""
         return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
@@ -54,9 +68,10 @@ class JobDesk:
 
     def _on_register(self, channel: Channel, call: Call) -> None:
         driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
-        node_id = self._head.node_desk.at(channel.peer.process_id)
-        self._jobs[driver.job_id] = _Job(driver, call.body, node_id)
-        self._head.submissions.driver_joined(driver, node_id)
+        row = _Row(call.body, self._head.node_desk.at(channel.peer.process_id))
+        self._jobs[driver.job_id] = _Job(row)
+        self._head.state.put(JOBS, driver.job_id.hex(), row)
+        self._head.submissions.driver_joined(driver, row.node_id)
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         job = self._jobs.get(decoder_of(DescribeJob).decode(call.body).job_id)
@@ -70,6 +85,7 @@ class JobDesk:
         for job_id, job in list(self._jobs.items()):
             if job.driver.address.process_id == process_id:
                 del self._jobs[job_id]
+                self._head.state.delete(JOBS, job_id.hex())
                 self._head.order_all(m.JobEnded(job_id))
 
     def _node_lost(self, node_id: str) -> None:

@@ -9,16 +9,19 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..cluster_message import NodeExpired, NodeRegistered, PeerNodes, RegisterNode
+from ..scheduling.lease_message import NodeReport
+from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import NodeLost
+from .head_state import NODES, Rows, decode_rows
+from .silence import LOOK_S, SILENCE_S, Silence
 
 if TYPE_CHECKING:
     from .head import Head
 
-SILENCE_S = 10.0
-"""A node that has reported nothing for so long is given up. Nodes report every 2 s even when nothing changes."""
-
-_LOOK_S = 1.0
 _REMEMBERED = 1000
+
+_RETURN_S = 4.0
+"""How much longer than usual nodes may be silent after the head was restarted: they are still looking for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +39,27 @@ class NodeDesk:
         self.alive: dict[str, RegisterNode] = {}
         self.dead: dict[str, tuple[RegisterNode, str]] = {}
         self._registering: dict[str, tuple[Channel, int]] = {}
-        self._heard: dict[str, float] = {}
-        self._looked_at = head.loop.time()
-        self._timer = head.loop.call_later(_LOOK_S, self._look)
+        self._processes: dict[str, str] = {}
+        self._silence = Silence(SILENCE_S, LOOK_S)
+        self._timer = head.loop.call_later(LOOK_S, self._look)
         head.methods |= {"RegisterNode": self._on_register}
 
     def close(self) -> None:
         """Give nobody up any more."""
         self._timer.cancel()
 
+    def restore(self, rows: Rows) -> None:
+        """Know the nodes that a head before this one knew, and wait a while for them to come back."""
+        for node_id, node in decode_rows(rows, NODES, RegisterNode).items():
+            self.alive[node_id] = node
+            self._processes[node.address.process_id] = node_id
+            self._silence.awaited(node_id, _RETURN_S)
+            total = ResourceSet.of_units(node.resources)
+            self._head.feed(NodeReport(node_id, 0, total, {}, {}, node.labels))
+
     def at(self, process_id: str) -> str:
         """The node whose node process that is; "" where it is none's."""
-        return next((node_id for node_id, node in self.alive.items() if node.address.process_id == process_id), "")
+        return self._processes.get(process_id, "")
 
     def heard(self, node_id: str, channel: Channel) -> bool:
         """A node has said something; False where it is none of the cluster's (any more), which it is told."""
@@ -55,7 +67,7 @@ class NodeDesk:
             reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
             channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason)))
             return False
-        self._heard[node_id] = self._head.loop.time()
+        self._silence.heard(node_id)
         return True
 
     def reported(self, node_id: str) -> None:
@@ -71,22 +83,37 @@ class NodeDesk:
         if node_id:
             self._drop(node_id, str(error))
 
+    def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
+        """Go on without a node, and have it end. `over`: it is not to join again."""
+        node = self.alive[node_id]
+        self._drop(node_id, reason)
+        self._head.process.notify(node.address, NODE, NodeExpired(reason, over))
+
     def _on_register(self, channel: Channel, call: Call) -> None:
         node: RegisterNode = decoder_of(RegisterNode).decode(call.body)
         node_id = node.node_id.hex()
-        if node.back and node_id not in self.alive:
-            self.heard(node_id, channel)  # it is told that it is none of ours
+        if node_id in self.dead or (node.back and node_id not in self.alive):
+            self.heard(node_id, channel)  # what it had is written off: it is told so, and can only join as another
             return
+        known = node_id in self.alive
         self.alive[node_id] = node
-        self._heard[node_id] = self._head.loop.time()
+        self._processes[node.address.process_id] = node_id
+        self._silence.heard(node_id)
+        self._head.state.put(NODES, node_id, node)
         if call.call_id:
             self._registering[node_id] = (channel, call.call_id)
-        self._tell_peers()
+        everybody = {other: each.address for other, each in self.alive.items()}
+        self._head.process.notify(node.address, NODE, PeerNodes(everybody, whole=True))
+        if not known:
+            self._tell_peers(PeerNodes({node_id: node.address}), but=node_id)
+        self._head.tell_heads_to(node_id)
 
     def _drop(self, node_id: str, reason: str) -> None:
         node = self.alive.pop(node_id)
-        self._heard.pop(node_id, None)
+        self._processes.pop(node.address.process_id, None)
+        self._silence.forget(node_id)
         self._registering.pop(node_id, None)
+        self._head.state.delete(NODES, node_id)
         self.dead[node_id] = (node, reason)
         while len(self.dead) > _REMEMBERED:
             del self.dead[next(iter(self.dead))]
@@ -94,26 +121,18 @@ class NodeDesk:
         self._head.feed(NodeLost(node_id))
         for told in self._head.on_node_lost:
             told(node_id)
-        self._tell_peers()
+        self._tell_peers(PeerNodes({}, [node_id]))
 
-    def _tell_peers(self) -> None:
-        peers = PeerNodes({node_id: node.address for node_id, node in self.alive.items()})
-        for node in self.alive.values():
-            self._head.process.notify(node.address, NODE, peers)
+    def _tell_peers(self, news: PeerNodes, but: str = "") -> None:
+        for node_id, node in self.alive.items():
+            if node_id != but:
+                self._head.process.notify(node.address, NODE, news)
 
     def _look(self) -> None:
-        """Give up nodes that are silent, unless it was the head itself that did not listen."""
-        now = self._head.loop.time()
-        late = now - self._looked_at - _LOOK_S
-        self._looked_at = now
-        self._timer = self._head.loop.call_later(_LOOK_S, self._look)
-        for node_id, heard in list(self._heard.items()):
+        """Give up nodes that are silent."""
+        self._timer = self._head.loop.call_later(LOOK_S, self._look)
+        for node_id, seconds in self._silence.look():
             node = self.alive[node_id]
             if node.address.process_id == self._head.process.address.process_id:
-                continue
-            if late > _LOOK_S:
-                self._heard[node_id] = min(now, heard + late)
-            elif now - heard > SILENCE_S:
-                reason = f"it has said nothing for {now - heard:.0f} s"
-                self._drop(node_id, reason)
-                self._head.process.notify(node.address, NODE, NodeExpired(reason))
+                continue  # it shares this loop
+            self.end(node_id, f"it has said nothing for {seconds:.0f} s")

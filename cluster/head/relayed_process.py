@@ -8,7 +8,7 @@ from ...transport.channel import Channel
 from ..cluster_message import ToProcess
 
 if TYPE_CHECKING:
-    from ..system_process import SystemProcess
+    from .head_state import Outbox
 
 
 class RelayedProcess:
@@ -19,16 +19,16 @@ class RelayedProcess:
         peer_info: what is known of it: its node.
     """
 
-    def __init__(self, peer: ProcessAddress, node_id: str, node: Channel, process: "SystemProcess") -> None:
+    def __init__(self, peer: ProcessAddress, node_id: str, node: Channel, outbox: "Outbox") -> None:
         self.peer = peer
         self.peer_info = {"node": node_id}
         self._node = node
-        self._process = process
+        self._outbox = outbox
 
     def reply(self, call_id: int, body: bytes, failed: bool = False) -> None:
         """Answer a call of its."""
-        self._node.reply(call_id, body, failed)
+        self._outbox.after(lambda: self._node.reply(call_id, body, failed))
 
     def notify(self, actor: str, method: str, body: bytes) -> None:
         """Tell one of its actors something."""
-        self._process.notify(self._node.peer, HEAD, ToProcess(self.peer.process_id, actor, method, body))
+        self._outbox.notify(self._node.peer, HEAD, ToProcess(self.peer.process_id, actor, method, body))

@@ -27,6 +27,8 @@ class StateQuery:
                 return self._sum(available=False)
             case "available_resources":
                 return self._sum(available=True)
+            case "actors":
+                return self._head.actors.rows()
             case "dashboard":
                 return self._head.dashboard
             case "placement_groups":
@@ -36,7 +38,7 @@ class StateQuery:
 
     def _nodes(self) -> list[dict[str, Any]]:
         desk = self._head.node_desk
-        rows = [self._node(node, "") for node in desk.alive.values()]
+        rows = [self._node(node, "") | self._drain(node_id) for node_id, node in desk.alive.items()]
         return rows + [self._node(node, reason) for node, reason in desk.dead.values()]
 
     @staticmethod
@@ -50,7 +52,15 @@ class StateQuery:
             "Resources": {} if death else {kind: units / 10_000 for kind, units in node.resources.items()},
             "Labels": node.labels,
             "DeathReasonMessage": death,
+            "Draining": False,
+            "DrainReason": "",
         }
+
+    def _drain(self, node_id: str) -> dict[str, Any]:
+        """What is shown beside of a node that is alive."""
+        known = self._head.view.nodes.get(node_id)
+        draining = known is not None and known.draining
+        return {"Draining": draining, "DrainReason": self._head.drains.reason_of(node_id) if draining else ""}
 
     def _sum(self, available: bool) -> dict[str, int]:
         total: dict[str, int] = {}

@@ -28,6 +28,7 @@ from ..job.submission_book import SubmissionBook
 from ..job.submit_request import SubmitRequest
 from ..node.inventory import HEAD_RESOURCE
 from ..scheduling import actor_table as t
+from .head_state import SUBMISSIONS, Rows, decode_rows
 from .package_desk import HOME
 
 if TYPE_CHECKING:
@@ -61,12 +62,29 @@ class SubmissionDesk:
             SubmissionRefusedError: it is a wish that cannot be.
         """
         commands = self._book.handle(event, _now())
-        self._tell_changes()
+        self._keep_changes()
         for command in commands:
             self._execute(command)
 
-    def _tell_changes(self) -> None:
+    def restore(self, rows: Rows) -> None:
+        """Go on with the jobs that a head before this one had."""
+        table = s.SubmissionTable(decode_rows(rows, SUBMISSIONS, s.Submission))
+        for command in self._book.restore(table):
+            self._execute(command)
+
+    async def kept(self) -> None:
+        """Wait until all that was decided so far outlives this head."""
+        waiting = self._head.loop.create_future()
+        self._head.state.after(lambda: None if waiting.done() else waiting.set_result(None))
+        await waiting
+
+    def _keep_changes(self) -> None:
+        state, rows = self._head.state, self._book.table.rows
         for name in self._book.take_changed():
+            if name in rows:
+                state.put(SUBMISSIONS, name, rows[name])
+            else:
+                state.delete(SUBMISSIONS, name)
             for watcher in self._watchers.pop(name, ()):
                 if not watcher.done():
                     watcher.set_result(None)

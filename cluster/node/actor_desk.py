@@ -104,6 +104,12 @@ class NodeActorDesk:
         channel, address = worker.channel, worker.address
         if channel is None or address is None:
             return
+        incarnation, known = worker.constructed.get(order.actor_id, (-1, None))
+        if incarnation == order.incarnation:  # a head that was restarted says it again
+            if known is not None:
+                self._process.notify(self._head, HEAD, known)
+            return
+        worker.constructed[order.actor_id] = (order.incarnation, None)
 
         def constructed(reply: Reply | TransportError) -> None:
             if isinstance(reply, TransportError):
@@ -115,6 +121,7 @@ class NodeActorDesk:
                 address if outcome.status == "ok" else None,
                 b"" if outcome.status == "ok" else outcome.returns[0].data,
             )
+            worker.constructed[order.actor_id] = (order.incarnation, started)
             self._process.notify(self._head, HEAD, started)
 
         creation: Creation = decoder_of(Creation).decode(order.creation)
@@ -131,6 +138,11 @@ class NodeActorDesk:
 
     def _on_request_light(self, _: Channel, call: Call) -> None:
         request: RequestLightWorker = decoder_of(RequestLightWorker).decode(call.body)
+        if placed := self._placed.get(request.request_id):
+            self._manager.to_head(m.WorkerGranted(request.request_id, 0, placed[1], {}))
+            return
+        if any(request.request_id in known.waiting for known in self._light.values()):
+            return
         hosts = self._light.setdefault((request.job_id, request.environment), _Hosts())
         wanted = self._most_hosts - len(hosts.load) - len(hosts.requested)
         hosts.waiting.append(request.request_id)  # first: an idle worker is granted before `_start_host` returns
@@ -206,6 +218,7 @@ class NodeActorDesk:
         worker = self._manager.workers.find(worker_id)
         if worker is not None and worker.channel is not None:
             actor_id = bytes.fromhex(release.request_id.partition(":")[0])
+            worker.constructed.pop(actor_id, None)
             worker.channel.notify(EXECUTOR, "DropActor", encode(DropActor(actor_id)))
         self._release_idle()
         if hosts.are_empty():

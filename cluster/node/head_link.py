@@ -19,6 +19,8 @@ from ...transport.version import VERSION
 from ..cluster_message import (
     DriverLeft,
     FromNode,
+    KnownHeads,
+    NodeDrained,
     NodeExpired,
     NodeOrder,
     NodeRegistered,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _JOIN_S = 20.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
+_GREET_S = 1.5
+"""How long an address where the head may be is tried: a host that is gone does not refuse, it is silent."""
 _CLOCK_S = 60.0
 """Clocks that differ by more make logs and timelines of several nodes hard to read together."""
 _REMEMBERED = 1000
@@ -83,6 +87,7 @@ class HeadLink:
     def __init__(self, process: SystemProcess, route: ProcessAddress, node_id: bytes, *, any_python: bool) -> None:
         self._process = process
         self._route = route
+        self._known_heads = [route.tcp]
         self._head = route
         self._node_id = node_id
         self._any_python = any_python
@@ -111,7 +116,12 @@ class HeadLink:
         """
         self._manager = manager
         self._end = end
-        manager.methods |= {"NodeOrder": self._on_order, "PeerNodes": self._on_peers, "NodeExpired": self._on_expired}
+        manager.methods |= {
+            "NodeOrder": self._on_order,
+            "PeerNodes": self._on_peers,
+            "NodeExpired": self._on_expired,
+            "KnownHeads": self._on_known_heads,
+        }
 
     async def greet(self) -> None:
         """Connect to the head, and see that this node can join it. Nothing to do where the head is in this process.
@@ -122,7 +132,11 @@ class HeadLink:
         if self._is_here:
             return
         channel = await self._process.endpoint.connect(self._route)
-        self._check(channel)
+        try:
+            self._check(channel)
+        except WrongHeadError:
+            await channel.close()  # so that it is asked anew, should it become the head
+            raise
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
 
@@ -199,14 +213,16 @@ class HeadLink:
     async def _wait_for_head(self) -> None:
         pause, before = _FIRST_PAUSE_S, self._head.process_id
         while self._registration is not None and not self._closing:
+            self._try_next()
             try:
-                await self.greet()
+                async with asyncio.timeout(_GREET_S):
+                    await self.greet()
                 replaced = self._head.process_id != before
                 back = msgspec.structs.replace(self._registration, back=True)
                 self._away = False
                 await self._register(back, _nothing, replaced=replaced)
-            except TransportError as error:
-                logger.info("the head is still away: %s", error)
+            except (TransportError, TimeoutError) as error:
+                logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
                 self._away = True
                 if self.relay is not None:
                     self.relay.disconnected()
@@ -215,6 +231,17 @@ class HeadLink:
             else:
                 logger.warning("the head at %s is back", self.cluster)
                 return
+
+    def _try_next(self) -> None:
+        """Look for the head at the next of the addresses where one may be."""
+        known = self._known_heads
+        here = known.index(self._route.tcp) if self._route.tcp in known else -1
+        self._route = msgspec.structs.replace(self._route, tcp=known[(here + 1) % len(known)])
+        self.cluster = self._route.tcp
+
+    def _on_known_heads(self, _: Channel, call: Call) -> None:
+        told: KnownHeads = decoder_of(KnownHeads).decode(call.body)
+        self._known_heads = told.addresses
 
     def close(self) -> None:
         """Wait for no head any more."""
@@ -237,6 +264,10 @@ class HeadLink:
         """
         if not self._away:
             self._process.notify(self._head, HEAD, FromNode(self._node_id, command))
+
+    def drained(self) -> None:
+        """Tell the head that this node may end."""
+        self._process.notify(self._head, HEAD, NodeDrained(self._node_id))
 
     def address_of(self, node_id: str) -> ProcessAddress | None:
         """Another node's manager; None when there is no such node (any more)."""
@@ -270,10 +301,13 @@ class HeadLink:
 
     def _on_peers(self, _: Channel, call: Call) -> None:
         peers: PeerNodes = _peers_decoder.decode(call.body)
-        self._gone |= {node_id: address for node_id, address in self._peers.items() if node_id not in peers.nodes}
+        left = [node_id for node_id in self._peers if node_id not in peers.nodes] if peers.whole else peers.gone
+        for node_id in left:
+            if address := self._peers.pop(node_id, None):
+                self._gone[node_id] = address
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        self._peers = peers.nodes
+        self._peers |= peers.nodes
 
 
 def _nothing() -> None:

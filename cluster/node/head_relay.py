@@ -15,7 +15,7 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
-from ..cluster_message import FromProcess, ProcessGone, ToProcess
+from ..cluster_message import FromProcess, ProcessGone, ProcessHere, ToProcess
 from ..system_process import Arrived, Lost, SystemActor
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class HeadRelay(SystemActor):
         super().__init__(asyncio.get_running_loop())
         self._process = process
         self._head: ProcessAddress | None = None
-        self._unanswered: dict[int, tuple[FromProcess, Channel, int]] = {}
+        self._unanswered: dict[int, tuple[FromProcess, Channel | None, int]] = {}
         self._next = 0
-        self._speakers: set[str] = set()
+        self._speakers: dict[str, ProcessAddress] = {}
 
     # --- the head ---
 
@@ -50,9 +50,9 @@ class HeadRelay(SystemActor):
         for number in list(self._unanswered):
             self._send(number)
         if replaced:
-            for channel in self._process.endpoint.channels.values():
-                if channel.peer.process_id in self._speakers:
-                    channel.notify(CORE, HeadReplaced.__name__, encode(HeadReplaced()))
+            for address in self._speakers.values():
+                self._process.notify(address, CORE, HeadReplaced())
+                self._keep(FromProcess(address, ProcessHere.__name__, encode(ProcessHere()), wants_reply=False))
 
     def disconnected(self) -> None:
         """The head is away: what is said to it waits."""
@@ -66,7 +66,7 @@ class HeadRelay(SystemActor):
         def answered(reply: Reply | TransportError) -> None:
             if isinstance(reply, TransportError):
                 return  # it is sent again when a head is there
-            if self._unanswered.pop(number, None) is not None and call_id:
+            if self._unanswered.pop(number, None) is not None and channel is not None and call_id:
                 channel.reply(call_id, reply.body, failed=reply.failed)
 
         self._process.links.ask(self._head, HEAD, message, answered)
@@ -79,18 +79,18 @@ class HeadRelay(SystemActor):
             case Arrived(channel, call) if call.method == ToProcess.__name__:
                 self._to_process(call)
             case Arrived(channel, call):
-                self._speakers.add(channel.peer.process_id)
+                self._speakers[channel.peer.process_id] = channel.peer
                 said = FromProcess(channel.peer, call.method, call.body, wants_reply=call.call_id != 0)
                 self._keep(said, channel, call.call_id)
             case Lost(channel, _) if channel.peer.process_id in self._speakers:
-                self._speakers.discard(channel.peer.process_id)
+                del self._speakers[channel.peer.process_id]
                 gone = ProcessGone(channel.peer.process_id)
                 said = FromProcess(channel.peer, ProcessGone.__name__, encode(gone), wants_reply=False)
-                self._keep(said, channel, 0)
+                self._keep(said)
             case _:
                 pass
 
-    def _keep(self, said: FromProcess, channel: Channel, call_id: int) -> None:
+    def _keep(self, said: FromProcess, channel: Channel | None = None, call_id: int = 0) -> None:
         self._next += 1
         self._unanswered[self._next] = (said, channel, call_id)
         self._send(self._next)

@@ -17,6 +17,7 @@ def lease_spec(wire: WireSpec) -> LeaseSpec:
         wire.environment,
         wire.job_id,
         wire.retriable,
+        tuple(parse_selector(selector) for selector in wire.strategy.get("fallback", ())),
     )
 
 

@@ -30,6 +30,7 @@ from ..scheduling import lease_message as m
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
+from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
@@ -96,6 +97,7 @@ class NodeManager(SystemActor):
         }
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
+        self.drain = DrainDesk(process, self, machine, workers, store, head)
         self.logs = LogDesk(self, Path(about.session_folder) / "logs")
         self.actors = NodeActorDesk(process, process.address, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
@@ -110,6 +112,8 @@ class NodeManager(SystemActor):
         for command in self._machine.handle(event, self._loop.time()):
             self._execute(command)
         self._alarm.set()
+        if self._machine.draining:
+            self.drain.look()
 
     def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901 - one line for each command
         match command:
@@ -142,7 +146,7 @@ class NodeManager(SystemActor):
                 if not self.actors.answered(command):
                     self.to_head(command)
             case m.WorkersHeld():
-                self.to_head(m.WorkersHeld(self.actors.held(command.request_ids)))
+                self.to_head(m.WorkersHeld(self.actors.held(command.request_ids), command.group_ids))
             case _:
                 self.to_head(command)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -47,6 +47,14 @@ _TELL_S = 10.0
 logger = logging.getLogger(__name__)
 
 
+class OwnedObject(NamedTuple):
+    """An object whose first copy is here, and its owner."""
+
+    object_id: bytes
+    owner: ProcessAddress
+    location: Location
+
+
 class StoreDesk:
     """Answers requests of local processes about memory and objects, and of other nodes for copies."""
 
@@ -70,6 +78,14 @@ class StoreDesk:
     async def close(self) -> None:
         """Fetch nothing more from other nodes."""
         await self._puller.close()
+
+    def owned_elsewhere(self) -> list[OwnedObject]:
+        """The objects that others rely on this node for, as far as their owners' addresses were told."""
+        return [
+            OwnedObject(copy.object_id, owner, Location(self._node_id, copy.home, copy.size))
+            for copy in self._store.primaries()
+            if (owner := self._owners.get(copy.owner)) is not None
+        ]
 
     def _on_grant(self, channel: Channel, call: Call) -> None:
         request: GrantMemory = decoder_of(GrantMemory).decode(call.body)

@@ -14,6 +14,7 @@ from ...actors.contract import WorkerConfig, encode
 from ...exceptions import DeathCause, DeathKind
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
+from ..cluster_message import ActorStarted
 from ..process.death import KernelOomWatch, KnownKill, death_cause
 from ..process.identity import is_exiting
 from ..process.log_batch import LogOrigin
@@ -44,6 +45,7 @@ class Worker:
         known: why this node ended it, if it did.
         leaving: why it ends by itself, once it has said so; "" before.
         assigned: the encoded `AssignWorker` it was told last.
+        constructed: the actors that it was told to construct: which incarnation, and how that ended.
     """
 
     def __init__(self, worker_id: str, start_id: int, packages: Iterable[str]) -> None:
@@ -61,6 +63,7 @@ class Worker:
         self.known: KnownKill | None = None
         self.leaving = ""
         self.assigned = b""
+        self.constructed: dict[bytes, tuple[int, ActorStarted | None]] = {}
         self.ended = False
 
 

@@ -69,6 +69,11 @@ class NodeBirth:
         if self._pipe >= 0:
             self._send(OutputAt(str(path)))
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for this process to be ready."""
+        return self._pipe >= 0
+
     def ready(self, info: bytes) -> None:
         """Tell the driver that the node serves."""
         if self._pipe < 0:

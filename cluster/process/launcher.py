@@ -36,6 +36,7 @@ _TELLING = {
     "AuthenticationError",
     "ConnectError",
     "DeadlineExceededError",
+    "HeadElsewhereError",
     "StateStoreError",
     "VersionMismatchError",
     "WrongHeadError",

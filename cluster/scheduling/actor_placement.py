@@ -1,6 +1,7 @@
 """Finding workers for actors: which wait for room, which have asked a node."""
 
 import itertools
+from collections.abc import Iterator
 
 import msgspec
 
@@ -12,12 +13,24 @@ from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .scheduler import Scheduler
 from .strategy import HYBRID, InBundle, LeaseSpec, Spread
+from .waiting_room import WaitingRoom, need_of
 
 QUEUE_AFTER = 1.0
 """Seconds that an actor waits for a node with room before it queues at one without, where fairness brings its turn."""
 
 PATIENCE = 1.0
 """Seconds that a node may take to find room, before another is tried."""
+
+
+class Search:
+    """An actor's search for a worker: since when, and since when it waits without having asked a node."""
+
+    __slots__ = ("began", "record", "since", "spec")
+
+    def __init__(self, record: ActorRecord, now: float) -> None:
+        self.record = record
+        self.spec = placement_spec(record)
+        self.began = self.since = now
 
 
 class ActorPlacement:
@@ -30,36 +43,44 @@ class ActorPlacement:
     def __init__(self, scheduler: Scheduler) -> None:
         self._view = scheduler.view
         self._policy: Policy = scheduler.policy
-        self._waiting: dict[bytes, tuple[ActorRecord, float]] = {}
-        self._untold: dict[bytes, tuple[ActorRecord, float]] = {}  # who has no worker since when, oldest first
-        self._searching: set[bytes] = set()
+        self._searches: dict[bytes, Search] = {}
+        self._waiting = WaitingRoom[bytes, Search]()
+        self._untold: dict[bytes, Search] = {}  # whose user does not know why it has no worker; oldest first
         self._transits: dict[str, Transit] = {}
 
     def __len__(self) -> int:
+        """How many wait without a node."""
         return len(self._waiting)
 
     def place(self, record: ActorRecord, now: float) -> ToLeaseMachine | Never | None:
         """Ask a node for a worker; None where the actor has to wait, `Never` where no node would do."""
         actor_id = record.spec.actor_id
-        if actor_id not in self._searching:
-            self._searching.add(actor_id)
-            self._untold[actor_id] = (record, now)
-        _, since = self._waiting.pop(actor_id, (record, now))
-        verdict = self._policy.decide(placement_spec(record), record.spec.home or None)
+        search = self._searches.get(actor_id)
+        if search is None:
+            search = self._searches[actor_id] = self._untold[actor_id] = Search(record, now)
+        if actor_id not in self._waiting:
+            search.since = now
+        verdict = self._policy.decide(search.spec, record.spec.home or None, record.spec.locality)
         if isinstance(verdict, Never):
             if not verdict.fatal:
-                self._waiting[actor_id] = (record, since)
+                self._waiting.add(actor_id, need_of(search.spec), search)
             return verdict
-        node_id = verdict.node_id if isinstance(verdict, Chosen) else self._queue_at(record, since, now)
+        node_id = verdict.node_id if isinstance(verdict, Chosen) else self._queue_at(search, now)
         if node_id is None:
-            self._waiting[actor_id] = (record, since)
+            self._waiting.add(actor_id, need_of(search.spec), search)
             return None
+        self._waiting.remove(actor_id)
         record.attempt += 1
         record.node_id = node_id
-        record.request_id = f"{record.spec.actor_id.hex()}:{record.attempt}"
+        record.request_id = f"{actor_id.hex()}:{record.attempt}"
         if isinstance(verdict, Chosen) and not verdict.queue:
             self._take(record, now)
         return self.request_of(record)
+
+    def has_room(self, record: ActorRecord) -> bool:
+        """Whether a node has room for it now, beside the one that it has a worker of."""
+        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.spec.locality)
+        return isinstance(verdict, Chosen) and not verdict.queue
 
     def _take(self, record: ActorRecord, now: float) -> None:
         """Count what the actor will hold as taken. One that queues takes nothing: there is nothing to take."""
@@ -72,7 +93,10 @@ class ActorPlacement:
 
     def wait(self, record: ActorRecord, now: float) -> None:
         """Try again later."""
-        self._waiting[record.spec.actor_id] = (record, now)
+        actor_id = record.spec.actor_id
+        search = self._searches.setdefault(actor_id, Search(record, now))
+        search.since = now
+        self._waiting.add(actor_id, need_of(search.spec), search)
 
     def request_of(self, record: ActorRecord) -> ToLeaseMachine:
         """The request that is open; may be sent again."""
@@ -84,22 +108,34 @@ class ActorPlacement:
 
     def overdue(self, now: float) -> list[tuple[ActorRecord, str]]:
         """Actors that have waited for room for long, and why; each once. Others may wait for a worker to start."""
-        due = itertools.takewhile(lambda untold: now >= untold[1] + WARN_AFTER, self._untold.values())
-        found = [(record, since) for record, since in due if record.spec.actor_id in self._waiting]
+        due = itertools.takewhile(lambda search: now >= search.began + WARN_AFTER, self._untold.values())
         return [
-            (record, why_waiting(self._view, placement_spec(record), now - since))
-            for record, since in found
-            if self.tell(record)
+            (search.record, why_waiting(self._view, search.spec, now - search.began))
+            for search in list(due)
+            if search.record.spec.actor_id in self._waiting and self.tell(search.record)
         ]
 
     def settled(self, record: ActorRecord) -> None:
         """The actor has a worker, or needs none any more."""
-        self._searching.discard(record.spec.actor_id)
+        self._searches.pop(record.spec.actor_id, None)
         self._untold.pop(record.spec.actor_id, None)
 
-    def waiting(self) -> list[ActorRecord]:
-        """Actors without a node, first come first."""
-        return [record for record, _ in self._waiting.values()]
+    def waiting(self, node_id: str = "") -> Iterator[ActorRecord]:
+        """Actors without a node that are to be placed again, while they are.
+
+        Where the first of those that need the same still waits after it was placed again, so must the others.
+
+        Args:
+            node_id: only those that news of this node may concern; "": all.
+        """
+        room = self._waiting
+        queues = room.served_by(node_id, self._view.groups_on(node_id)) if node_id else room.queues()
+        for _, queue in queues:
+            while queue:
+                actor_id, search = next(iter(queue.items()))
+                yield search.record
+                if actor_id in self._waiting:
+                    break
 
     def answered(self, request_id: str) -> None:
         """The node has answered, or is gone."""
@@ -108,7 +144,7 @@ class ActorPlacement:
 
     def drop(self, record: ActorRecord) -> list[ToLeaseMachine]:
         """The actor needs its worker, or the search for one, no more."""
-        self._waiting.pop(record.spec.actor_id, None)
+        self._waiting.remove(record.spec.actor_id)
         if not record.request_id:
             return []
         self.answered(record.request_id)
@@ -117,11 +153,10 @@ class ActorPlacement:
         record.address = None
         return [release]
 
-    def _queue_at(self, record: ActorRecord, since: float, now: float) -> str | None:
-        if now < since + QUEUE_AFTER:
+    def _queue_at(self, search: Search, now: float) -> str | None:
+        if now < search.since + QUEUE_AFTER:
             return None
-        spec = placement_spec(record)
-        node = self._view.shape(spec.resources, spec.required_labels()).any_feasible()
+        node = self._policy.feasible(search.spec).any_feasible()
         return None if node is None else node.node_id
 
 

@@ -56,6 +56,7 @@ class ActorSpec(Struct, frozen=True):
         placement: what its node must have free when it is placed.
         creation: the constructor call, opened only by the worker.
         ready: false while arguments of the constructor are still being made; see `DependenciesReady`.
+        locality: (node id, bytes of the constructor's large arguments that lie there), largest first.
     """
 
     actor_id: bytes
@@ -70,6 +71,7 @@ class ActorSpec(Struct, frozen=True):
     home: str = ""
     creation: bytes = b""
     ready: bool = True
+    locality: tuple[tuple[str, int], ...] = ()
 
 
 class ActorRecord(msgspec.Struct, array_like=True):
@@ -82,6 +84,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
         worker_id: "" until a worker was granted.
         ending: it is to end without a restart, for this reason.
         problem: why it cannot be placed now, for people.
+        spared: restarts that do not count against `max_restarts`, since its node was drained.
     """
 
     spec: ActorSpec
@@ -96,6 +99,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
     ending: DeathCause | None = None
     cause: DeathCause | None = None
     problem: str = ""
+    spared: int = 0
 
 
 class ActorTable(msgspec.Struct, array_like=True):
@@ -216,6 +220,16 @@ class ActorNodeLost(Struct, frozen=True, tag="actor_node_lost"):
     text: str
 
 
+class DrainActors(Struct, frozen=True, tag="drain_actors"):
+    """A node is to be drained: actors that may restart do so elsewhere, as soon as there is room for them.
+
+    Those that may not stay until the node ends.
+    """
+
+    node_id: str
+    text: str
+
+
 class Subscribe(Struct, frozen=True, tag="subscribe"):
     """Tell the process of the actor's state, now and at every change."""
 
@@ -231,7 +245,9 @@ class Unsubscribe(Struct, frozen=True, tag="unsubscribe"):
 
 
 class PlaceActors(Struct, frozen=True, tag="place_actors"):
-    """Room may have come free, or time has passed: try again for those that wait."""
+    """Room may have come free on a node ("": on any, or time has passed): try again for those that wait."""
+
+    node_id: str = ""
 
 
 ActorEvent = (
@@ -245,6 +261,7 @@ ActorEvent = (
     | HandlesGone
     | OwnerLost
     | ActorNodeLost
+    | DrainActors
     | Subscribe
     | Unsubscribe
     | PlaceActors

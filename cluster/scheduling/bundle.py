@@ -81,6 +81,10 @@ class BundleTable:
             if bundle.committed and target.bundle_index in {-1, index}:
                 yield bundle.ledger
 
+    def groups(self) -> tuple[bytes, ...]:
+        """The groups that have bundles here, open or not."""
+        return tuple(self._groups)
+
     def reports(self) -> tuple[BundleReport, ...]:
         """As the head is told them."""
         return tuple(

@@ -5,7 +5,7 @@ shows it, the decision's resources are *in transit*: they count as taken until i
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from .lease_message import BundleReport, NodeReport
 from .ledger import Shares, fits, utilisation
 from .resources import ACCELERATORS, ResourceSet
 from .shape_index import ShapeIndex
+from .stock import Stock
 
 MAX_SHAPES = 256
 """Shapes that are indexed at a time; the one not asked for longest makes room."""
@@ -32,6 +33,7 @@ class Node:
         "has_accelerator",
         "labels",
         "lasting",
+        "leaving",
         "node_id",
         "reported",
         "total",
@@ -50,7 +52,7 @@ class Node:
         self.free: Shares = {}
         self.lasting: Mapping[str, int] = {}
         self.labels: dict[str, str] = {}
-        self.draining = False
+        self.draining = self.leaving = False
         self.busy = 0.0
         self.has_accelerator = False
         self.unmet = 0
@@ -62,7 +64,7 @@ class Node:
             self.total = report.total.units()
             self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
         self.reported, self.free, self.lasting = report.available, report.free, report.lasting
-        self.labels, self.draining = report.labels, report.draining
+        self.labels, self.draining = report.labels, report.draining or self.leaving
         self.unmet = sum(demand.count for demand in report.unmet)
         self.count_again()
 
@@ -122,12 +124,14 @@ class ClusterView:
 
     Attributes:
         groups: placement groups that were asked for and not removed; kept by `PlacementGroups`.
+        stock: what the nodes have in all, for people.
     """
 
     def __init__(self, random: Random, transit_time: float = 0.25) -> None:
         self.nodes: dict[str, Node] = {}
         self.bundles: dict[bytes, dict[int, tuple[str, BundleReport]]] = {}
         self.groups: dict[bytes, GroupStanding] = {}
+        self.stock = Stock(self.nodes)
         self._random = random
         self._transit_time = transit_time
         self._transits: deque[Transit] = deque()
@@ -141,6 +145,7 @@ class ClusterView:
             node = self.nodes[report.node_id] = Node(report.node_id)
         elif report.version <= node.version:
             return False
+        self.stock.changed()
         static = node.total, node.labels, node.draining
         node.learn(report)
         changed = static != (node.total, node.labels, node.draining)
@@ -151,10 +156,19 @@ class ClusterView:
         self._learn_bundles(report)
         return True
 
+    def leave(self, node_id: str) -> None:
+        """The node is to be drained: nothing is to be sent there, also before it reports that it drains."""
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.leaving = node.draining = True
+            for index in self._shapes.values():
+                index.discard(node)
+
     def remove(self, node_id: str) -> None:
         """The node is gone."""
         node = self.nodes.pop(node_id, None)
         if node is not None:
+            self.stock.changed()
             for index in self._shapes.values():
                 index.discard(node)
             for group_id, number in self._node_bundles.pop(node_id, set[tuple[bytes, int]]()):
@@ -180,6 +194,7 @@ class ClusterView:
             for kind, units in resources.amounts:
                 node.transit[kind] = node.transit.get(kind, 0) + units
             node.count_again()
+            self.stock.changed()
         if not until_told:
             self._transits.append(transit)
         return transit
@@ -201,6 +216,7 @@ class ClusterView:
                 if not node.transit[kind]:
                     del node.transit[kind]
             node.count_again()
+            self.stock.changed()
             for index in self._shapes.values():
                 index.freed(node)
         transit.open = False
@@ -218,9 +234,9 @@ class ClusterView:
         """When `expire` next has something to do."""
         return self._transits[0].expires if self._transits else None
 
-    def best_of_any(self, kinds: Iterable[str]) -> dict[str, int]:
-        """The most that any single node has of each kind, for messages; looks at all nodes."""
-        return {kind: max((node.total.get(kind, 0) for node in self.nodes.values()), default=0) for kind in kinds}
+    def groups_on(self, node_id: str) -> set[bytes]:
+        """The placement groups that have open bundles on the node."""
+        return {group_id for group_id, _ in self._node_bundles.get(node_id, ())}
 
     def _learn_bundles(self, report: NodeReport) -> None:
         before = self._node_bundles.get(report.node_id)

@@ -1,6 +1,5 @@
 """The words for those who wait for room: what is asked for, what the cluster has, what of it is in use, what to do."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .resources import ResourceSet, describe_amount, total_of
@@ -8,6 +7,7 @@ from .strategy import InBundle, LeaseSpec, NodeAffinity
 
 if TYPE_CHECKING:
     from .cluster_view import ClusterView
+    from .group_table import GroupSpec
 
 WARN_AFTER = 10.0
 """Seconds after which waiting for room is worth a warning, where room could come free."""
@@ -21,13 +21,14 @@ _RELIEF = (
 def why_never(view: "ClusterView", spec: LeaseSpec) -> str:
     """Why no node can hold it as the cluster is. Looks at all nodes; a puzzled user takes longer."""
     asked = spec.resources.describe()
-    selector = spec.required_labels()
     if not view.nodes:
         return f"{asked} is asked for, and the cluster has no node yet."
-    if not view.shape(ResourceSet(), selector).feasible.nodes:
-        conditions = ", ".join(condition.describe() for condition in selector)
+    alternatives = spec.alternatives()
+    if not any(view.shape(ResourceSet(), selector).feasible.nodes for selector in alternatives):
+        conditions = "; or ".join(", ".join(one.describe() for one in selector) for selector in alternatives)
         return f"{asked} is asked for, on a node whose labels meet: {conditions}. No node's labels do. Add such a node."
-    most = view.best_of_any(kind for kind, _ in spec.resources.amounts)
+    stock = view.stock.of(kind for kind, _ in spec.resources.amounts)
+    most = {kind: amounts.most for kind, amounts in stock.items()}
     short = [kind for kind, units in spec.resources.amounts if most[kind] < units]
     if not short:
         return (
@@ -54,17 +55,18 @@ def why_waiting(view: "ClusterView", spec: LeaseSpec, seconds: float) -> str:
     )
 
 
-def why_group_waits(view: "ClusterView", bundles: Iterable[ResourceSet], strategy: str, *, feasible: bool) -> str:
+def why_group_waits(view: "ClusterView", spec: "GroupSpec", *, feasible: bool) -> str:
     """Why a placement group is not reserved."""
-    bundles = tuple(bundles)
+    bundles, strategy = spec.bundles, spec.strategy
+    where = ", with the labels asked for" if any(spec.selectors) else ""
     total = total_of(bundles)
     if feasible:
         return (
-            f"{total.describe()} is asked for (in {_count(len(bundles), 'bundle')}, {strategy}) and has not come free. "
-            f"{_stock(view, total)} {_RELIEF}"
+            f"{total.describe()} is asked for (in {_count(len(bundles), 'bundle')}, {strategy}{where}) and has not "
+            f"come free. {_stock(view, total)} {_RELIEF}"
         )
     return (
-        f"no nodes can hold its {_count(len(bundles), 'bundle')} ({total.describe()} in all) as {strategy}. "
+        f"no nodes can hold its {_count(len(bundles), 'bundle')} ({total.describe()} in all) as {strategy}{where}. "
         f"{_stock(view, total)} Add nodes that can, or ask for less."
     )
 
@@ -84,12 +86,8 @@ def _why_waiting_in_group(view: "ClusterView", spec: LeaseSpec, strategy: InBund
 
 def _stock(view: "ClusterView", asked: ResourceSet) -> str:
     """What the cluster has of the kinds that are asked for, and what of it is in use."""
-    nodes = view.nodes.values()
     parts: list[str] = []
-    for kind, _ in asked.amounts:
-        total = sum(node.total.get(kind, 0) for node in nodes)
-        used = total - sum(node.unused().get(kind, 0) for node in nodes)
-        lasting = sum(node.lasting.get(kind, 0) for node in nodes)
+    for kind, (total, used, lasting, _) in view.stock.of(kind for kind, _ in asked.amounts).items():
         part = f"{kind} {describe_amount(kind, total)}"
         if used:
             part += f" ({describe_amount(kind, used)} in use"

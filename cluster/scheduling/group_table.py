@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from .labels import LabelSelector
 from .lease_message import ReserveCancel, ReserveCommit, Reserved, ReservePrepare
 from .resources import ResourceSet
 
@@ -16,7 +17,13 @@ class Struct(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupSpec(Struct, frozen=True):
-    """What is asked for; never changes. `owner` is a process id; a non-detached group ends with it."""
+    """What is asked for; never changes.
+
+    Attributes:
+        owner: process id of its creator; a non-detached group ends with it.
+        selectors: conditions on the labels of each bundle's node, in the order of the bundles; empty: none.
+        target: the node to be preferred, where it has room for all; "": any.
+    """
 
     group_id: bytes
     bundles: tuple[ResourceSet, ...]
@@ -25,6 +32,8 @@ class GroupSpec(Struct, frozen=True):
     name: str = ""
     namespace: str = ""
     detached: bool = False
+    selectors: tuple[LabelSelector, ...] = ()
+    target: str = ""
 
 
 class GroupRecord(msgspec.Struct, array_like=True):
@@ -32,6 +41,7 @@ class GroupRecord(msgspec.Struct, array_like=True):
 
     Attributes:
         attempt: numbers reservations; nodes ignore those of attempts that were given up.
+        abandoned: the last attempt that was given up; 0: none was.
         nodes: bundle index -> node, of the bundles that are reserved and open.
         preparing: bundle index -> node, of the attempt under way.
         prepared: nodes that have answered yes to it.
@@ -46,6 +56,7 @@ class GroupRecord(msgspec.Struct, array_like=True):
     prepared: list[str] = []
     problem: str = ""
     cause: str = ""
+    abandoned: int = 0
 
 
 class GroupTable(msgspec.Struct, array_like=True):
@@ -99,6 +110,13 @@ class GroupFromNode(Struct, frozen=True, tag="group_from_node"):
     message: Reserved
 
 
+class GroupNodeBack(Struct, frozen=True, tag="group_node_back"):
+    """A node is back, or this head is: what was said last may not have arrived. `held`: groups it has bundles of."""
+
+    node_id: str
+    held: tuple[bytes, ...]
+
+
 class GroupNodeLost(Struct, frozen=True, tag="group_node_lost"):
     """A node is gone, and the bundles on it."""
 
@@ -123,7 +141,16 @@ class PlaceGroups(Struct, frozen=True, tag="place_groups"):
     """Room may have come free, or time has passed: try again for those that wait."""
 
 
-GroupEvent = CreateGroup | RemoveGroup | GroupFromNode | GroupNodeLost | GroupOwnerLost | SubscribeGroup | PlaceGroups
+GroupEvent = (
+    CreateGroup
+    | RemoveGroup
+    | GroupFromNode
+    | GroupNodeBack
+    | GroupNodeLost
+    | GroupOwnerLost
+    | SubscribeGroup
+    | PlaceGroups
+)
 
 
 # Commands

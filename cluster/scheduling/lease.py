@@ -118,16 +118,35 @@ class LeaseMachine:
                 if demand := self.queue.asking(event.ask_id):
                     self._unplaceable(demand, event, now)
             case m.HeadConnected():
-                self._out.append(m.WorkersHeld(self.book.requests()))
+                self._out.append(m.WorkersHeld(self.book.requests(), self.bundles.groups()))
                 self._dirty = self._urgent = True
             case m.PeersChanged():
                 self.turns.peers = event.count
             case m.JobEnded():
                 self._out += self.book.pool.stop_job(event.job_id)
             case m.Drain():
-                self.draining = self._dirty = self._urgent = True
+                self._drain(now)
             case m.Tick():
                 self._tick(now)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has a worker of this node."""
+        return bool(self.book)
+
+    def _drain(self, now: float) -> None:
+        if self.draining:
+            return
+        self.draining = self._dirty = self._urgent = True
+        for lease in list(self.book.leases()):
+            demand = lease.demand
+            if lease.worker_id is None:
+                self._lose_lease(lease.lease_id, f"node {self.node_id} is draining", now, stop=True)
+            elif demand.request_id is None and not lease.reclaiming:
+                lease.reclaiming = True
+                self._out.append(m.Reclaim(*demand.key, lease.lease_id))
+        self._refuse_requests(now)
+        self._out += self.book.pool.retire()
 
     # Demand
 
@@ -135,6 +154,7 @@ class LeaseMachine:
         demand = self.queue.change(event, self._could_serve)
         if demand is None:
             return
+        demand.second_choice = bool(event.spec.fallback) and not matches(demand.spec.required_labels(), self.labels)
         if demand.redirected.sum > demand.seen_redirects and now >= demand.told_at + RESEND_AFTER:
             demand.told_at = now
             self._out += [
@@ -150,7 +170,8 @@ class LeaseMachine:
             return True
         if isinstance(spec.strategy, NodeAffinity) and not spec.strategy.soft and spec.strategy.node_id != self.node_id:
             return False
-        return matches(spec.required_labels(), self.labels) and spec.resources.fits(self.ledger.total.units())
+        suits = any(matches(selector, self.labels) for selector in spec.alternatives())
+        return suits and spec.resources.fits(self.ledger.total.units())
 
     def _settle(self, demand: Demand, now: float) -> None:
         if self.queue.settle(demand, now, self.config.ask_timeout):
@@ -225,7 +246,7 @@ class LeaseMachine:
         pool = self.book.pool
         match event:
             case m.WorkerStarted():
-                if not pool.started(event.start_id, event.worker_id, now):
+                if self.draining or not pool.started(event.start_id, event.worker_id, now):
                     self._out.append(m.StopWorker(event.worker_id, "it came too late"))
             case m.WorkerStartFailed():
                 key = pool.start_failed(event.start_id)
@@ -260,6 +281,8 @@ class LeaseMachine:
         if lease.worker_id is not None:
             if stop is None and lease.allocation.shares:
                 stop = "it used accelerators, and a process cannot change to others"
+            if stop is None and self.draining:
+                stop = "its node is draining"
             if stop is None:
                 self.book.pool.give_back(lease.worker_id, now)
             else:
@@ -294,6 +317,9 @@ class LeaseMachine:
         for start_id in pool.overdue(now):
             pool.start_failed(start_id)
         self._out += pool.reap(now)
+        self._refuse_requests(now)
+
+    def _refuse_requests(self, now: float) -> None:
         for demand in [demand for demand in self.queue.waiting() if demand.request_id is not None]:
             if demand.request_id is not None and (now >= demand.refuse_at or self.draining):
                 self._out.append(m.WorkerRefused(demand.request_id, f"node {self.node_id} had no room in time"))

@@ -19,6 +19,9 @@ class LeaseBook:
         self._by_worker: dict[str, Lease] = {}
         self._ids = count(1)
 
+    def __len__(self) -> int:
+        return len(self._leases)
+
     def leases(self) -> Iterable[Lease]:
         """All of them, oldest first."""
         return self._leases.values()

@@ -13,7 +13,7 @@ class LeaseConfig(msgspec.Struct, frozen=True):
         threshold: how busy (0 to 1) the node may get before other nodes are considered for new demand.
         ask_timeout: how long the scheduler's word is awaited before the node serves demand beyond `threshold` anyway.
         report_interval: least time between reports; new unmet demand is told after `urgent_interval`.
-        refresh_interval: a report is sent this often although nothing changed, so that a lost one is made good.
+        refresh_interval: a report is sent this often although nothing changed, as the node's sign of life.
         quantum: how long a lease is left alone while another demand holds nothing.
         patience: how long a large request waits before smaller ones are kept from what it lacks.
         tick: how often waiting demand is looked at for fairness.
@@ -25,7 +25,7 @@ class LeaseConfig(msgspec.Struct, frozen=True):
     ask_timeout: float = 0.1
     report_interval: float = 0.05
     urgent_interval: float = 0.005
-    refresh_interval: float = 2.0
+    refresh_interval: float = 1.0
     quantum: float = 0.5
     patience: float = 0.5
     tick: float = 0.05

@@ -172,7 +172,7 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 
 
 class Drain(Struct, frozen=True, tag="drain"):
-    """Grant no more; what waits goes elsewhere, what runs ends by itself."""
+    """Grant no more, for good; what waits goes elsewhere, what runs ends by itself, and idle workers end."""
 
 
 class Tick(Struct, frozen=True, tag="tick"):
@@ -307,9 +307,13 @@ class RequestedWorkerLost(Struct, frozen=True, tag="worker_gone"):
 
 
 class WorkersHeld(Struct, frozen=True, tag="held"):
-    """The requests whose workers run here. What the head believes beyond that has ended; others it releases."""
+    """The requests whose workers run here, and the groups that have bundles here, open or prepared.
+
+    What the head believes beyond that has ended; what it does not know it releases.
+    """
 
     request_ids: tuple[str, ...]
+    group_ids: tuple[bytes, ...] = ()
 
 
 class Reserved(Struct, frozen=True, tag="reserved"):

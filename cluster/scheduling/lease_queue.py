@@ -51,6 +51,7 @@ class Demand:
         since: when it began to wait, or was last granted a lease.
         hold_until: before this time the scheduler's word is awaited where a better node may exist.
         ask_id: names this stretch of waiting to the scheduler; 0 while nothing is unmet.
+        second_choice: this node meets only what the spec falls back to, so the scheduler looks for a better one first.
         placements: the newest `Place.total` by node, for this ask.
         request_id: set where it is an actor's request.
         refuse_at: when an actor's request is refused.
@@ -69,6 +70,7 @@ class Demand:
         "redirected",
         "refuse_at",
         "request_id",
+        "second_choice",
         "seen_redirects",
         "shape",
         "since",
@@ -87,6 +89,7 @@ class Demand:
         self.wanted = 0
         self.version = -1
         self.placed = False
+        self.second_choice = False
         self.locality: tuple[tuple[str, int], ...] = ()
         self.seen_redirects = 0
         self.redirected = Tally()

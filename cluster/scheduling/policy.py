@@ -1,9 +1,12 @@
 """Which node: one decision from a view of the cluster. Pure but for the view's random samples."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from .cluster_view import ClusterView, Node
 from .explanation import why_never, why_waiting
+from .labels import LabelSelector
 from .resources import ResourceSet
 from .shape_index import ShapeIndex
 from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread
@@ -21,11 +24,19 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Never(msgspec.Struct, frozen=True):
-    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone."""
+    """No node can hold it. `fatal`: nor will a new node change that. `kind`: "group" where its group is gone.
 
-    text: str
+    `why` says why, for people: only when somebody is told, for finding the words means looking at all nodes.
+    """
+
+    why: Callable[[], str]
     fatal: bool = False
     kind: str = ""
+
+    @property
+    def text(self) -> str:
+        """Why, for people."""
+        return self.why()
 
 
 Verdict = Chosen | Wait | Never
@@ -64,9 +75,21 @@ class Policy:
                     return verdict
             case _:
                 pass
-        index = self._view.shape(spec.resources, spec.required_labels())
+        best: Verdict = Never(lambda: why_never(self._view, spec))
+        for selector in spec.alternatives():
+            verdict = self._anywhere(spec, selector, home, locality)
+            if isinstance(verdict, Chosen):
+                return verdict
+            best = verdict if isinstance(best, Never) else best
+        return best
+
+    def _anywhere(
+        self, spec: LeaseSpec, selector: LabelSelector, home: str | None, locality: tuple[tuple[str, int], ...]
+    ) -> Verdict:
+        """A node whose labels meet one set of conditions."""
+        index = self._view.shape(spec.resources, selector)
         if not index.feasible.nodes:
-            return Never(why_never(self._view, spec))
+            return Never(lambda: why_never(self._view, spec))
         if isinstance(spec.strategy, Spread):
             node = index.next_in_turn()
             return WAIT if node is None else Chosen(node.node_id)
@@ -88,8 +111,13 @@ class Policy:
             node = self._view.nodes.get(strategy.node_id)
             if node is not None and node.holds(spec.resources):
                 return node.reaches(spec.resources)
-        nodes = self._view.shape(spec.resources, spec.required_labels()).feasible.nodes
-        return any(node.reaches(spec.resources) for node in nodes)
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return any(node.reaches(spec.resources) for index in indexes for node in index.feasible.nodes)
+
+    def feasible(self, spec: LeaseSpec) -> ShapeIndex:
+        """The nodes that could hold it: those that meet the first of its conditions that any node meets."""
+        indexes = [self._view.shape(spec.resources, selector) for selector in spec.alternatives()]
+        return next((index for index in indexes if index.feasible.nodes), indexes[0])
 
     def _hybrid(self, index: ShapeIndex, home: str | None) -> Verdict:
         nodes = index.sample()
@@ -117,34 +145,43 @@ class Policy:
             if strategy.soft and strategy.spill_on_unavailable:
                 return self._hybrid(index, home)
             if strategy.fail_on_unavailable:
-                return Never(f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True)
+                return Never(
+                    lambda: f"Node {strategy.node_id} has no {spec.resources.describe()} free now.", fatal=True
+                )
             return Chosen(node.node_id, queue=True)
         if strategy.soft:
-            return self._hybrid(index, home) if index.feasible.nodes else Never(why_never(self._view, spec))
+            return self._hybrid(index, home) if index.feasible.nodes else Never(lambda: why_never(self._view, spec))
         if node is None:
             return Never(
-                f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.", fatal=True
+                lambda: f"Node {strategy.node_id} is not in the cluster (any more), and no other may be used.",
+                fatal=True,
             )
         why = "it is draining" if node.draining else f"it has {_describe(node.total)} and labels {node.labels}"
-        return Never(f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
+        return Never(lambda: f"Node {node.node_id} cannot hold {spec.resources.describe()}: {why}.", fatal=True)
 
     def _in_bundle(self, spec: LeaseSpec, strategy: InBundle) -> Verdict:
         standing = self._view.groups.get(strategy.group_id)
         if standing is None:
-            text = f"its placement group {strategy.group_id.hex()} was removed"
-            return Never(text, fatal=True, kind="group")
+            return Never(lambda: f"its placement group {strategy.group_id.hex()} was removed", fatal=True, kind="group")
         group = self._view.bundles.get(strategy.group_id, {})
-        wanted = [group[i] for i in sorted(group) if strategy.bundle_index in {-1, i}]
+        indexes = sorted(group) if strategy.bundle_index < 0 else [strategy.bundle_index]
+        wanted = [group[index] for index in indexes if index in group and not self._leaves(group[index][0])]
         if standing.infeasible and not group:
-            return Never(why_waiting(self._view, spec, 0.0))
+            return Never(lambda: why_waiting(self._view, spec, 0.0))
         holding = [(node_id, bundle) for node_id, bundle in wanted if spec.resources.fits(bundle.total.units())]
         if wanted and not holding and (strategy.bundle_index != -1):
             have = wanted[0][1].total.describe()
-            return Never(f"Bundle {strategy.bundle_index} has {have}, never {spec.resources.describe()}.", fatal=True)
+            return Never(
+                lambda: f"Bundle {strategy.bundle_index} has {have}, never {spec.resources.describe()}.", fatal=True
+            )
         for node_id, bundle in holding:
             if spec.resources.fits(bundle.available):
                 return Chosen(node_id)
         return Chosen(holding[0][0], queue=True) if len({node_id for node_id, _ in holding}) == 1 else WAIT
+
+    def _leaves(self, node_id: str) -> bool:
+        node = self._view.nodes.get(node_id)
+        return node is None or node.draining
 
 
 def _describe(units: dict[str, int]) -> str:

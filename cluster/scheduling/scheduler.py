@@ -6,6 +6,7 @@ themselves, also while the head is away. All state comes from reports: a restart
 report of each node.
 """
 
+from collections import OrderedDict
 from itertools import chain
 
 import msgspec
@@ -16,11 +17,9 @@ from .labels import LabelSelector
 from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
-from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, Strategy
+from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread
 from .tally import Tally
-
-TaskShape = tuple[ResourceSet, LabelSelector, Strategy]
-
+from .waiting_room import Need, WaitingRoom, need_of
 
 RESEND_AFTER = 0.5
 """Seconds after which a placement that its node does not know of is told again."""
@@ -31,6 +30,12 @@ _LOOK = 1.0
 
 class NodeLost(msgspec.Struct, frozen=True, tag="node_lost"):
     """The node is gone for good."""
+
+    node_id: str
+
+
+class NodeLeaving(msgspec.Struct, frozen=True, tag="node_leaving"):
+    """The node is to be drained: place nothing there any more."""
 
     node_id: str
 
@@ -52,8 +57,11 @@ class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
     event: Place | Unplaceable | PeersChanged
 
 
-SchedulerEvent = NodeReport | NodeLost | GroupGone | SchedulerTick
+SchedulerEvent = NodeReport | NodeLost | NodeLeaving | GroupGone | SchedulerTick
 
+
+AskKey = tuple[str, int]
+"""The node that asks, and its `ask_id`."""
 
 _NOTHING, _PROBLEM, _END = range(3)
 """What the caller behind an ask has been told: why it waits, once; that it waits in vain."""
@@ -62,7 +70,7 @@ _NOTHING, _PROBLEM, _END = range(3)
 class Ask:
     """One node's unmet demand, and where the scheduler has sent it so far."""
 
-    __slots__ = ("began", "home", "placed", "sent_at", "shape", "since", "told", "unmet")
+    __slots__ = ("began", "home", "key", "placed", "sent_at", "since", "told", "unmet")
 
     def __init__(self, home: str, unmet: UnmetDemand, now: float) -> None:
         self.home = home
@@ -70,8 +78,7 @@ class Ask:
         self.began = self.since = self.sent_at = now
         self.placed = Tally()
         self.told = _NOTHING
-        spec = unmet.spec
-        self.shape: TaskShape = (spec.resources, spec.label_selector, spec.strategy)
+        self.key: AskKey = (home, unmet.ask_id)
 
     @property
     def spec(self) -> LeaseSpec:
@@ -104,8 +111,8 @@ class Scheduler:
         self._park_after = park_after
         self._settle_until = settle_until
         self._asks: dict[str, dict[int, Ask]] = {}
-        self._waiting: dict[TaskShape, dict[tuple[str, int], Ask]] = {}
-        self._hopeless: dict[tuple[str, int], Ask] = {}
+        self._waiting = WaitingRoom[AskKey, Ask]()
+        self._hopeless = WaitingRoom[AskKey, Ask]()
         self._parked_at = self._looked_at = 0.0
         self._out: list[ToNode] = []
 
@@ -120,6 +127,8 @@ class Scheduler:
                 self._reported(event, now)
             case NodeLost():
                 self._node_lost(event.node_id)
+            case NodeLeaving():
+                self.view.leave(event.node_id)
             case GroupGone():
                 self._group_gone(event.group_id, now)
             case SchedulerTick():
@@ -132,9 +141,9 @@ class Scheduler:
     def wake_at(self) -> float | None:
         """When a tick is next due; None while nothing waits."""
         times = [self.view.next_expiry()]
-        if self._waiting:
+        if len(self._waiting):
             times.append(self._parked_at + self._park_after / 2)
-        if self._hopeless:
+        if len(self._hopeless):
             times.append(max(self._settle_until, self._parked_at + self._park_after))
         return min((time for time in times if time is not None), default=None)
 
@@ -155,8 +164,10 @@ class Scheduler:
         if before is None:
             self._tell_peers(report.node_id)
         self._sync_asks(report, now)
-        if could != (node.total, node.labels, node.draining) or report.bundles:
-            self._retry_hopeless(now)
+        if could != (node.total, node.labels, node.draining):
+            self._retry_hopeless(self._hopeless.queues(), now)
+        for group_id in self.view.groups_on(report.node_id) if len(self._hopeless) else ():
+            self._retry_hopeless(self._hopeless.in_group(group_id), now)
         self._place_waiting(node, now)
 
     def _tell_peers(self, joined: str) -> None:
@@ -184,7 +195,7 @@ class Scheduler:
             self._unwait(ask)
         self._asks[report.node_id] = current
         for ask in current.values():
-            if (report.node_id, ask.unmet.ask_id) not in self._hopeless:
+            if ask.key not in self._hopeless:
                 self._place(ask, now)
 
     def _place(self, ask: Ask, now: float) -> None:
@@ -234,8 +245,7 @@ class Scheduler:
         self.view.reserve(node_id, taken, now)
 
     def _give_up(self, ask: Ask, verdict: Never, now: float) -> None:
-        key = (ask.home, ask.unmet.ask_id)
-        self._hopeless[key] = ask
+        self._hopeless.add(ask.key, need_of(ask.spec), ask)
         if now >= self._settle_until:
             self._tell(ask, verdict)
 
@@ -248,43 +258,48 @@ class Scheduler:
 
     def _warn(self, now: float) -> None:
         """Tell those who wait long, and not just for tasks to end: that is what tasks do."""
+        in_reach: dict[Need, bool] = {}
         for ask in chain.from_iterable(asks.values() for asks in self._asks.values()):
-            if ask.told == _NOTHING and now >= ask.began + WARN_AFTER and not self.policy.in_reach(ask.spec):
-                self._tell(ask, Never(why_waiting(self.view, ask.spec, now - ask.began)))
+            if ask.told != _NOTHING or now < ask.began + WARN_AFTER:
+                continue
+            need = need_of(ask.spec)
+            if need not in in_reach:
+                in_reach[need] = self.policy.in_reach(ask.spec)
+            if not in_reach[need]:
+                self._tell(ask, Never(lambda ask=ask: why_waiting(self.view, ask.spec, now - ask.began)))
 
     def _wait_or_not(self, ask: Ask) -> None:
-        key = (ask.home, ask.unmet.ask_id)
-        if ask.need > 0 and key not in self._hopeless:
-            self._waiting.setdefault(ask.shape, {}).setdefault(key, ask)
+        if ask.need > 0 and ask.key not in self._hopeless:
+            self._waiting.add(ask.key, need_of(ask.spec), ask)
         else:
-            group = self._waiting.get(ask.shape)
-            if group is not None and group.pop(key, None) is not None and not group:
-                del self._waiting[ask.shape]
+            self._waiting.remove(ask.key)
 
     def _unwait(self, ask: Ask) -> None:
-        key = (ask.home, ask.unmet.ask_id)
-        self._hopeless.pop(key, None)
-        group = self._waiting.get(ask.shape)
-        if group is not None and group.pop(key, None) is not None and not group:
-            del self._waiting[ask.shape]
+        self._hopeless.remove(ask.key)
+        self._waiting.remove(ask.key)
 
     def _place_waiting(self, node: Node, now: float) -> None:
         """The node may have room: give it to those that wait, by turns."""
-        for shape, group in list(self._waiting.items()):
-            strategy = shape[2]
-            while group and (isinstance(strategy, InBundle) or node.fits(shape[0])):
-                key, ask = next(iter(group.items()))
+        if not len(self._waiting):
+            return
+        for need, queue in self._waiting.served_by(node.node_id, self.view.groups_on(node.node_id)):
+            while queue and (isinstance(need[2], InBundle) or node.fits(need[0])):
+                key, ask = next(iter(queue.items()))
                 before = ask.need
                 self._place(ask, now)
                 if ask.need == before:
                     break
-                if key in group:  # its turn is over
-                    group[key] = group.pop(key)
+                self._waiting.rotate(key)  # its turn is over, where it still waits
 
-    def _retry_hopeless(self, now: float) -> None:
-        for key, ask in list(self._hopeless.items()):
-            del self._hopeless[key]
-            self._place(ask, now)
+    def _retry_hopeless(self, queues: list[tuple[Need, OrderedDict[AskKey, Ask]]], now: float) -> None:
+        """Where there is nothing new for the first of a queue, there is nothing for the others."""
+        for _, queue in queues:
+            for ask in list(queue.values()):
+                told = ask.told
+                self._hopeless.remove(ask.key)
+                self._place(ask, now)
+                if ask.key in self._hopeless and ask.told == told:
+                    break
 
     def _node_lost(self, node_id: str) -> None:
         self.view.remove(node_id)
@@ -294,24 +309,24 @@ class Scheduler:
             self._out += [ToNode(last, PeersChanged(0)) for last in self.view.nodes]
 
     def _group_gone(self, group_id: bytes, now: float) -> None:
-        for shape, group in list(self._waiting.items()):
-            if isinstance(shape[2], InBundle) and shape[2].group_id == group_id:
-                for ask in list(group.values()):
-                    self._place(ask, now)
+        for _, queue in self._waiting.in_group(group_id):
+            for ask in list(queue.values()):
+                self._place(ask, now)
+        self._retry_hopeless(self._hopeless.in_group(group_id), now)
 
     def _tick(self, now: float) -> None:
         if now >= self._parked_at + self._park_after / 2:
             self._parked_at = now
             self._park(now)
-            self._retry_hopeless(now)
+            self._retry_hopeless(self._hopeless.queues(), now)
 
     def _park(self, now: float) -> None:
         """Queue one worker of each ask that waits long at a node that could hold it, unless its own node could."""
-        for shape, group in list(self._waiting.items()):
-            if isinstance(shape[2], (InBundle, NodeAffinity)):
+        for need, queue in self._waiting.queues():
+            if isinstance(need[2], (InBundle, NodeAffinity)):
                 continue
-            for ask in list(group.values()):
-                index = self.view.shape(ask.spec.resources, ask.spec.required_labels())
+            for ask in list(queue.values()):
+                index = self.policy.feasible(ask.spec)
                 home = self.view.nodes.get(ask.home)
                 if now < ask.since + self._park_after or (home is not None and home in index.feasible):
                     continue

@@ -1,6 +1,6 @@
 """The nodes that can hold one shape of request, kept so that a decision looks at a few of them only.
 
-A node joins the candidates when it may have room (its report came) and leaves when a decision finds that it has none,
+A node is a candidate when it had room as its report came, and is none any more when a decision finds that it has none,
 so finding a node costs a constant number of steps per decision and per report, however many nodes there are. Among many
 candidates a random sample is compared ("the power of d choices", Mitzenmacher 2001); few are compared all.
 """
@@ -71,34 +71,42 @@ class ShapeIndex:
             self.discard(node)
 
     def freed(self, node: "Node") -> None:
-        """The node may have room again."""
-        if node in self.feasible:
-            self.candidates.add(node)
+        """The node may have room again, or none any more."""
+        if node.fits(self.request):
+            if node in self.feasible:
+                self.candidates.add(node)
+        else:
+            self.candidates.discard(node)
 
     def discard(self, node: "Node") -> None:
         """The node is gone or holds the shape no more."""
         self.feasible.discard(node)
         self.candidates.discard(node)
 
-    def sample(self) -> "list[Node]":
-        """Up to `SAMPLE` different nodes that have room now, at random; all of them where there are no more."""
+    def sample(self, size: int = SAMPLE) -> "list[Node]":
+        """Up to `size` different nodes that have room now, at random; all of them where there are no more."""
         nodes = self.candidates.nodes
-        if len(nodes) <= SAMPLE:
+        if len(nodes) <= size:
             for node in [node for node in nodes if not node.fits(self.request)]:
                 self.candidates.discard(node)
             return list(nodes)
         found: dict[str, Node] = {}
-        for _ in range(4 * SAMPLE):
-            if len(nodes) <= SAMPLE:
-                return self.sample()
+        for _ in range(4 * size):
+            if len(nodes) <= size:
+                return self.sample(size)
             node = nodes[int(self._random.random() * len(nodes))]
             if not node.fits(self.request):
                 self.candidates.discard(node)
             else:
                 found[node.node_id] = node
-                if len(found) == SAMPLE:
+                if len(found) == size:
                     break
         return list(found.values()) or self._sweep()
+
+    def sample_feasible(self, size: int) -> "list[Node]":
+        """Up to `size` different nodes that could hold the shape when they are empty, at random; all where no more."""
+        nodes = self.feasible.nodes
+        return list(nodes) if len(nodes) <= size else self._random.sample(nodes, size)
 
     def next_in_turn(self) -> "Node | None":
         """The next node with room, going round."""

@@ -57,6 +57,7 @@ class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
         label_selector: conditions on the node's labels, beside the strategy.
         env_key: names the runtime environment; workers are reused only within one.
         job_id: workers are reused only within one job.
+        fallback: what to ask of the labels instead, in this order, where no node that meets `label_selector` has room.
         retriable: what runs there runs again should its worker end: the first to be stopped when memory runs out.
     """
 
@@ -66,9 +67,15 @@ class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
     env_key: str = ""
     job_id: bytes = b""
     retriable: bool = True
+    fallback: tuple[LabelSelector, ...] = ()
 
     def required_labels(self) -> LabelSelector:
         """All conditions that a node must meet."""
         return (
             self.label_selector + self.strategy.hard if isinstance(self.strategy, NodeLabels) else self.label_selector
         )
+
+    def alternatives(self) -> tuple[LabelSelector, ...]:
+        """Sets of conditions of which a node must meet one, the best first."""
+        hard = self.strategy.hard if isinstance(self.strategy, NodeLabels) else ()
+        return (self.label_selector + hard, *(selector + hard for selector in self.fallback))

@@ -98,6 +98,8 @@ class Turns:
         strategy = demand.spec.strategy
         if isinstance(strategy, InBundle):
             return True
+        if demand.second_choice:
+            return False
         if isinstance(strategy, NodeAffinity):
             return strategy.node_id == self._node_id
         if demand.locality and demand.locality[0][0] != self._node_id:

@@ -43,6 +43,7 @@ class WorkerPool:
         self._config = config
         self._next_start = 1
         self._prestarted = False
+        self._retired = False
         self._starting: dict[int, tuple[PoolKey, float]] = {}
         self._idle: dict[PoolKey, dict[str, float]] = {}
         self._workers: dict[str, PoolKey] = {}
@@ -106,7 +107,7 @@ class WorkerPool:
         for (env_key, job_id), count in waiting.items():
             missing = count - coming.get((env_key, job_id), 0) - coming.get((env_key, FRESH), 0)
             starts += [self._start((env_key, job_id), now) for _ in range(min(missing, self._room()))]
-        if not starts and not self._starting and self._wants_another():
+        if not starts and not self._starting and not self._retired and self._wants_another():
             starts.append(self._start(("", FRESH), now))
         return starts
 
@@ -143,6 +144,14 @@ class WorkerPool:
         if self.idle_count() - spares > keep:
             times.append(min(since for _, since in self._all_idle()) + self._config.idle_timeout)
         return min(times, default=None)
+
+    def retire(self) -> list[StopWorker]:
+        """The node will not be used any more: stop the idle workers, and start none ahead of need."""
+        self._retired = True
+        idle = [worker for worker, _ in self._all_idle()]
+        for worker_id in idle:
+            self.forget(worker_id)
+        return [StopWorker(worker_id, "its node is draining") for worker_id in idle]
 
     def stop_job(self, job_id: bytes) -> list[StopWorker]:
         """Stop the idle workers of a job that has ended."""

@@ -49,6 +49,7 @@ from .event import (
 )
 from .machine import StoreMachine
 from .mover import Mover
+from .object_table import StoredObject
 from .reading import Reader
 from .spill_storage import SpillStorage
 from .state import StoreLimits
@@ -252,6 +253,10 @@ class ObjectStore:
     def keep(self, object_id: bytes, offset: int) -> None:
         """The copy that was written at `offset` is the object's primary copy from now on: its others are lost."""
         self._feed(Promoted(object_id, offset))
+
+    def primaries(self) -> list[StoredObject]:
+        """The copies that must not be lost, in memory or on disk."""
+        return [copy for copy in self._machine.state.objects.by_key.values() if copy.primary and not copy.freed]
 
     def stats(self) -> StoreStats:
         """What the store holds now."""

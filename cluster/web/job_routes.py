@@ -69,6 +69,7 @@ class JobRoutes:
             name = self._desk.submit(msgspec.json.decode(body, type=SubmitRequest))
         except (msgspec.DecodeError, ValueError, TypeError, NotImplementedError) as error:
             return web.Response(status=400, text=str(error))
+        await self._desk.kept()
         return web.json_response({"job_id": name, "submission_id": name})
 
     async def list(self, _: web.Request) -> web.Response:
@@ -101,6 +102,7 @@ class JobRoutes:
             self._desk.feed(Delete(row.spec.submission_id))
         except ValueError as error:
             return web.Response(status=400, text=str(error))
+        await self._desk.kept()
         return web.json_response({"deleted": True})
 
     async def stop(self, request: web.Request) -> web.Response:
@@ -110,6 +112,7 @@ class JobRoutes:
             return row
         runs = not row.status.is_terminal()
         self._desk.feed(Stop(row.spec.submission_id))
+        await self._desk.kept()
         return web.json_response({"stopped": runs})
 
     async def logs(self, request: web.Request) -> web.StreamResponse:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from limelight.actors.contract import LeaseRedirected, Location
 from limelight.actors.native.demand_split import DemandSplit
 from limelight.actors.native.entry import STORED
-from limelight.actors.native.lease_class import Lease, LeaseClass
+from limelight.actors.native.lease import Lease
+from limelight.actors.native.lease_class import LeaseClass
 from limelight.actors.native.locality import nearest
 from limelight.actors.native.worker_link import Push
 from limelight.cluster.scheduling import lease_message as m
@@ -168,8 +169,10 @@ class Caller:
     # from the cluster
 
     def hear(self, node_id: str, message: object) -> None:
-        if not self.alive:
-            return
+        if self.alive:
+            self.cluster.run("caller", self._hear, node_id, message)
+
+    def _hear(self, node_id: str, message: object) -> None:
         match message:
             case m.Grant():
                 self._granted(node_id, message)
@@ -209,7 +212,7 @@ class Caller:
 
     def _check(self) -> None:
         """Nothing is asked of two nodes, or of none."""
-        if len(self.cluster.nodes) > CHECKED:
+        if len(self.cluster.nodes) > CHECKED or self.cluster.meter is not None:
             return
         for key, asked in self._asked.items():
             held = Counter(lease.link.node.process_id for lease in self.classes[key].leases.values())
@@ -312,7 +315,11 @@ class Caller:
             self.cluster.to_node(self.name, worker.node.process_id, m.LeaseReturned(worker.lease_id, worker_ok))
 
     def wake_at(self, lease_class: LeaseClass, when: float) -> None:
-        self.world.at(when, lambda: self.alive and lease_class.tick(self.world.now, when))
+        self.world.at(when, self._tick, lease_class, when)
+
+    def _tick(self, lease_class: LeaseClass, when: float) -> None:
+        if self.alive:
+            self.cluster.run("caller", lease_class.tick, self.world.now, when)
 
     def _mark(self, lease_class: LeaseClass) -> None:
         if not self._dirty:
@@ -323,7 +330,7 @@ class Caller:
         dirty, self._dirty = self._dirty, {}
         for lease_class in dirty.values():
             if self.alive:
-                lease_class.dispatch(self.world.now)
+                self.cluster.run("caller", lease_class.dispatch, self.world.now)
 
     # workers
 
@@ -357,7 +364,7 @@ class Caller:
         worker.current = None
         self.finished[task.task_id] = self.finished.get(task.task_id, 0) + 1
         lease_class = self.classes[task.work.key]
-        lease_class.answered(lease, task, seconds, self.world.now)
+        self.cluster.run("caller", lease_class.answered, lease, task, seconds, self.world.now)
         if worker.queue:
             self._start(lease)
         self._mark(lease_class)

@@ -11,6 +11,7 @@ from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.worker_pool import PoolConfig
 
 from .caller import Caller
+from .meter import Meter, unmeasured
 from .world import Faults, World
 
 HEAD = "head"
@@ -21,7 +22,15 @@ WORKER_START = 0.01
 class SimCluster:
     """Owns the machines and carries their commands out."""
 
-    def __init__(self, seed: int, faults: Faults | None = None, config: LeaseConfig | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        config: LeaseConfig | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.meter = meter
+        self.run = meter.run if meter is not None else unmeasured
         self.world = World(seed, faults or Faults())
         self.config = config or LeaseConfig(pool=PoolConfig(idle_timeout=5.0, keep_idle=0), report_interval=0.1)
         self.scheduler = s.Scheduler(ClusterView(Random(seed)))
@@ -60,7 +69,7 @@ class SimCluster:
         self.world.send(source, node_id, self._node_event, node_id, event, may_lose=may_lose, once=once)
 
     def _head_event(self, event: s.SchedulerEvent) -> None:
-        commands = self.scheduler.handle(event, self.world.now)
+        commands = self.run("scheduler", self.scheduler.handle, event, self.world.now)
         for command in commands:
             self.decisions += 1
             may_lose = isinstance(command.event, m.Place)
@@ -71,9 +80,10 @@ class SimCluster:
         machine = self.nodes.get(node_id)
         if machine is None or (isinstance(event, m.DemandChanged) and not self.callers[event.caller].alive):
             return  # a channel that was declared lost delivers nothing more
-        for command in machine.handle(event, self.world.now):
+        for command in self.run("node", machine.handle, event, self.world.now):
             self._carry_out(node_id, command)
-        self.check(machine)
+        if self.meter is None:
+            self.check(machine)
         self._wake(node_id, machine.wake_at())
 
     def _carry_out(self, node_id: str, command: m.LeaseCommand) -> None:

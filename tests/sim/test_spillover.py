@@ -92,6 +92,8 @@ def test_a_node_that_passes_on_what_was_redirected_to_it_is_asked_no_more():
     told = []
     caller.cluster = SimpleNamespace(
         nodes=cluster.nodes,
+        run=cluster.run,
+        meter=None,
         to_node=lambda _, node_id, event: told.append((node_id, event.wanted, event.seen_redirects)),
     )
     caller.submit(Work(b"x", LeaseSpec(ResourceSet.parse({"CPU": 1})), 1.0), range(1))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.actors.contract import LeaseSpec, Template
-from limelight.actors.native.lease_class import IDLE_S, MOST_PASSED_OVER, STUCK_S, Lease, LeaseClass
+from limelight.actors.native.lease import Lease
+from limelight.actors.native.lease_class import IDLE_S, MOST_PASSED_OVER, STUCK_S, LeaseClass
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
 from limelight.actors.native.worker_link import Push
 
@@ -109,9 +110,17 @@ class World:
         leases = kept.leases.values()
         assert kept._in_flight == sum(len(lease.in_flight) for lease in leases)
         assert kept._in_flight_stuck == sum(len(lease.in_flight) for lease in leases if lease.stuck)
-        assert set(kept._stuck) == {lease.lease_id for lease in leases if lease.stuck}
+        assert kept._stuck == sum(lease.stuck for lease in leases)
+        assert set(kept._crowded) == {lease.lease_id for lease in leases if lease.stuck and len(lease.in_flight) > 1}
+        working = [lease for lease in leases if lease.in_flight and not lease.stuck]
+        assert set(kept._working) == {lease.lease_id for lease in working}
+        progress = [lease.progressed for lease in kept._working.values()]
+        assert progress == sorted(progress)
+        for lease in leases:
+            assert lease.load == (-1 if lease.reclaimed or lease.stuck else len(lease.in_flight))
         assert set(kept._idle) == {lease.lease_id for lease in leases if not lease.in_flight and not lease.reclaimed}
-        assert set(kept._reclaimed) == {lease.lease_id for lease in leases if lease.reclaimed}
+        empty = {lease.lease_id for lease in leases if lease.reclaimed and not lease.in_flight}
+        assert {lease.lease_id for lease in kept._unused} >= empty
         assert sum(kept.held.values()) == len(leases)
 
     def submit(self, *seconds):

@@ -43,7 +43,7 @@ class Node(SystemActor):
         self._path = str(folder / self.node_id.hex()[:8])
         self._version = 0
         self.methods = {
-            "PeerNodes": lambda _, call: setattr(self, "peers", decoder_of(PeerNodes).decode(call.body).nodes),
+            "PeerNodes": lambda _, call: self.learn(decoder_of(PeerNodes).decode(call.body)),
             "NodeExpired": lambda _, call: setattr(self, "expired", decoder_of(NodeExpired).decode(call.body).reason),
             "NodeOrder": lambda _, call: self.orders.append(decoder_of(NodeOrder).decode(call.body).event),
         }
@@ -61,6 +61,10 @@ class Node(SystemActor):
         await asyncio.sleep(0)
         self.report()
         await registered
+
+    def learn(self, told: PeerNodes) -> None:
+        kept = {} if told.whole else {name: node for name, node in self.peers.items() if name not in told.gone}
+        self.peers = kept | told.nodes
 
     def report(self) -> None:
         self._version += 1
@@ -85,7 +89,7 @@ def make_endpoint(process: SystemProcess, path: str) -> Endpoint:
 async def nodes(tmp_path_factory, monkeypatch) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes, not registered yet, of a head whose patience is short."""
     monkeypatch.setattr(node_desk, "SILENCE_S", 0.3)
-    monkeypatch.setattr(node_desk, "_LOOK_S", 0.02)
+    monkeypatch.setattr(node_desk, "LOOK_S", 0.02)
     folder = tmp_path_factory.mktemp("h")
     process = SystemProcess()
     await process.start(make_endpoint(process, str(folder / "head")))
@@ -150,6 +154,21 @@ async def test_a_node_that_was_given_up_does_not_come_back_by_reporting(nodes) -
     second.report()
     await eventually(lambda: second.expired)
     assert (await first.rows())[second.node_id.hex()] is False
+    reporting.cancel()
+
+
+async def test_a_node_that_was_given_up_cannot_register_again_under_its_name(nodes) -> None:
+    first, second = nodes
+    for node in nodes:
+        await node.join()
+    reporting = asyncio.ensure_future(keep_reporting(first))
+    await eventually(lambda: second.expired)
+    second.expired = ""
+    body = RegisterNode(second.node_id, second.process.address, "127.0.0.1", RESOURCES.units(), {})
+    second.process.notify(second._head, HEAD, body)
+    await eventually(lambda: second.expired)
+    assert await first.rows() == {first.node_id.hex(): True, second.node_id.hex(): False}
+    assert set(first.peers) == {first.node_id.hex()}
     reporting.cancel()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,12 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "limelight.cluster.command.main"]
 TIMEOUT = 60.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class RunningCluster:
@@ -24,11 +31,16 @@ class RunningCluster:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LIMELIGHT_", "RAY_"))}
         self.environment = {**inherited, "HOME": str(home), "COLUMNS": "100"}
         self.environment |= {name: os.environ[name] for name in os.environ if name.startswith("LIMELIGHT_TEST")}
-        started = self.run("start", "--head", "--port", "0", "--num-cpus", "2", *options)
+        self._options = ("start", "--head", "--port", str(free_port()), "--num-cpus", "2", *options)
+        self.start()
+        self.token = (home / ".limelight" / "token").read_text().strip()
+
+    def start(self) -> None:
+        """Start the head, or start it again."""
+        started = self.run(*self._options)
         assert started.returncode == 0, started.stdout + started.stderr
         self.url = re.search(r"dashboard is at (\S+)\.\n", started.stdout)[1]
         self.address = re.search(r"head listens at ([\d.:]+)", started.stdout)[1]
-        self.token = (home / ".limelight" / "token").read_text().strip()
 
     def run(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
         """Run the command `cluster` to its end."""

@@ -18,7 +18,7 @@ from limelight.cluster.scheduling.lease_message import (
     WorkersHeld,
 )
 from limelight.cluster.scheduling.resources import EMPTY, ResourceSet
-from limelight.cluster.scheduling.scheduler import NodeLost, Scheduler
+from limelight.cluster.scheduling.scheduler import NodeLeaving, NodeLost, Scheduler
 from limelight.cluster.scheduling.strategy import LeaseSpec, NodeAffinity
 from limelight.transport.address import ProcessAddress
 
@@ -329,3 +329,73 @@ def test_a_restarted_head_goes_on_from_its_table():
     again.tell(t.ActorCreated(B, 0, ADDRESS))
     again.lose_worker(A)
     assert (again.state(A), again.state(B)) == ("DEAD", "ALIVE")
+
+
+# Nodes that are drained
+
+
+def drain(head, node_id="n0"):
+    head.scheduler.handle(NodeLeaving(node_id), head.now)
+    return head.tell(t.DrainActors(node_id, "its node is drained"))
+
+
+def test_an_actor_restarts_elsewhere_when_its_node_is_drained_and_it_does_not_count():
+    head = HeadDriver("n0")
+    request = head.live(max_restarts=1)
+    head.node("n1", 4)
+    said = drain(head)
+    assert t.ToLeaseMachine("n0", ReleaseWorker(request)) in of(t.ToLeaseMachine, said)
+    assert (head.state(), head.record().node_id, head.record().incarnation) == ("RESTARTING", "n1", 1)
+    head.grant(worker="w2")
+    head.tell(t.ActorCreated(A, 1, ADDRESS))
+    head.lose_worker()
+    assert head.state() == "RESTARTING", "this is the one restart that it has"
+    head.grant(worker="w3")
+    head.tell(t.ActorCreated(A, 2, ADDRESS))
+    head.lose_worker()
+    assert head.state() == "DEAD"
+
+
+def test_an_actor_goes_on_where_it_is_until_there_is_room_elsewhere():
+    head = HeadDriver("n0")
+    head.live(max_restarts=-1)
+    assert not drain(head)
+    assert head.state() == "ALIVE"
+    head.now = head.directory.wake_at()
+    assert not head.tell(t.PlaceActors())
+    head.node("n1", 4)
+    head.now = head.directory.wake_at()
+    head.tell(t.PlaceActors())
+    assert (head.state(), head.record().node_id) == ("RESTARTING", "n1")
+
+
+def test_an_actor_that_may_not_restart_stays_until_its_node_ends():
+    head = HeadDriver("n0", "n1")
+    head.register(lease=LeaseSpec(ResourceSet.parse({"CPU": 1}), NodeAffinity("n0", soft=True)))
+    head.grant()
+    head.tell(t.ActorCreated(A, 0, ADDRESS))
+    assert not drain(head)
+    head.tell(t.ActorNodeLost("n0", "its node was drained"))
+    assert head.state() == "DEAD"
+    assert head.record().cause == t.DeathCause("node_died", "its node was drained")
+
+
+def test_an_actor_that_comes_up_on_a_node_that_is_drained_moves_at_once():
+    head = HeadDriver("n0")
+    head.register(max_restarts=3)
+    head.node("n1", 4)
+    head.tell(t.DrainActors("n0", "its node is drained"))
+    head.scheduler.handle(NodeLeaving("n0"), head.now)
+    head.grant()
+    head.tell(t.ActorCreated(A, 0, ADDRESS))
+    assert (head.state(), head.record().node_id) == ("RESTARTING", "n1")
+
+
+def test_nothing_is_placed_on_a_node_that_is_to_be_drained_before_it_says_so_itself():
+    head = HeadDriver("n0", "n1")
+    head.scheduler.handle(NodeLeaving("n0"), head.now)
+    head.node("n0", 4)  # a report that was on its way
+    for i in range(4):
+        actor_id = bytes([i]) * 16
+        head.register(actor_id)
+        assert head.record(actor_id).node_id == "n1"

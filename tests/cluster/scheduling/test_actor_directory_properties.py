@@ -13,7 +13,7 @@ from limelight.cluster.scheduling.lease_message import (
     WorkerGranted,
     WorkerRefused,
 )
-from limelight.cluster.scheduling.scheduler import NodeLost
+from limelight.cluster.scheduling.scheduler import NodeLeaving, NodeLost
 
 from .test_actor_directory import ADDRESS, HeadDriver
 
@@ -111,6 +111,11 @@ class ActorDirectoryRules(RuleBasedStateMachine):
             assert record.spec.owner != owner or record.spec.detached or record.state == "DEAD"
 
     @rule(node_id=st.sampled_from(["n0", "n1"]))
+    def a_node_is_drained(self, node_id):
+        self.head.scheduler.handle(NodeLeaving(node_id), self.head.now)
+        self.tell(t.DrainActors(node_id, "drained"))
+
+    @rule(node_id=st.sampled_from(["n0", "n1"]))
     def a_node_is_lost_and_another_comes(self, node_id):
         self.nodes.discard(node_id)
         self.requests = {request: node for request, node in self.requests.items() if node != node_id}
@@ -172,10 +177,22 @@ class ActorDirectoryRules(RuleBasedStateMachine):
     @invariant()
     def restarts_stay_within_their_limit_and_incarnations_only_grow(self):
         for record in self.head.directory.table.actors.values():
-            assert record.spec.max_restarts == -1 or record.incarnation <= record.spec.max_restarts
+            assert record.spec.max_restarts == -1 or record.incarnation - record.spared <= record.spec.max_restarts
+            assert record.spec.max_restarts or not record.incarnation, "a drained node is no reason to restart these"
         for views in self.heard.values():
             incarnations = [view.incarnation for view in views]
             assert incarnations == sorted(incarnations)
+
+    @invariant()
+    def the_index_is_what_looking_at_all_finds(self):
+        directory = self.head.directory
+        living = [record for record in directory.table.actors.values() if record.state != "DEAD"]
+        for owner in OWNERS:
+            owned = {record.spec.actor_id for record in living if record.spec.owner == owner}
+            assert {record.spec.actor_id for record in directory._index.owned_by(owner)} == owned
+        for node_id in self.nodes:
+            here = {record.request_id for record in living if record.node_id == node_id}
+            assert {record.request_id for record in directory._index.at_node(node_id)} == here
 
     @invariant()
     def subscribers_know_the_present_state(self):

@@ -294,7 +294,7 @@ def test_reports_come_at_once_then_not_too_often_then_now_and_then():
     assert not of(m.NodeReport, node.demand(2))
     assert node.machine.wake_at() == pytest.approx(0.05)
     assert of(m.NodeReport, node.wait(0.05))
-    assert not of(m.NodeReport, node.wait(1.0))
+    assert not of(m.NodeReport, node.wait(0.5))
     assert of(m.NodeReport, node.wait(1.0))
 
 
@@ -305,6 +305,34 @@ def test_a_draining_node_grants_nothing_and_reports_what_waits():
     said = node.demand(1) + node.wait(0.1)
     assert not of(m.Grant, said)
     assert of(m.NodeReport, said)[-1].unmet[0].count == 1
+
+
+def test_a_node_that_begins_to_drain_asks_leases_back_and_ends_idle_workers():
+    node = NodeDriver()
+    node.demand(2)
+    node.demand(1)
+    node.tell(m.LeaseReturned(1))  # its worker idles
+    assert len(node.live) == 2
+    said = node.tell(m.Drain())
+    assert [reclaim.lease_id for reclaim in of(m.Reclaim, said)] == node.held() == [2]
+    assert len(node.live) == 1
+    assert node.machine.busy
+    node.tell(m.LeaseReturned(2))
+    assert not node.live
+    assert not node.machine.busy
+    node.wait(1.0)
+    assert not node.live, "none is started ahead of need"
+
+
+def test_a_draining_node_refuses_actors_but_keeps_those_it_has():
+    node = NodeDriver()
+    node.tell(m.RequestWorker("r", spec()))
+    said = node.tell(m.Drain())
+    assert not of(m.RequestedWorkerLost, said)
+    assert node.machine.busy
+    assert of(m.WorkerRefused, node.tell(m.RequestWorker("s", spec())))
+    node.tell(m.ReleaseWorker("r"))
+    assert not node.machine.busy
 
 
 # Actors

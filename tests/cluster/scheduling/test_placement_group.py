@@ -7,7 +7,6 @@ import pytest
 
 from limelight.cluster.scheduling import group_table as t
 from limelight.cluster.scheduling import lease_message as m
-from limelight.cluster.scheduling.bundle_plan import plan
 from limelight.cluster.scheduling.cluster_view import ClusterView
 from limelight.cluster.scheduling.lease_message import NodeReport
 from limelight.cluster.scheduling.placement_group import PlacementGroups, check_group
@@ -92,47 +91,6 @@ class GroupDriver:
 
     def view(self, group_id=G):
         return t.view_of(self.groups.table.groups[group_id])
-
-
-def view_of(**nodes):
-    view = ClusterView(Random(0))
-    for node_id, amount in nodes.items():
-        total = ResourceSet.parse({"CPU": amount})
-        view.update(NodeReport(node_id, 1, total, total.units(), {}, {}))
-    return view
-
-
-def plan_of(strategy, *amounts, taken=(), empty=False, **nodes):
-    return plan(view_of(**nodes), dict(enumerate(cpus(*amounts))), strategy, taken, empty=empty)
-
-
-@pytest.mark.parametrize(
-    ("strategy", "amounts", "nodes", "used"),
-    [
-        ("PACK", (1, 1, 1), {"a": 4, "b": 4}, 1),
-        ("PACK", (3, 3), {"a": 4, "b": 4}, 2),
-        ("SPREAD", (1, 1, 1), {"a": 4, "b": 4, "c": 4}, 3),
-        ("SPREAD", (1, 1, 1), {"a": 4, "b": 4}, 2),
-        ("STRICT_PACK", (2, 2), {"a": 2, "b": 4}, 1),
-        ("STRICT_PACK", (3, 2), {"a": 4, "b": 4}, None),
-        ("STRICT_SPREAD", (1, 1), {"a": 4, "b": 4}, 2),
-        ("STRICT_SPREAD", (1, 1, 1), {"a": 4, "b": 4}, None),
-        ("PACK", (8,), {"a": 4, "b": 4}, None),
-        ("PACK", (1, 3, 2, 2), {"a": 4, "b": 4}, 2),
-    ],
-)
-def test_bundles_go_where_the_strategy_says(strategy, amounts, nodes, used):
-    chosen = plan_of(strategy, *amounts, **nodes)
-    assert (None if chosen is None else len(set(chosen.values()))) == used
-    if chosen is not None:
-        for node_id, size in nodes.items():
-            assert sum(amounts[i] for i, holder in chosen.items() if holder == node_id) <= size
-
-
-def test_strict_plans_mind_the_bundles_that_stand():
-    assert plan_of("STRICT_SPREAD", 1, taken=["a"], a=4, b=4) == {0: "b"}
-    assert plan_of("STRICT_PACK", 1, taken=["b"], a=4, b=4) == {0: "b"}
-    assert plan_of("PACK", 1, taken=["b"], a=4, b=4) == {0: "b"}
 
 
 @pytest.mark.parametrize(

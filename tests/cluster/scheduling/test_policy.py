@@ -46,6 +46,34 @@ def test_tasks_that_need_no_gpu_leave_nodes_with_gpus_to_others():
     assert policy_over(report("gpu", GPU=1), report("plain", free=3)).decide(LeaseSpec(ONE), "gpu") == Chosen("plain")
 
 
+FALLBACK = LeaseSpec(
+    ONE,
+    label_selector=parse_selector({"zone": "a"}),
+    fallback=(parse_selector({"zone": "in(b)"}), parse_selector({"zone": "!in(a, b)"})),
+)
+
+
+@pytest.mark.parametrize(
+    ("free", "chosen"),
+    [
+        ({"a": 1, "b": 1, "c": 1}, Chosen("a")),
+        ({"a": 0, "b": 1, "c": 1}, Chosen("b")),
+        ({"b": 1, "c": 1}, Chosen("b")),
+        ({"a": 0, "c": 1}, Chosen("c")),
+        ({"a": 0, "b": 0, "c": 0}, WAIT),
+        ({"b": 0}, WAIT),
+    ],
+)
+def test_a_fallback_serves_while_nothing_better_has_room(free, chosen):
+    policy = policy_over(*(report(zone, free=cpus, labels={"zone": zone}) for zone, cpus in free.items()))
+    assert policy.decide(FALLBACK) == chosen
+
+
+def test_where_no_fallback_can_serve_all_that_was_asked_for_is_said():
+    spec = LeaseSpec(ONE, label_selector=parse_selector({"zone": "a"}), fallback=(parse_selector({"zone": "b"}),))
+    assert "zone in (a); or zone in (b)" in policy_over(report("c", labels={"zone": "c"})).decide(spec).text
+
+
 def test_spread_goes_round():
     policy = policy_over(*(report(name) for name in "abcd"))
     chosen = Counter(policy.decide(LeaseSpec(ONE, Spread())).node_id for _ in range(8))

@@ -1,0 +1,215 @@
+"""Writes the head's state behind its back: the head goes on at once, and asks to be told when it is safe to answer.
+
+writer = StateWriter(leadership, on_fenced=head.step_down)
+writer.put("actors", actor_id, encode(record))                       # both in one step of the loop: one batch
+writer.put("names", name, actor_id.encode())
+writer.when_durable(lambda: channel.reply(call_id, b""))             # the caller hears it only when it is kept
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .change import Change, Delete, Put, check_change
+from .error import FencedError, StateStoreError
+from .state_store import Leadership
+from .write_queue import WriteQueue
+
+logger = logging.getLogger(__name__)
+
+BACKLOG_BYTES: Final = 64 * 2**20
+"""What may wait before `room` does."""
+
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 3.0
+"""Between tries while the store is out of reach; doubled from the first to the longest."""
+
+
+class StateWriter:
+    """The one way in which the head writes. Used on the loop of the store; no method blocks.
+
+    What is queued in one step of the loop (between two awaits of anybody) is written in one batch or not at all; and a
+    batch is whatever was queued while the one before was under way, so a store that is slow gets larger batches, not
+    more of them. While the store is out of reach everything stays queued and is tried again for as long as it takes;
+    the log says so once, and once when it is back. A store that keeps nothing is not asked to: then `put` does nothing
+    and `when_durable` calls at once, and callers can save themselves the encoding (`keeps`).
+
+    Args:
+        leadership: the right to write.
+        on_fenced: called once, when another head turns out to have taken over. From then on nothing is queued or
+            written, and nobody is told that anything is durable: it was not, and the other head answers them.
+        backlog_bytes: how much may wait before `room` waits.
+
+    Attributes:
+        keeps: whether the store keeps anything.
+    """
+
+    def __init__(
+        self, leadership: Leadership, on_fenced: Callable[[FencedError], None], *, backlog_bytes: int = BACKLOG_BYTES
+    ) -> None:
+        self.keeps = leadership.store.keeps
+        self._leadership = leadership
+        self._on_fenced = on_fenced
+        self._limit = backlog_bytes
+        self._queue = WriteQueue()
+        self._task: asyncio.Task[None] | None = None
+        self._over: StateStoreError | None = None
+        self._waits: set[asyncio.Future[None]] = set()
+        self._no_room: list[asyncio.Future[None]] = []
+
+    def put(self, table: str, key: str, value: bytes) -> None:
+        """Queue a record, in place of one that is there.
+
+        Raises:
+            ValueError: the table's name, the key or the value is nothing that a store can hold; see `check_change`.
+            TypeError: the value is not `bytes`.
+        """
+        if self.keeps:
+            check_change(table, key, value)
+            self._add(Put(table, key, value))
+
+    def delete(self, table: str, key: str) -> None:
+        """Queue that a record goes, if it is there.
+
+        Raises:
+            ValueError: as `put`.
+        """
+        if self.keeps:
+            check_change(table, key)
+            self._add(Delete(table, key))
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        """Call back when all that has been queued up to now is durable: at once, before this returns, if it is already.
+
+        Callbacks are called in the order in which they were given. One that raises is logged. After `on_fenced`
+        and `close` none is called any more.
+        """
+        if self._over is None and not self._queue.watch(callback):
+            callback()
+
+    async def durable(self) -> None:
+        """Wait until all that has been queued up to now is durable.
+
+        Raises:
+            FencedError: another head has taken over; it is not, and never will be.
+            StateStoreError: the writer was closed before it was written.
+        """
+        if self._over is not None:
+            raise self._over
+        done = asyncio.get_running_loop().create_future()
+        self._waits.add(done)
+        try:
+            self.when_durable(lambda: None if done.done() else done.set_result(None))
+            await done
+        finally:
+            self._waits.discard(done)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether new work should be accepted: False while the store is far behind."""
+        return self._queue.backlog_bytes < self._limit
+
+    async def room(self) -> None:
+        """Wait until there is room: to be awaited before a request is accepted whose state will be queued.
+
+        `put` itself never refuses: by then the head has made up its mind, and must not forget.
+
+        Raises:
+            FencedError: another head has taken over.
+            StateStoreError: the writer was closed meanwhile.
+        """
+        while not self.has_room:
+            turn = asyncio.get_running_loop().create_future()
+            self._no_room.append(turn)
+            await turn
+        if self._over is not None:
+            raise self._over
+
+    async def close(self, grace_s: float = 5.0) -> int:
+        """Write what is queued, then stop. Does not release the leadership.
+
+        Args:
+            grace_s: seconds after which what is left is given up, because the store is out of reach.
+
+        Returns:
+            How many changes were not written; the log says so, too.
+        """
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=grace_s)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        left = len(self._queue)
+        if left:
+            logger.warning("%d changes of the state were not written to %s.", left, self._leadership.store.place)
+        if self._over is None:
+            self._end(
+                StateStoreError(f"The writer to {self._leadership.store.place} was closed before this was written.")
+            )
+        return left
+
+    def _add(self, change: Put | Delete) -> None:
+        if self._over is not None:
+            return
+        self._queue.add(change)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name="limelight-state-writer")
+
+    async def _drain(self) -> None:
+        """Write until nothing waits."""
+        try:
+            while batch := self._queue.take():
+                await self._write(batch)
+                self._tell()
+        except FencedError as error:
+            logger.error("%s", error)  # noqa: TRY400 - where it was raised tells nothing
+            self._end(error)
+            self._on_fenced(error)
+        finally:
+            self._task = None
+
+    async def _write(self, batch: Sequence[Change]) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._leadership.apply(batch)
+            except FencedError:
+                raise
+            except Exception as error:  # whatever it is, what is queued must not be lost
+                if pause == FIRST_PAUSE_S:
+                    known = isinstance(error, StateStoreError)
+                    logger.warning(
+                        "The state cannot be written, and is kept until it can: %s", error, exc_info=not known
+                    )
+            else:
+                if pause > FIRST_PAUSE_S:
+                    logger.warning("The state is written again to %s.", self._leadership.store.place)
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that heads do not come in step
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _tell(self) -> None:
+        for callback in self._queue.written():
+            try:
+                callback()
+            except Exception:
+                logger.exception("What was to happen once the state was durable failed.")
+        if self._no_room and self.has_room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        turns, self._no_room = self._no_room, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+
+    def _end(self, error: StateStoreError) -> None:
+        """Nothing more will be written: nobody need wait."""
+        self._over = error
+        self._queue.clear()
+        for wait in self._waits:
+            if not wait.done():
+                wait.set_exception(error)
+        self._make_room()

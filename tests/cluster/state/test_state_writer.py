@@ -1,0 +1,232 @@
+"""The head's writer: it goes on at once, says when things are safe, and outlasts the store's outages."""
+
+import asyncio
+import logging
+
+import pytest
+
+from limelight.cluster.state import state_writer
+from limelight.cluster.state.change import Put
+from limelight.cluster.state.error import FencedError, StateStoreError
+from limelight.cluster.state.null_store import NullStore
+from limelight.cluster.state.state_writer import StateWriter
+from tests.cluster.state.memory_store import MemoryServer, MemoryStore
+
+LONG = 1e6
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(state_writer, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(state_writer, "LONGEST_PAUSE_S", 0.002)
+
+
+@pytest.fixture
+def server():
+    return MemoryServer()
+
+
+@pytest.fixture
+def fenced():
+    return []
+
+
+@pytest.fixture
+async def leadership(server):
+    return await lead(server)
+
+
+@pytest.fixture
+def writer(leadership, fenced):
+    return StateWriter(leadership, fenced.append)
+
+
+async def lead(server, instead_of=None):
+    store = MemoryStore(server)
+    await store.open()
+    return await store.acquire(b"", LONG, instead_of=instead_of)
+
+
+def out_of_reach(verb):
+    raise StateStoreError("out of reach")
+
+
+async def test_what_is_queued_in_one_step_is_one_batch(server, writer):
+    writer.put("actors", "a", b"1")
+    writer.put("names", "n", b"a")
+    writer.delete("jobs", "j")
+    assert server.batches == [], "the head is not kept waiting"
+    await writer.durable()
+    assert [len(batch) for batch in server.batches] == [3]
+    assert server.tables == {"actors": {"a": b"1"}, "names": {"n": b"a"}, "jobs": {}}
+
+
+async def test_what_comes_while_a_batch_is_under_way_is_the_next_batch(server, writer, monkeypatch):
+    gate, write = asyncio.Event(), MemoryStore.write
+
+    async def slow(store, *arguments):
+        await gate.wait()
+        return await write(store, *arguments)
+
+    monkeypatch.setattr(MemoryStore, "write", slow)
+    told = []
+    for n in range(100):
+        writer.put("t", f"{n % 10}", b"%d" % n)
+        writer.when_durable(lambda n=n: told.append(n))
+        await asyncio.sleep(0)
+    assert told == []
+    gate.set()
+    await writer.durable()
+    assert told == list(range(100))
+    assert [len(batch) for batch in server.batches] == [1, 10]
+
+
+async def test_with_nothing_queued_all_is_durable_at_once(writer):
+    told = []
+    writer.when_durable(lambda: told.append(1))
+    assert told == [1]
+    await writer.durable()
+
+
+async def test_a_callback_that_raises_keeps_nobody_else_waiting(writer, caplog):
+    told = []
+    writer.put("t", "a", b"")
+    writer.when_durable(lambda: 1 / 0)
+    writer.when_durable(lambda: told.append(1))
+    writer.when_durable(lambda: writer.put("t", "b", b""))
+    await writer.durable()
+    await writer.durable()
+    assert told == [1]
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_an_outage_costs_nothing_but_time_and_is_told_once(server, writer, caplog):
+    caplog.set_level(logging.INFO)
+    server.fault = out_of_reach
+    told = []
+    for n in range(50):
+        writer.put("t", "a", b"%d" % n)
+        writer.when_durable(lambda n=n: told.append(n))
+        await asyncio.sleep(0.001)
+    assert told == []
+    assert [record.message for record in caplog.records] == [
+        "The state cannot be written, and is kept until it can: out of reach"
+    ]
+    server.fault = lambda verb: None
+    await writer.durable()
+    assert told == list(range(50))
+    assert server.tables["t"] == {"a": b"49"}
+    assert caplog.records[-1].message == "The state is written again to memory."
+    assert len(caplog.records) == 2
+
+
+async def test_a_reply_that_was_lost_is_made_good(server, writer):
+    server.lose_reply = True
+    writer.put("t", "a", b"1")
+    await writer.durable()
+    writer.delete("t", "a")
+    await writer.durable()
+    assert server.tables == {"t": {}}
+
+
+async def test_an_error_that_nobody_foresaw_loses_nothing(server, writer, caplog):
+    faults = iter([ZeroDivisionError("odd")])
+
+    def fault(verb):
+        for error in faults:
+            raise error
+
+    server.fault = fault
+    writer.put("t", "a", b"1")
+    await writer.durable()
+    assert server.tables == {"t": {"a": b"1"}}
+    assert "Traceback" in caplog.text
+
+
+async def test_who_was_taken_over_from_is_told_once_and_never_writes_again(server, writer, fenced, leadership):
+    told = []
+    successor = await lead(server, instead_of=leadership.token)
+    writer.put("t", "a", b"old")
+    writer.when_durable(lambda: told.append(1))
+    waiting = asyncio.ensure_future(writer.durable())
+    with pytest.raises(FencedError) as caught:
+        await waiting
+    assert fenced == [caught.value]
+    assert caught.value.successor == successor.token
+    writer.put("t", "b", b"old")
+    writer.when_durable(lambda: told.append(2))
+    with pytest.raises(FencedError):
+        await writer.durable()
+    with pytest.raises(FencedError):
+        await writer.room()
+    await writer.close()
+    assert (told, fenced, server.tables) == ([], [caught.value], {})
+
+
+async def test_who_is_far_ahead_of_the_store_waits_for_room(server, leadership):
+    writer = StateWriter(leadership, pytest.fail, backlog_bytes=1000)
+    server.fault = out_of_reach
+    await writer.room()
+    for n in range(10):
+        writer.put("t", f"{n}", b"x" * 100)
+    assert not writer.has_room
+    waiting = asyncio.ensure_future(writer.room())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    server.fault = lambda verb: None
+    await waiting
+    assert writer.has_room
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (("no table", "a", b""), ValueError, "short identifier"),
+        (("t" * 65, "a", b""), ValueError, "short identifier"),
+        (("t", "", b""), ValueError, "1 to 1024 bytes"),
+        (("t", "ä" * 513, b""), ValueError, "1 to 1024 bytes"),
+        (("t", "\ud800", b""), ValueError, "surrogates"),
+        (("t", "a", "text"), TypeError, "not str"),
+        (("t", "a", bytearray()), TypeError, "not bytearray"),
+        (("t", "a", b"x" * (64 * 2**20 + 1)), ValueError, "67108864"),
+    ],
+)
+async def test_what_a_store_could_not_hold_is_refused_before_it_is_queued(server, writer, change, error, words):
+    with pytest.raises(error, match=words):
+        writer.put(*change)
+    await writer.durable()
+    assert server.batches == []
+
+
+async def test_closing_writes_what_is_queued(server, writer):
+    writer.put("t", "a", b"1")
+    assert await writer.close() == 0
+    assert server.tables == {"t": {"a": b"1"}}
+
+
+async def test_closing_during_an_outage_gives_up_in_time_and_says_so(server, writer, caplog):
+    server.fault = out_of_reach
+    writer.put("t", "a", b"1")
+    waiting = asyncio.ensure_future(writer.durable())
+    assert await writer.close(grace_s=0.05) == 1
+    with pytest.raises(StateStoreError, match="closed before"):
+        await waiting
+    assert "1 changes of the state were not written" in caplog.text
+    writer.put("t", "b", b"1")
+    with pytest.raises(StateStoreError, match="closed"):
+        await writer.durable()
+
+
+async def test_without_a_store_nothing_is_queued_and_nobody_waits():
+    store = NullStore()
+    leadership = await store.acquire(b"here", LONG)
+    writer = StateWriter(leadership, pytest.fail)
+    told = []
+    writer.put("t", "a", b"1")
+    writer.when_durable(lambda: told.append(1))
+    assert (told, writer.keeps, writer.has_room) == ([1], False, True)
+    await leadership.apply([Put("t", "a", b"1")])
+    await leadership.renew()
+    assert await store.load("t") == {}
+    assert (await store.leader()).holder == b"here"
+    assert await writer.close() == 0

@@ -1,0 +1,101 @@
+"""What decisions cost: in steps, which repeat to the last one, and in CPU time, which does not."""
+
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import limelight
+
+_ROOT = Path(limelight.__file__).resolve().parent
+_NATIVE = _ROOT / "actors" / "native"
+COUNTED = {str(path.resolve()) for path in (_ROOT / "cluster" / "scheduling").glob("*.py")} | {
+    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality")
+}
+"""The files whose steps count: the scheduler's, and none of the simulation's own."""
+
+
+class Cost(NamedTuple):
+    """What one decision of a part costs on average. `seconds` of CPU time; 0.0 where only steps were counted.
+
+    A call is one decision, or as many as it returned commands.
+    """
+
+    decisions: int
+    steps: float
+    seconds: float
+
+
+class Meter:
+    """Adds up what the parts of a simulated cluster cost.
+
+    A step is a line that is executed, each round of a loop or comprehension anew. Counting them takes ten times as long
+    as running them, so in long runs only some calls are counted, and the others timed.
+
+    Args:
+        every: of each part's calls, one in so many is counted.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self._every = every
+        self._calls: Counter[str] = Counter()
+        self._decisions: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()  # decisions whose steps were counted
+        self._steps: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._count = 0
+        self._known: dict[Any, bool] = {}
+
+    def run(self, part: str, work: Callable[..., Any], *args: Any) -> Any:
+        """Call `work`, on the account of `part`."""
+        self._calls[part] += 1
+        if self._calls[part] % self._every:
+            began = time.thread_time()
+            answer = work(*args)
+            self._seconds[part] += time.thread_time() - began
+            self._decisions[part] += _decisions(answer)
+            return answer
+        self._count, before = 0, sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            answer = work(*args)
+        finally:
+            sys.settrace(before)
+        self._steps[part] += self._count
+        self._decisions[part] += _decisions(answer)
+        self._counted[part] += _decisions(answer)
+        return answer
+
+    def costs(self) -> dict[str, Cost]:
+        """By part."""
+        return {
+            part: Cost(
+                decisions,
+                self._steps[part] / max(1, self._counted[part]),
+                self._seconds[part] / max(1, decisions - self._counted[part]),
+            )
+            for part, decisions in self._decisions.items()
+        }
+
+    def _enter(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
+        code = frame.f_code
+        counted = self._known.get(code)
+        if counted is None:
+            counted = self._known[code] = str(Path(code.co_filename).resolve()) in COUNTED
+        return self._step if counted else None
+
+    def _step(self, _frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
+        self._count += event == "line"
+        return self._step
+
+
+def _decisions(answer: object) -> int:
+    return max(1, len(answer)) if isinstance(answer, list) else 1
+
+
+def unmeasured(_part: str, work: Callable[..., Any], *args: Any) -> Any:
+    """Just calls it: what a simulation without a meter uses."""
+    return work(*args)

@@ -1,0 +1,21 @@
+"""A decision costs about as much in a large cluster as in a small one: counted in steps, which repeat exactly."""
+
+import pytest
+
+from .cost import SCENES, Load
+
+FEW, MANY = 30, 300
+FLAT = 2.0
+QUICK = Load(tasks=4_000, actors=2_000, groups=60, every=5, killed=20)
+RARE = 20
+"""Parts with fewer decisions than that a run are not what the scene is about."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_decision_costs_as_much_with_ten_times_the_nodes(scene):
+    small, large = (SCENES[scene](nodes, QUICK) for nodes in (FEW, MANY))
+    steps = {part: (small[part].steps, cost.steps) for part, cost in large.items() if small[part].decisions > RARE}
+    assert len(steps) >= 3
+    grown = {part: (few, many) for part, (few, many) in steps.items() if many > FLAT * few}
+    assert not grown, f"steps a decision, with {FEW} and {MANY} nodes: {grown}"
