@@ -49,11 +49,18 @@ class Head(SystemActor):
     def __init__(
         self,
         process: SystemProcess,
-        packages: Path,
         state: HeadState | None = None,
         over: Callable[[], None] | None = None,
+        packages: Path | None = None,
     ) -> None:
-        """Begin; `packages` is a folder for those that are given to the head, and may exist."""
+        """Begin.
+
+        Args:
+            process: it lives in.
+            state: what outlives it; None: nothing.
+            over: called when the cluster is over.
+            packages: a folder for those that are given to the head, and may exist; None: it takes none.
+        """
         super().__init__(asyncio.get_running_loop())
         self._over = over
         self._standbys: dict[str, str] = {}

@@ -170,7 +170,7 @@ class HeadProcess:
         state = HeadState(writer, rows)
         renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
         packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
-        head = Head(self._process, packages, state, self._over)
+        head = Head(self._process, state, self._over, packages)
         web: WebServer | None = None
         try:
             known = rows[SESSION].get("name")

@@ -26,10 +26,10 @@ class PackageDesk:
 
     Args:
         head: that.
-        folder: where packages are kept; they outlive the head there. Made when the first one comes.
+        folder: where packages are kept; they outlive the head there. Made when the first one comes. None: nowhere.
     """
 
-    def __init__(self, head: "Head", folder: Path) -> None:
+    def __init__(self, head: "Head", folder: Path | None) -> None:
         self._head = head
         self._folder = folder
         self._opened: PackageStore | None = None
@@ -42,7 +42,13 @@ class PackageDesk:
 
     @property
     def store(self) -> PackageStore:
-        """The packages; its methods block on the disk."""
+        """The packages; its methods block on the disk.
+
+        Raises:
+            OSError: this head keeps none.
+        """
+        if self._folder is None:
+            raise FileNotFoundError("a head that takes no jobs has no packages")
         if self._opened is None:
             self._opened = PackageStore(self._folder)
         return self._opened

@@ -5,21 +5,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ...actors import ids, runtime_env
 from ...actors.contract import (
-    NODE,
-    DescribeDeath,
     EnvironmentDefinition,
     RegisterDriver,
     decoder_of,
     encode,
 )
-from ...exceptions import DeathCause
 from ...transport.channel import Channel
-from ...transport.error import TransportError
-from ...transport.protocol import Call, Reply
+from ...transport.protocol import Call
 from ..job import submission as s
 from ..job.creation import supervisor_spec
 from ..job.job_details import DriverInfo, JobErrorType, JobStatus
@@ -193,20 +187,13 @@ class SubmissionDesk:
         def tell(text: str) -> None:
             self.feed(s.SupervisorDied(spec.submission_id, spec.actor_id, kind, text))
 
-        node = self._head.nodes.get(view.node_id)
         if cause.kind == "node_died":
             tell(f"The job's node {view.node_id[:12]} was lost, and the entrypoint with it. Submit the job again.")
-        elif cause.kind == "worker_died" and node is not None:
-
-            def described(reply: Reply | TransportError) -> None:
-                seen = cause.text
-                if not isinstance(reply, TransportError) and reply.body and not reply.failed:
-                    seen = _death_decoder.decode(reply.body).render()
-                tell(f"The job's supervisor died, and the entrypoint was ended with it: {seen}")
-
-            self._head.process.ask(node.address, NODE, DescribeDeath(view.worker_id), described)
-        else:
+        elif cause.kind in _KINDS:
             tell(f"The job could not be started: {cause.text}")
+        else:
+            begin = "The job's supervisor died, and the entrypoint was ended with it"
+            self._head.actors.obituaries.describe(view, cause, lambda seen: tell(f"{begin}: {seen.render()}"))
 
     def _let_stop(self, actor_id: bytes) -> None:
         """Answer a supervisor that waits for being told to stop; it may be out of reach, and asks again then."""
@@ -255,6 +242,3 @@ class SubmissionDesk:
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-_death_decoder = msgspec.msgpack.Decoder(DeathCause)

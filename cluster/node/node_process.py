@@ -114,7 +114,7 @@ class NodeProcess:
         )
         await process.start(endpoint)
         if config.head is None:
-            self._head = Head(process, self._folder.path / "head-packages")
+            self._head = Head(process)
             process.actors["head"] = self._head
         head = config.head or process.address
         self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
