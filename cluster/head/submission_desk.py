@@ -15,7 +15,6 @@ from ...actors.contract import (
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..job import submission as s
-from ..job.creation import supervisor_spec
 from ..job.job_details import DriverInfo, JobErrorType, JobStatus
 from ..job.job_message import STOP, AwaitJobStop, JobEnded, JobStarted
 from ..job.submission_book import SubmissionBook
@@ -164,6 +163,8 @@ class SubmissionDesk:
             died = s.SupervisorDied(submission_id, row.spec.actor_id, JobErrorType.JOB_SUPERVISOR_ACTOR_DIED, text)
             self.feed(died)
             return
+        from ..job.creation import supervisor_spec  # it brings all that a supervisor needs, which most heads never do
+
         actors.register(supervisor_spec(row.spec, self._head.process.address, self._head_node()))
         actors.observe(row.spec.actor_id, observer)
 
