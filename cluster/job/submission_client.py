@@ -65,11 +65,15 @@ class JobSubmissionClient:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
         self._metadata = dict(metadata or {})
         self._http = HttpRequests(server.url, sent, server.authority if verify is True and server.authority else verify)
-        self._ask("GET", "/api/version", dict[str, str])
+        self.get_version()
 
     def get_address(self) -> str:
         """The web server's address."""
         return self._http.url
+
+    def get_version(self) -> str:
+        """The version of the REST API that the server speaks; errors as `stop_job`."""
+        return self._ask("GET", "/api/version", dict[str, str])["version"]
 
     def submit_job(
         self,

@@ -24,6 +24,9 @@ _PATIENCE_S = 10.0
 LINGER_S = 0.5
 """How long a connection may send what nobody reads, after the answer that says so."""
 _LONGEST_TOKEN = 256
+_SILENCE_S = 1.0
+"""At most one refusal is logged in so long."""
+_LONGEST_PATH = 200
 _SAME_SITE = {"same-origin", "none"}
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ class Guard:
         self._token = token.encode()
         self._names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
         self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._refused = 0
+        self._silent_until = 0.0
 
     def greet(self, connection: RequestHandler) -> RequestHandler:
         """A connection begins: it has to show the token soon."""
@@ -64,7 +69,7 @@ class Guard:
             refusal = self._refusal(request)
             if refusal is not None:
                 refusal.force_close()
-                logger.warning("refused %s %s from %s: %s", request.method, request.path, request.remote, refusal.text)
+                self._note(request, refusal.text or "")
                 return refusal
             timer = self._strangers.pop(request.protocol, None)
             if timer is not None:
@@ -72,6 +77,17 @@ class Guard:
             return await handler(request)
 
         return check
+
+    def _note(self, request: web.Request, reason: str) -> None:
+        """Log a refusal; not each of many, which would let strangers fill the disk."""
+        self._refused += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE_S
+            path = request.path[:_LONGEST_PATH]
+            logger.warning(
+                "refused %s %r from %s (refusal %d): %s", request.method, path, request.remote, self._refused, reason
+            )
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         host = request.headers.get("Host", "")

@@ -151,3 +151,10 @@ async def test_many_strangers_cost_only_each_other(server, monkeypatch):
         strangers = [await stack.enter_async_context(connection(server)) for _ in range(10)]
         assert await ask(server, BEARER) == 200
         assert await is_cut(strangers[0][0])
+
+
+async def test_refusals_do_not_fill_the_log(server, caplog):
+    for _ in range(20):
+        assert await ask(server, {}) == 401
+    assert 1 <= len(caplog.records) <= 3
+    assert "token is missing" in caplog.records[0].getMessage()
