@@ -153,8 +153,9 @@ async def test_many_strangers_cost_only_each_other(server, monkeypatch):
         assert await is_cut(strangers[0][0])
 
 
-async def test_refusals_do_not_fill_the_log(server, caplog):
+async def test_refusals_do_not_fill_the_log(server, caplog, monkeypatch):
+    monkeypatch.setattr(guard_module, "_SILENCE_S", 1000.0)
     for _ in range(20):
         assert await ask(server, {}) == 401
-    assert 1 <= len(caplog.records) <= 3
-    assert "token is missing" in caplog.records[0].getMessage()
+    [logged] = caplog.records
+    assert "token is missing" in logged.getMessage()
