@@ -119,6 +119,7 @@ _ALIASES = {
     "limelight.cluster_utils": "limelight.cluster.local_cluster",
     "limelight.dag": "limelight.actors.dag",
     "limelight.data": "limelight.libs.data",
+    "limelight.job_submission": "limelight.cluster.job",
     "limelight.remote_function": "limelight.actors.task",
     "limelight.rl": "limelight.libs.rl",
     "limelight.rllib": "limelight.libs.rl",

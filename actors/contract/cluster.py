@@ -71,7 +71,8 @@ class AssignWorker(Body, frozen=True):
 class RegisterDriver(Body, frozen=True):
     """To the node manager, from a driver. Answered with `DriverRegistered`.
 
-    `folder` is its working directory, `search_path` where it imports modules from.
+    `folder` is its working directory, `search_path` where it imports modules from. `pid` and `command` are for people.
+    `submission_id` names the submitted job that it is part of; "": none. `started` is a Unix time in milliseconds.
     """
 
     address: ProcessAddress
@@ -80,6 +81,10 @@ class RegisterDriver(Body, frozen=True):
     log_to_driver: bool
     folder: str = ""
     search_path: list[str] = msgspec.field(default_factory=list)
+    pid: int = 0
+    command: str = ""
+    submission_id: str = ""
+    started: int = 0
 
 
 class DriverRegistered(Body, frozen=True):

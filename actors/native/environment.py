@@ -52,6 +52,11 @@ class Environments:
         """The environment that this process runs in, and whatever it starts inherits."""
         return self._own
 
+    def definition(self) -> bytes:
+        """`own` for a process that shall inherit it: an encoded `EnvironmentDefinition`; b"" where it is empty."""
+        with self._lock:
+            return self._encoded(self._own) if self._own else b""
+
     def adopt(self, given: Mapping[str, Any]) -> None:
         """Make an environment the job's. Blocks until its packages are stored.
 
@@ -82,11 +87,14 @@ class Environments:
     def _define(self, env: RuntimeEnv, *, eager: bool = False) -> str:
         key = runtime_env.key(env)
         if key not in self._defined:
-            homes = {uri: self._homes.get(uri, self._hub.node) for uri in env.uris()}
-            definition = encode(EnvironmentDefinition(env.serialize(), homes))
+            definition = self._encoded(env)
             self._hub.ask(self._hub.head, HEAD, DefineEnvironment(key, definition, eager))
             self._defined.add(key)
         return key
+
+    def _encoded(self, env: RuntimeEnv) -> bytes:
+        homes = {uri: self._homes.get(uri, self._hub.node) for uri in env.uris()}
+        return encode(EnvironmentDefinition(env.serialize(), homes))
 
     def _upload(self, path: Path, excludes: list[str], keep_name: bool) -> str:
         """Store a package with the node manager, which is on the same machine, so that a path is enough."""

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 from ...transport.version import VERSION
 from ..session_folder import SessionFolderError
-from . import drain, join, launch, start, status, stop, token
+from . import drain, job, join, launch, start, status, stop, token
 from .failure import CommandError
 
-_VERBS = (start, join, status, drain, stop, token, launch)
+_VERBS = (start, join, status, job, drain, stop, token, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """What reads the command line; the options it returns have the verb as `run`."""
-    parser = _Parser(prog="cluster", description="Start, join, watch and stop clusters of Limelight.")
+    parser = _Parser(prog="cluster", description="Start, join, use and stop clusters of Limelight.")
     parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in _VERBS:

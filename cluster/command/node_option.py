@@ -128,3 +128,11 @@ def port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest there is
         raise argparse.ArgumentTypeError(f"{text!r} is no port: that is a number up to 65535.")
     return int(text)
+
+
+def boolean(text: str) -> bool:
+    """True or false, as Ray's commands take them, too."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false.")
+    return known[text.lower()]

@@ -16,8 +16,8 @@ from ..token_file import TokenError, make_token
 from .failure import CommandError, start_failure
 from .foreground import stay
 from .machine_text import offer
-from .network_address import DEFAULT_PORT, LOOPBACK, is_loopback, join_host_port, own_addresses
-from .node_option import add_node_options, host, node_config, port, tls_of
+from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
+from .node_option import add_node_options, boolean, host, node_config, port, tls_of
 from .reach import check_own
 from .running import ClusterProcess, cluster_processes
 
@@ -46,6 +46,10 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="forget what a head before this one has kept")
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
+    web = parser.add_argument_group("the dashboard, which also takes jobs")
+    web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
+    web.add_argument("--dashboard-host", default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)")
+    web.add_argument("--dashboard-port", type=port, metavar="PORT", help="its port (default: 8265, or the next free)")
     add_node_options(parser)
     parser.set_defaults(run=lambda options: _run(options, parser))
 
@@ -64,15 +68,17 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except TokenError as error:
         raise CommandError(str(error)) from None
     waiting = _node_without_head(address)
-    state = options.state or _default_state(options.port)
     config = HeadConfig(
         tcp=address,
         tls=tls,
         token=token,
         log_folder=options.log_dir,
-        state=state,
+        state=options.state or _default_state(options.port),
         fresh=options.fresh,
         cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
+        packages=str(Path.home() / ".limelight" / "packages"),
+        dashboard_host=options.dashboard_host if options.include_dashboard else "",
+        dashboard_port=options.dashboard_port,
     )
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
@@ -95,7 +101,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     else:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
         shown = token if sys.stdout.isatty() or not options.block else ""
-        _tell(address, options.host, shown, node, waiting, secure=tls is not None)
+        _tell(ready, options.host, shown, node, waiting, secure=tls is not None)
     return stay(started[::-1]) if options.block else 0
 
 
@@ -148,19 +154,22 @@ def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
 
 
 def _tell(
-    address: str, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+    head: HeadReady, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
 ) -> None:
-    alone = is_loopback(own_host)
+    address, alone = head.address.tcp, is_loopback(own_host)
     own_port = address.rpartition(":")[2]
     lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
     if node is not None:
         lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
     if waiting is not None:
         lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
+    if head.dashboard:
+        lines.append(f"The dashboard is at {head.dashboard}.")
     lines += [
         "",
         '  in a program       limelight.init(address="auto")',
         "  to see the cluster cluster status",
+        *(["  to run a job       cluster job submit -- python script.py"] if head.dashboard else []),
         "  to end it          cluster stop",
         "",
     ]
@@ -180,6 +189,11 @@ def _tell(
         join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
         lines += [f"On each other machine, type{hidden}{made}:", "", join]
     sys.stdout.write("\n".join(lines) + "\n")
+    if head.dashboard and not is_loopback(host_and_port(head.dashboard.partition("://")[2])[0]):
+        sys.stderr.write(
+            f"\nWARNING: the dashboard at {head.dashboard} is open to the network. Whoever has the token can run "
+            "programs as you.\n"
+        )
     if not alone:
         plain = (
             "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and "

@@ -31,6 +31,8 @@ class StateQuery:
                 return self._head.scaling()
             case "actors":
                 return self._head.actors.rows()
+            case "dashboard":
+                return self._head.dashboard
             case "placement_groups":
                 return self._head.groups.rows()
             case _:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...actors.accelerator import assigned_devices
@@ -33,6 +34,7 @@ from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
+from .log_desk import LogDesk
 from .output_desk import OutputDesk
 from .residents import Residents
 from .store_desk import StoreDesk
@@ -97,6 +99,7 @@ class NodeManager(SystemActor):
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
         self.drain = DrainDesk(process, self, machine, workers, store, head)
+        self.logs = LogDesk(self, Path(about.session_folder) / "logs")
         self.actors = NodeActorDesk(process, process.address, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
     def begin(self) -> None:

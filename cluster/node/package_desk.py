@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
-from ...actors.contract import NODE, ReadPackage, StorePackage, decoder_of
+from ...actors.contract import HEAD, NODE, ReadPackage, StorePackage, decoder_of
 from ...actors.package import SCHEME
 from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
@@ -92,13 +92,15 @@ class PackageDesk:
 
     async def _copy(self, uri: str, home: ProcessAddress | None) -> None:
         """Copy a package from the node where it was stored; from any other that has it when that is gone."""
-        here = self._process.address.process_id
-        sources = {node.process_id: node for node in (home, *self._peers()) if node is not None}
-        sources.pop(here, None)
+        here = self._process.address
+        nodes = {node.process_id: node for node in (home, *self._peers()) if node is not None}
+        sources = [(node, NODE) for name, node in nodes.items() if name not in {"", here.process_id}]
+        if home is not None and not home.process_id:
+            sources.insert(0, (here, HEAD))  # the head has it, which this process's own actor of that name reaches
         problem = "no other node was there to ask"
-        for source in sources.values():
+        for source, actor in sources:
             try:
-                await self._copy_from(uri, source)
+                await self._copy_from(uri, source, actor)
             except (TransportError, ValueError, OSError) as error:
                 problem = str(error)
             else:
@@ -107,13 +109,13 @@ class PackageDesk:
             f"The package {uri} is not in the cluster (any more): {problem}. Start the job again, which stores it anew."
         )
 
-    async def _copy_from(self, uri: str, source: ProcessAddress) -> None:
+    async def _copy_from(self, uri: str, source: ProcessAddress, actor: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
         try:
             offset = 0
             with arriving.open("wb") as file:
-                while part := await self._process.request(source, NODE, ReadPackage(uri, offset, _CHUNK), _ASK_S):
+                while part := await self._process.request(source, actor, ReadPackage(uri, offset, _CHUNK), _ASK_S):
                     offset += len(part)
                     await asyncio.to_thread(file.write, part)
             await asyncio.to_thread(self._store.put, uri, arriving)
