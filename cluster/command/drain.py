@@ -9,7 +9,6 @@ import msgspec
 from ...actors.contract import QueryState, decoder_of
 from ..cluster_message import DrainAnswer, DrainNode
 from .failure import CommandError
-from .session_client import Target, ask_head, find_cluster
 
 _DEADLINE_S = 3600.0
 
@@ -33,8 +32,10 @@ def add_parser(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from .session_client import ask_head, find_cluster  # with aiohttp; see status.py
+
     target = find_cluster(options.address)
-    node = _find_node(target, options.node)
+    node = _find_node(msgspec.msgpack.decode(ask_head(target, QueryState("nodes"))[0]), options.node)
     order = DrainNode(bytes.fromhex(node["NodeID"]), options.reason, options.deadline, options.if_idle)
     answer: DrainAnswer = decoder_of(DrainAnswer).decode(ask_head(target, order)[0])
     if not answer.accepted:
@@ -46,8 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_node(target: Target, wanted: str) -> dict[str, Any]:
-    nodes: list[dict[str, Any]] = msgspec.msgpack.decode(ask_head(target, QueryState("nodes"))[0])
+def _find_node(nodes: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     alive = [node for node in nodes if node["Alive"]]
     found = [node for node in alive if wanted in {node["NodeName"], node["NodeManagerAddress"]}]
     found = found or [node for node in alive if node["NodeID"].startswith(wanted)]

@@ -41,6 +41,6 @@ def not_a_head(address: str, what: str) -> CommandError:
     detail = what.partition("\n")[0]
     return CommandError(
         f"What listens at {address} does not answer as a head of Limelight does. `cluster status` on the head's "
-        "machine says where the head is; and where it has TLS, all machines need --tls-cert, --tls-key and --tls-ca. "
+        "machine says where the head is; and where it has TLS, all machines need --tls-cert and --tls-key. "
         f"({detail if len(detail) <= _MOST_DETAIL else detail[:_MOST_DETAIL] + '…'})"
     )

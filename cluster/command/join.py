@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         head=ProcessAddress("", "", "", address),
         token=token,
         any_python=options.any_python,
-        on_head=any(one.info.kind == "head" and one.info.address == address for one in here),
+        on_head=not already and any(one.info.kind == "head" and one.info.address == address for one in here),
     )
     try:
         process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)

@@ -1,6 +1,7 @@
 """`cluster start --head`: a head on this machine, and its first node."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback,
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
 from .reach import check_own
 from .running import ClusterProcess, cluster_processes
+
+STATE_VARIABLE = "LIMELIGHT_STATE"
+"""What `--state` is unless given: other users can read a command's arguments, and a URL may have a password."""
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
 
@@ -42,7 +46,8 @@ def add_parser(verbs: Any) -> None:
         default="",
         metavar="URL",
         help="where the head keeps what a head after it goes on with: sqlite:////FILE (default: in ~/.limelight), "
-        "redis://… or postgresql://…, with which a second head on another machine stands by, or memory",
+        "redis://… or postgresql://…, with which a second head on another machine stands by, or memory; "
+        f"{STATE_VARIABLE} says it where others must not read a password",
     )
     parser.add_argument("--fresh", action="store_true", help="forget what a head before this one has kept")
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
@@ -73,7 +78,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         tls=tls,
         token=token,
         log_folder=options.log_dir,
-        state=options.state or _default_state(options.port),
+        state=options.state or os.environ.get(STATE_VARIABLE) or _default_state(options.port),
         fresh=options.fresh,
         cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
         packages=str(Path.home() / ".limelight" / "packages"),
@@ -138,7 +143,12 @@ def _node_without_head(address: str) -> ClusterProcess | None:
 
 
 def _default_state(port: int) -> str:
-    """A file of the user's, one for each port: a head that is started again on the port goes on with it."""
+    """A file of the user's, one for each port: a head that is started again on the port goes on with it.
+
+    Nobody starts a head again on a port that was any free one, so such a head keeps nothing.
+    """
+    if not port:
+        return "memory"
     return f"sqlite:///{Path.home() / '.limelight' / f'head-{port}.sqlite'}"
 
 

@@ -29,7 +29,6 @@ def typed_wrong(capsys, *arguments: str) -> str:
         (["start", "--head", "--labels", "zone"], "key=value"),
         (["start", "--head", "--host", "0.0.0.0"], "one of this machine's"),
         (["start", "--head", "--host", "::"], "one of this machine's"),
-        (["start", "--head", "--tls-cert", "x"], "TLS needs all of"),
         (["join"], "head"),
         (["join", "http://10.0.0.5"], "is no address of a head"),
         (["join", "10.0.0.5:99999"], "is no address of a head"),
@@ -57,3 +56,8 @@ def test_a_verb_that_asks_nobody_begins_without_aiohttp():
     code = "import sys, limelight.cluster.command.main; print('aiohttp' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_tls_needs_both_of_its_files(capsys):
+    assert main(["start", "--head", "--tls-cert", "x"]) == 1
+    assert "TLS needs two files: --tls-cert is given, and --tls-key is not" in capsys.readouterr().err

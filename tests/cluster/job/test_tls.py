@@ -18,7 +18,7 @@ def test_with_tls_the_dashboard_is_who_it_says(tmp_path_factory, tmp_path):
     certificate.private_key_pem.write_to_path(paths["key"])
     for part in certificate.cert_chain_pems:
         part.write_to_path(paths["cert"], append=True)
-    options = [text for name, path in paths.items() for text in (f"--tls-{name}", str(path))]
+    options = ["--tls-cert", str(paths["cert"]), "--tls-key", str(paths["key"])]
     cluster = RunningCluster(tmp_path_factory.mktemp("home"), *options)
     try:
         assert cluster.url.startswith("https://127.0.0.1:")

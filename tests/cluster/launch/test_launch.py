@@ -129,7 +129,7 @@ def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster
         cluster("up", path)
         assert cluster("exec", path, *environment(), sys.executable, tmp_path / "program.py") == "2 1\n"
         told = cluster("exec", path, *environment(), *COMMAND, "status")
-        assert "cpu: 3 joined (min 0, max 3)" in told
+        assert "cpu: 3 joined (min 0, max 3)" in told, told
         assert "tasks or actors wait for {CPU: 2}" in told
         # Idle by now, they stay, for a program has asked for them; until another asks for less.
         release = (
