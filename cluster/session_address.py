@@ -47,7 +47,7 @@ def _find(address: str) -> tuple[Path, SessionInfo] | None:
     for path in live_sessions():
         info = read_info(path)
         # A head in a process of its own hosts nobody: drivers join the node beside it.
-        if info is not None and info.kind == "node" and info.address and _plain(info.address) == wanted:
+        if info is not None and info.kind != "head" and info.address and _plain(info.address) == wanted:
             return path, info
     return None
 
@@ -62,7 +62,7 @@ def _plain(address: str) -> str:
 
 def _nobody(address: str) -> str:
     infos = [info for path in live_sessions() if (info := read_info(path)) is not None]
-    addresses = sorted({info.address for info in infos if info.address and info.kind == "node"})
+    addresses = sorted({info.address for info in infos if info.address and info.kind != "head"})
     there = (
         f"This machine has nodes of yours of {', '.join(addresses)}."
         if addresses

@@ -56,7 +56,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
         address: what `init(address=...)` takes to reach the session's head; "" until it listens, and where it is not.
         node: the node process; None until it listens.
         tls: certificates that a driver shows to other hosts.
-        kind: "node", or "head" for a head in a process of its own.
+        kind: "head" for a head in a process of its own, "node" for a node that joined such a one, and "session" for
+            what a program has started, or what does not serve yet.
     """
 
     name: str
@@ -67,7 +68,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     address: str = ""
     node: ProcessAddress | None = None
     tls: TlsConfig | None = None
-    kind: str = "node"
+    kind: str = "session"
 
 
 class SessionFolderError(OSError):

@@ -12,7 +12,7 @@ from ..node.node_config import NodeReady
 from ..process.launcher import NodeStartError, launch_node
 from ..token_file import TokenError, check_token, find_token, token_path
 from .failure import CommandError, join_failure
-from .foreground import stay
+from .foreground import Foreground
 from .machine_text import offer
 from .network_address import is_loopback, join_host_port, with_port
 from .node_option import add_node_options, host, node_config, tls_of
@@ -61,6 +61,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         any_python=options.any_python,
         on_head=not already and any(one.info.kind == "head" and one.info.address == address for one in here),
     )
+    foreground = Foreground() if options.block else None
     try:
         process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
     except NodeStartError as error:
@@ -78,7 +79,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     sys.stdout.flush()
     if not is_loopback(own_host):
         sys.stderr.write(f"\nNote: {ready.address.tcp} is open to the network, for those who have the token.\n")
-    return stay([("the node", process)]) if options.block else 0
+    return foreground.stay([("the node", process)]) if foreground is not None else 0
 
 
 def _token() -> str:

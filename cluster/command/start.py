@@ -15,7 +15,7 @@ from ..node.node_config import NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
 from ..token_file import TokenError, make_token
 from .failure import CommandError, start_failure
-from .foreground import stay
+from .foreground import Foreground
 from .machine_text import offer
 from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
@@ -85,6 +85,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         dashboard_host=options.dashboard_host if options.include_dashboard else "",
         dashboard_port=options.dashboard_port,
     )
+    foreground = Foreground() if options.block else None
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
     address = ready.leader or ready.address.tcp
@@ -107,7 +108,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
         shown = token if sys.stdout.isatty() or not options.block else ""
         _tell(ready, options.host, shown, node, waiting, secure=tls is not None)
-    return stay(started[::-1]) if options.block else 0
+    return foreground.stay(started[::-1]) if foreground is not None else 0
 
 
 def _checked(path: str) -> str:

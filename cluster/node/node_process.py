@@ -178,16 +178,16 @@ class NodeProcess:
 
     def _announce(self) -> None:
         """Have others on this machine find the session by the cluster's address."""
-        address = self._link.cluster
-        if self._config.head is None or not self._config.head.process_id:
+        head, address = self._config.head, self._link.cluster
+        if head is None or not head.process_id:
             self._folder.make_current()
         else:
             address = ""  # one of several nodes on this machine: drivers join the first of them
         info = read_info(self._folder.path)
         if info is not None:
-            self._folder.write_info(
-                msgspec.structs.replace(info, address=address, node=self._process.address, tls=self._config.tls)
-            )
+            kind = "node" if head is not None and not head.process_id else "session"
+            told = msgspec.structs.replace(info, address=address, node=self._process.address, kind=kind)
+            self._folder.write_info(msgspec.structs.replace(told, tls=self._config.tls))
 
     def _build_store(self) -> ObjectStore:
         self._inventory = inventory = take_inventory(self._config, self._config.host)

@@ -16,6 +16,7 @@ def test_with_tls_the_dashboard_is_who_it_says(tmp_path_factory, tmp_path):
     authority.cert_pem.write_to_path(paths["ca"])
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(paths["key"])
+    paths["key"].chmod(0o600)
     for part in certificate.cert_chain_pems:
         part.write_to_path(paths["cert"], append=True)
     options = ["--tls-cert", str(paths["cert"]), "--tls-key", str(paths["key"])]
