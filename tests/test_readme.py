@@ -60,7 +60,7 @@ def test_a_program_prints_what_its_text_says(program, tmp_path):
 @pytest.mark.parametrize("text", PAGES, ids=lambda text: text.splitlines()[0])
 def test_every_block_is_run_or_compared(text):
     languages = {language for language, _ in BLOCK.findall(text)}
-    assert languages == LANGUAGES, f"these blocks would be neither run nor compared: {languages - LANGUAGES}"
+    assert languages <= LANGUAGES, f"these blocks would be neither run nor compared: {languages - LANGUAGES}"
     assert text.count("```") == 2 * len(BLOCK.findall(text))
 
 
