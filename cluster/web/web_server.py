@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FIRST_PORT = 8265
 _PORTS_TRIED = 50
 _SHUTDOWN_S = 1.0
+_HANDSHAKE_S = 5.0
+"""How long a stranger may take over TLS's handshake, during which the guard cannot cut the connection."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,13 @@ class WebServer:
             raise RuntimeError("the web server is not set up")
         loop = asyncio.get_running_loop()
         context = None if self._tls is None else _context(self._tls)
-        return await loop.create_server(lambda: self._guard.greet(server()), host, port, ssl=context)
+        return await loop.create_server(
+            lambda: self._guard.greet(server()),
+            host,
+            port,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_S if context else None,
+        )
 
     async def close(self) -> None:
         """Serve nobody any more."""
