@@ -9,6 +9,7 @@ A stranger gets no further than the name: what does not begin with it, a browser
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -131,7 +132,12 @@ class Gate:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._pass_on(connection))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(functools.partial(self._passed_on, connection))
+
+    def _passed_on(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # maybe before it began
+            connection.close()
 
     async def _pass_on(self, connection: socket.socket) -> None:
         """Read the name, and see that the process gets the connection. A failure is the dialler's, who sees the end."""

@@ -332,7 +332,7 @@ class ActorDesk:
 
     def _on_kill(self, channel: Channel, call: Call) -> None:
         kill: KillActor = decoder_of(KillActor).decode(call.body)
-        self.feed(t.KillActor(kill.actor_id, kill.no_restart))
+        self.feed(t.KillActor(kill.actor_id, kill.no_restart, request=kill.request))
         channel.reply(call.call_id, b"")
 
     def _on_unreferenced(self, _: Channel, call: Call) -> None:

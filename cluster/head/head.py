@@ -13,7 +13,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, FromProcess, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
+from ..cluster_message import FromNode, FromProcess, HeadLeads, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -83,14 +83,14 @@ class Head(SystemActor):
         self.actors.close()
         self.groups.close()
 
-    def restore(self, rows: Rows) -> None:
-        """Go on where the head before this one was ended. Before anything is heard.
+    def restore(self, rows: Rows, leads: HeadLeads) -> None:
+        """Go on where the head before this one was ended. Before anything is heard. `leads` is what nodes are told.
 
         Nodes come back by themselves; what they have free is not known before, so that nothing is placed on them.
         """
         self.environments.restore(rows)
         self.jobs.restore(rows)
-        self.node_desk.restore(rows)
+        self.node_desk.restore(rows, leads)
         self.groups.restore(rows)
         self.actors.restore(rows)
 

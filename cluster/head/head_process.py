@@ -13,7 +13,7 @@ from ...actors.contract import HEAD
 from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
-from ..cluster_message import StandBy
+from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
 from ..node.head_link import about_this_process
 from ..process.birth import NodeBirth
@@ -169,13 +169,14 @@ class HeadProcess:
             known = rows[SESSION].get("name")
             session = msgspec.msgpack.decode(known, type=str) if known else self._folder.name
             state.put(SESSION, "name", session)
-            self._about |= {"head": "yes", "session": session}
+            self._about |= {"head": "yes", "session": session, "term": str(leadership.token)}
+            leads = HeadLeads(leadership.token, session)
             if self._birth.is_awaited:
                 await self._listen(head)
-                head.restore(rows)
+                head.restore(rows, leads)
                 self._ready(session, "")
             else:  # it has stood by
-                head.restore(rows)
+                head.restore(rows, leads)
                 self._process.actors[HEAD] = head
             spent = time.monotonic() - started
             logger.info("leading session %s, %d nodes known, after %.3f s", session, len(head.nodes), spent)

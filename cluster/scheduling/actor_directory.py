@@ -49,6 +49,9 @@ from .scheduler import Scheduler
 MAX_DEAD = 10_000
 """Dead actors that are remembered, for those who ask late."""
 
+_KILLS = 16
+"""Requests to kill an actor and start it again that are known when they are said again."""
+
 RETRY = 0.25
 """Seconds between attempts for actors that wait."""
 
@@ -285,7 +288,11 @@ class ActorDirectory:
         cause = DeathCause("killed", event.text)
         if event.no_restart:
             self._die(record, cause)
-        elif record.worker_id:
+            return
+        if event.request and event.request in record.kills:
+            return
+        record.kills = (*record.kills, event.request)[-_KILLS:]
+        if record.worker_id:
             self._worker_lost(record, cause, now)
 
     def _reported(
