@@ -51,6 +51,7 @@ class Head(SystemActor):
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
         self._relayed: dict[str, dict[str, RelayedProcess]] = {}
+        self._homes: dict[str, dict[str, None]] = {}
         self.methods = {
             "FromNode": self._on_from_node,
             "FromProcess": self._on_from_process,
@@ -93,6 +94,7 @@ class Head(SystemActor):
         self.node_desk.restore(rows, leads)
         self.groups.restore(rows)
         self.actors.restore(rows)
+        self.drains.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
@@ -203,8 +205,13 @@ class Head(SystemActor):
 
     def _processes_lost(self, node_id: str) -> None:
         """The processes of a lost node are gone with it."""
-        for process_id in self._relayed.pop(node_id, {}):
+        for process_id in {**self._relayed.pop(node_id, {}), **self._homes.pop(node_id, {})}:
             self.process_lost(process_id)
+
+    def lives_at(self, node_id: str, process_id: str) -> None:
+        """A process of that node owns something, as a head before this one knew: this one may never hear of it."""
+        if node_id:
+            self._homes.setdefault(node_id, {})[process_id] = None
 
     def process_lost(self, process_id: str) -> None:
         """A process has ended; may be said more than once."""

@@ -360,6 +360,9 @@ class ActorDirectory:
         for record in self._index.owned_by(event.process_id):
             if not record.spec.detached:
                 self._die(record, DeathCause("owner_died", event.text))
+            elif record.state == "DEPENDENCIES_UNREADY":
+                text = f"{event.text} before the arguments of its constructor were there"
+                self._die(record, DeathCause("owner_died", text))
 
     def _die(self, record: ActorRecord, cause: DeathCause) -> None:
         self._changed[record.spec.actor_id] = None

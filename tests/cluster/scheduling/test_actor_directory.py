@@ -340,6 +340,15 @@ def test_a_request_to_kill_that_came_while_the_actor_was_started_again_is_not_me
     assert head.state(A) == "ALIVE"
 
 
+def test_a_detached_actor_does_not_wait_for_ever_for_arguments_that_a_dead_process_was_to_make():
+    head = HeadDriver("n")
+    head.register(A, detached=True, ready=False)
+    head.register(B, detached=True)
+    head.tell(t.OwnerLost("driver", "the process that created it is gone"))
+    assert (head.state(A), head.record(A).cause.kind) == ("DEAD", "owner_died")
+    assert head.state(B) == "PENDING_CREATION"
+
+
 def test_a_restarted_head_goes_on_from_its_table():
     head = HeadDriver("n")
     head.live(A, name="x")
