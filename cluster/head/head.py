@@ -8,12 +8,23 @@ from typing import Any
 
 import msgspec
 
-from ...actors.contract import NODE, QueryState, decoder_of
+from ...actors.contract import HEAD, NODE, QueryState, decoder_of
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, FromProcess, HeadLeads, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
+from ..cluster_message import (
+    EndCluster,
+    FromNode,
+    FromProcess,
+    HeadLeads,
+    KnownHeads,
+    NodeExpired,
+    NodeOrder,
+    ProcessGone,
+    StandBy,
+)
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -43,7 +54,7 @@ class Head(SystemActor):
     ) -> None:
         super().__init__(asyncio.get_running_loop())
         self._over = over
-        self._standbys: dict[str, str] = {}
+        self._standbys: dict[str, tuple[ProcessAddress, str]] = {}
         self.state = state or HeadState()
         self.process = Outbox(process, self.state)
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
@@ -164,6 +175,8 @@ class Head(SystemActor):
     def _on_end_cluster(self, channel: Channel, call: Call) -> None:
         for node in self.nodes.values():
             self.process.notify(node.address, NODE, NodeExpired("the cluster was stopped", over=True))
+        for standby, _ in self._standbys.values():
+            self.process.notify(standby, HEAD, EndCluster())
         self.state.clear()
 
         def done() -> None:
@@ -174,7 +187,7 @@ class Head(SystemActor):
         self.state.after(done)
 
     def _on_stand_by(self, channel: Channel, call: Call) -> None:
-        self._standbys[channel.peer.process_id] = decoder_of(StandBy).decode(call.body).address
+        self._standbys[channel.peer.process_id] = channel.peer, decoder_of(StandBy).decode(call.body).address
         self._tell_heads()
 
     def _tell_heads(self) -> None:
@@ -184,7 +197,7 @@ class Head(SystemActor):
     def tell_heads_to(self, node_id: str) -> None:
         """Have a node know where heads listen."""
         if self._standbys:
-            known = KnownHeads([self.process.address.tcp, *self._standbys.values()])
+            known = KnownHeads([self.process.address.tcp, *(where for _, where in self._standbys.values())])
             self.process.notify(self.nodes[node_id].address, NODE, known)
 
     def _on_node_back(self, node_id: str, held: m.WorkersHeld) -> None:

@@ -117,7 +117,7 @@ class HeadProcess:
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
                 "ends it; --state names another place."
             )
-        await self._listen(Standby(lambda: leader))
+        await self._listen(Standby(lambda: leader, self._ended.set))
         self._ready("", leader)
         logger.info("standing by for the head at %s", leader)
         told = ""

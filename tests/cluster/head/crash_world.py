@@ -83,7 +83,10 @@ class Node:
         self.head: ProcessAddress | None = None
         self.away, self.registered, self.ended = True, False, ""
         self.closing = False
-        self.jobs = SimpleNamespace(find=lambda _, then: then(None), known=tuple)
+        self.orders: list[str] = []
+        self.told: list[object] = []
+        self.known_jobs: tuple[bytes, ...] = ()
+        self.jobs = SimpleNamespace(find=lambda _, then: then(None), known=lambda: self.known_jobs)
         self._names = itertools.count()
         self.manager = SimpleNamespace(
             methods=self.methods,
@@ -142,8 +145,10 @@ class Node:
             return
         if self.head is None or channel.peer.process_id != self.head.process_id:
             return
+        self.orders.append(call.method)
         match call.method:
             case "NodeOrder":
+                self.told.append(decoder_of(cm.NodeOrder).decode(call.body).event)
                 self.feed(decoder_of(cm.NodeOrder).decode(call.body).event)
             case "NodeExpired":
                 self.ended = decoder_of(cm.NodeExpired).decode(call.body).reason
@@ -184,7 +189,7 @@ class Node:
                 if not self.desk.answered(command):
                     self.to_head(command)
             case m.WorkersHeld():
-                self.to_head(m.WorkersHeld(self.desk.held(command.request_ids), command.group_ids))
+                self.to_head(m.WorkersHeld(self.desk.held(command.request_ids), command.group_ids, self.jobs.known()))
             case m.NodeReport() | m.Reserved():
                 self.to_head(command)
             case _:
