@@ -37,6 +37,7 @@ class Worker:
         self.channel, self.constructed = self, {}
         self.instances: set[bytes] = set()
         self.granted_to: set[bytes] = set()
+        self.constructions: list[bytes] = []
         self._making: dict[bytes, object] = {}
 
     def notify(self, actor, method, body) -> None:
@@ -54,15 +55,15 @@ class Worker:
         actor_id = self._node.creations[body]
         making = self._making[actor_id] = object()
 
+        self.constructions.append(actor_id)
+
         def made() -> None:
-            if (
-                self._making.get(actor_id) is making
-                and self._node.workers.get(self.address.process_id) is self
-                and not self._node.process.dead
-            ):
+            if self._node.workers.get(self.address.process_id) is not self or self._node.process.dead:
+                return
+            if self._making.get(actor_id) is making:  # else it was dropped: it runs to its end, and is not there then
                 assert actor_id not in self.instances, f"constructed twice in one process: {actor_id.hex()}"
                 self.instances.add(actor_id)
-                answer(Reply(1, False, encode(c.Outcome("ok", 0.0, ()))))
+            answer(Reply(1, False, encode(c.Outcome("ok", 0.0, ()))))
 
         self._node.world.clock.call_later(self._node.world.random.choice([0.0, 0.01, 0.5]), made)
 

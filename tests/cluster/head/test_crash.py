@@ -203,8 +203,8 @@ class Program:
                     assert (heard.state, heard.incarnation) == ("alive", record.incarnation)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 120))
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 200))
 def test_nothing_that_was_promised_is_lost(seed, length):
     program = Program(seed)
     program.world.run(1.0)

@@ -109,3 +109,40 @@ def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
             Arrived(Process(world, "x").channel("user0"), Call(7, HEAD, "EndCluster", encode(cm.EndCluster())))
         )
     assert not ended
+
+
+def test_a_question_of_a_process_that_died_is_kept_by_nobody(world):
+    user, node = world.users["user0"], world.nodes[0]
+    with world.running():
+        user.ask(c.CreateGroup(b"g" * 18, [{"CPU": 10**9}], "PACK", "", "", False, b"", user.name))
+        user.ask(c.AwaitGroup(b"g" * 18))
+    world.run(1.0)
+    assert len(node.relay._unanswered) == 1
+    with world.running():
+        world.end(user.process)
+    world.run(1.0)
+    assert not node.relay._unanswered
+
+
+def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatch):
+    world = World(1, nodes=1)
+    world.run(1.0)
+    monkeypatch.setattr(world.random, "choice", lambda options: options[-1])  # it takes half a second
+    user, actor_id = world.users["user0"], b"a" * 16
+    lease = c.LeaseSpec({}, {}, {}, "", b"job")
+    world.creations[b"make"] = actor_id
+    creation = encode(c.Creation(b"", b"make"))
+    spec = c.ActorSpec(
+        actor_id, "A", "", "", False, -1, user.process.address, lease, lease, True, b"", True, creation
+    )  # fmt: skip
+    with world.running():
+        user.ask(c.RegisterActor(spec, get_if_exists=False))
+    world.run(0.3)
+    with world.running():
+        user.ask(c.KillActor(actor_id, no_restart=False, request=b"1"))
+    world.run(0.3)  # the first constructor has ended, the second has not
+    restart(world)
+    world.run(2.0)
+    workers = [worker for node in world.nodes for worker in node.workers.values()]
+    assert sum(worker.constructions.count(actor_id) for worker in workers) == 2
+    assert world.head.actors.directory.table.actors[actor_id].state == "ALIVE"
