@@ -11,9 +11,11 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,34 +27,35 @@ from tests.cluster.state.database_server import install
 TOKEN = {"LIMELIGHT_TOKEN": "ab" * 32}
 
 
-def start_redis(host: Host) -> str:
-    """A Redis server on a host; the URL of a state in it."""
+def start_redis(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
+    """A Redis server on a host: the URL of a state in it, and its process."""
     binary = install("redis-server", "redis-server")
-    options = ["--bind", host.address, "--protected-mode", "no", "--appendonly", "yes", "--dir", str(host.folder)]
-    host.popen([binary, *options], stdout=subprocess.DEVNULL)
-    return f"redis://{host.address}:6379/0"
+    options = ["--bind", host.address, "--protected-mode", "no", "--appendonly", "yes", "--dir", str(folder)]
+    process = host.popen([binary, *options], stdout=subprocess.DEVNULL)
+    return f"redis://{host.address}:6379/0", process
 
 
-def start_postgres(host: Host) -> str:
-    """A PostgreSQL server on a host; the URL of a state in it."""
+def start_postgres(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
+    """A PostgreSQL server on a host: the URL of a state in it, and its process."""
     binary = Path(install("postgresql", "postgres"))
     names = {entry.pw_name for entry in pwd.getpwall()}
     user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    data = host.folder / "data"
-    host.folder.chmod(0o755)
-    data.mkdir()
-    os.chown(data, user.pw_uid, user.pw_gid)
+    data = folder / "data"
+    os.chown(folder, user.pw_uid, user.pw_gid)
     made = host.run([*as_user, str(binary.with_name("initdb")), "-D", str(data), "-U", "limelight", "--no-sync"])
     assert made.returncode == 0, made.stderr
     with (data / "pg_hba.conf").open("a") as rules:
         rules.write("host all all 10.77.0.0/24 trust\n")
     options = ["-h", host.address, "-k", "", "-c", "dynamic_shared_memory_type=mmap"]
-    host.popen([*as_user, str(binary), "-D", str(data), *options], stderr=subprocess.DEVNULL)
-    return f"postgresql://limelight:none@{host.address}:5432/postgres"
+    process = host.popen([*as_user, str(binary), "-D", str(data), *options], stderr=subprocess.DEVNULL)
+    return f"postgresql://limelight:none@{host.address}:5432/postgres", process
 
 
-SERVERS: dict[str, Callable[[Host], str]] = {"redis": start_redis, "postgresql": start_postgres}
+SERVERS: dict[str, Callable[[Host, Path], tuple[str, subprocess.Popen]]] = {
+    "redis": start_redis,
+    "postgresql": start_postgres,
+}
 
 
 class StandbyCluster:
@@ -66,10 +69,11 @@ class StandbyCluster:
 
     def __init__(self, state: str) -> None:
         self.network = Network()
+        self._data = Path(tempfile.mkdtemp(prefix="ll-server", dir="/var/tmp"))  # PostgreSQL's user can enter it
         try:
             self.heads = [self.network.add_host(), self.network.add_host()]
             self.worker, self.store = self.network.add_host(), self.network.add_host()
-            self.url = SERVERS[state](self.store)
+            self.url, self._server = SERVERS[state](self.store, self._data)
             for host in self.heads:
                 self.start_head(host)
             self.done(self.worker, "join", self.heads[0].address, "--num-cpus", "4")
@@ -122,6 +126,8 @@ class StandbyCluster:
     def close(self) -> None:
         """End all of it."""
         self.network.close()
+        self._server.wait(PATIENCE)
+        shutil.rmtree(self._data)
 
 
 def power_cut(cluster: StandbyCluster) -> None:

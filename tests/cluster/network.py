@@ -76,7 +76,7 @@ class Host:
         self.name = f"host{number}"
         self._switch, self._port = switch, f"port{number}"
         self._namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{network}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="h"))  # short: the paths of Unix sockets have little room
         self.home = self.folder / "home"
         self.home.mkdir()
         _ip("netns", "add", self._namespace)
