@@ -114,10 +114,12 @@ __all__ = [
 
 _ALIASES = {
     "limelight.actor": "limelight.actors.actor",
+    "limelight.autoscaler": "limelight.actors.autoscaler",
     "limelight.cloudpickle": "cloudpickle",
     "limelight.cluster_utils": "limelight.cluster.local_cluster",
     "limelight.dag": "limelight.actors.dag",
     "limelight.data": "limelight.libs.data",
+    "limelight.job_submission": "limelight.cluster.job",
     "limelight.remote_function": "limelight.actors.task",
     "limelight.rl": "limelight.libs.rl",
     "limelight.rllib": "limelight.libs.rl",

@@ -97,7 +97,8 @@ class RuntimeContext:
         """The runtime environment."""
         from .runtime_env import RuntimeEnv
 
-        return RuntimeEnv(**_state().runtime_env)
+        shown = {name: value for name, value in _state().runtime_env.items() if not name.startswith("_")}
+        return RuntimeEnv(**shown, _validate=False)
 
     @property
     def gcs_address(self) -> str:

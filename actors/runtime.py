@@ -192,6 +192,14 @@ class Runtime(Protocol):
         """
         ...
 
+    def request_resources(self, bundles: Sequence[Mapping[str, float]], selectors: Sequence[Mapping[str, str]]) -> None:
+        """Tell the cluster's autoscaler what there is to be room for, on nodes that meet the selectors, one for each.
+
+        Raises:
+            ValueError, TypeError: a selector is of the wrong syntax.
+        """
+        ...
+
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> "ObjectRef[Any]":
         """A ref to `value` that becomes ready when the group is reserved.
 

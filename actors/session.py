@@ -91,8 +91,9 @@ def init(
     """Start a session on this machine, or connect to a cluster.
 
     Args:
-        address: None: what LIMELIGHT_ADDRESS says, else a new local session; "local": always a new one; "auto": the
-            cluster on this machine; "host:port": a cluster's head; "ray://host:port": an existing Ray cluster.
+        address: None: what LIMELIGHT_ADDRESS says, else a new local session; "local": always a new one; "auto": what
+            LIMELIGHT_ADDRESS says, else the cluster on this machine; "host:port": a cluster's head; "ray://host:port":
+            an existing Ray cluster.
         num_cpus: CPUs of the new session; as many as there are unless given.
         num_gpus: GPUs of the new session; found unless given.
         resources: further resources of the new session, by name.
@@ -193,9 +194,9 @@ def _set_up_logging(level: int | str, form: str | None) -> None:
 def _start(settings: dict[str, Any]) -> runtime.Runtime:
     if settings["runtime_env"] is not None and not isinstance(settings["runtime_env"], Mapping):
         raise TypeError(f"runtime_env must be a dict or a RuntimeEnv, but {settings['runtime_env']!r} was given.")
-    if settings["address"] is None:
+    if settings["address"] in {None, "auto"}:
         found = (os.environ[name] for name in ADDRESS_VARIABLES if os.environ.get(name))
-        settings["address"] = next(found, None)
+        settings["address"] = next(found, settings["address"])
     if settings.pop("local_mode"):
         from .local.runtime import LocalRuntime
 

@@ -144,6 +144,27 @@ class NodeExpired(Body, frozen=True):
     over: bool = False
 
 
+class NodeLeaving(Body, frozen=True):
+    """To the head: a node ends, and nothing runs on it any more. Where it is lost, the node is missed soon enough."""
+
+    node_id: bytes
+    reason: str
+
+
+class DescribeHead(Body, frozen=True):
+    """To a node manager: how is its head? Answered with `HeadStanding`, also when the head is out of reach."""
+
+
+class HeadStanding(Body, frozen=True):
+    """What a node knows of its head: for how many seconds it has been `away`, or None where it is not.
+
+    `refused` says why whoever answers at its address now cannot be this node's head; "" where nobody does.
+    """
+
+    away: float | None
+    refused: str = ""
+
+
 class FromNode(Body, frozen=True):
     """To the head: what a node's lease machine says."""
 

@@ -1,7 +1,11 @@
 """What makes this process a driver: it joins a node that is there, and leaves it again."""
 
 import contextlib
+import os
 import secrets
+import shlex
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from ..actors.runtime_env import RuntimeEnv
 from ..exceptions import LocalRayletDiedError
 from ..transport.address import ProcessAddress
 from ..transport.error import TransportError
+from .job_environment import JobEnvironment, current_job
 from .node.node_config import NodeReady
 from .process.launcher import NodeProcess
 from .process.log_batch import LogBatch
@@ -57,12 +62,16 @@ def connect(settings: dict[str, Any], node: NodeReady, process: NodeProcess | No
     hub.job_id = secrets.token_bytes(4)
     if process is not None:
         hub.node_loss.obituary = process.obituary
-    hub.environments = Environments(hub)
+    # Started by a job, a session of its own is none of the job's business.
+    job = current_job() if process is None else None
+    hub.environments = Environments(hub, definition=job.definition if job is not None else b"")
+    given = RuntimeEnv.of(settings.get("runtime_env"))
+    wanted = given if job is None else job.merged(given)
     address = hub.start()
     try:
-        registered = _register(hub, address, settings)
+        registered = _register(hub, address, settings, job)
         hub.joined(registered)
-        hub.environments.adopt(RuntimeEnv.of(settings.get("runtime_env")))
+        hub.environments.adopt(wanted)
     except BaseException:
         hub.stop()
         raise
@@ -85,7 +94,9 @@ def connect(settings: dict[str, Any], node: NodeReady, process: NodeProcess | No
     return NativeRuntime(hub, close)
 
 
-def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> DriverRegistered:
+def _register(
+    hub: Hub, address: ProcessAddress, settings: dict[str, Any], job: JobEnvironment | None
+) -> DriverRegistered:
     shown = settings.get("log_to_driver")
     body = RegisterDriver(
         address,
@@ -94,5 +105,9 @@ def _register(hub: Hub, address: ProcessAddress, settings: dict[str, Any]) -> Dr
         shown is None or bool(shown),
         folder=job_setup.current_folder(),
         search_path=job_setup.search_path(),
+        pid=os.getpid(),
+        command=shlex.join(sys.orig_argv),
+        submission_id=job.submission_id if job is not None else "",
+        started=int(time.time() * 1000),
     )
     return decoder_of(DriverRegistered).decode(hub.ask(hub.node, NODE, body, timeout=30.0))

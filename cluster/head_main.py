@@ -21,8 +21,12 @@ def main() -> None:
             from ..transport.version import VERSION
             from .head.head_config import HeadConfig
             from .head.head_process import run_head
+        from .process.descriptor_limit import raise_descriptor_limit
+        from .process.no_unpickling import refuse_unpickling
         from .session_folder import SessionFolder
 
+        refuse_unpickling()
+        raise_descriptor_limit()
         config = msgspec.msgpack.decode(birth.config, type=HeadConfig)
         folder = SessionFolder.create(VERSION, log_folder=config.log_folder)
         birth.redirect_output(folder.logs / "head.log")

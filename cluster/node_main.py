@@ -24,6 +24,8 @@ def main() -> None:
         from ..transport.version import VERSION
         from .node.node_config import NodeConfig
         from .node.node_process import run_node
+        from .process.descriptor_limit import raise_descriptor_limit
+        from .process.no_unpickling import refuse_unpickling
         from .process.zygote import start_zygote
         from .session_folder import SessionFolder
         from .session_heir import SessionHeir
@@ -38,6 +40,8 @@ def main() -> None:
         # by numbers that are a worker's standard streams by then.
         import_loop()
         zygote = start_zygote(worker_main, orphaned=heir.inherit)
+        refuse_unpickling()
+        raise_descriptor_limit()
         gc.enable()  # see launcher.py
         loop = new_loop()
         asyncio.set_event_loop(loop)

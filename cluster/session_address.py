@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from .command.network_address import with_port
 from .host_id import host_id
 from .node.node_config import NodeReady
 from .session_folder import SessionFolderError, SessionInfo, current_session, live_sessions, read_info, read_token
@@ -45,26 +46,34 @@ def _find(address: str) -> tuple[Path, SessionInfo] | None:
     wanted = _plain(address)
     for path in live_sessions():
         info = read_info(path)
-        if info is not None and info.address and _plain(info.address) == wanted:
+        # A head in a process of its own hosts nobody: drivers join the node beside it.
+        if info is not None and info.kind != "head" and info.address and _plain(info.address) == wanted:
             return path, info
     return None
 
 
 def _plain(address: str) -> str:
-    host, colon, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if colon and host in {"localhost", "::1", "[::1]"} else address
+    try:
+        host, _, port = with_port(address).rpartition(":")
+    except ValueError:
+        return address  # the Unix socket of a session without a port, or nothing at all
+    return f"127.0.0.1:{port}" if host in {"localhost", "[::1]"} else f"{host}:{port}"
 
 
 def _nobody(address: str) -> str:
-    addresses = [info.address for path in live_sessions() if (info := read_info(path)) is not None and info.address]
+    infos = [info for path in live_sessions() if (info := read_info(path)) is not None]
+    addresses = sorted({info.address for info in infos if info.address and info.kind != "head"})
     there = (
-        f"Sessions of this user on this machine: {', '.join(addresses)}."
+        f"This machine has nodes of yours of {', '.join(addresses)}."
         if addresses
-        else "No session of this user runs on this machine."
+        else "No session of yours runs on this machine."
     )
     if address == AUTO:
-        return f"There is no cluster to connect to. {there} Call init() without an address to start one."
+        return (
+            f"There is no cluster to connect to. {there} `cluster start --head` starts one, `cluster join HEAD` makes "
+            "this machine a node of one, and init() without an address starts a session of the program's own."
+        )
     return (
-        f"There is no cluster at {address!r} that this version can join: it joins those whose head is on the same "
-        f"machine and runs as the same user. {there} Call init() without an address to start one."
+        f"There is no cluster at {address!r} of which this machine is a node, as a program's has to be. {there} If "
+        f"that is the address of a head elsewhere, type `cluster join {address}` first."
     )

@@ -56,7 +56,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
         address: what `init(address=...)` takes to reach the session's head; "" until it listens, and where it is not.
         node: the node process; None until it listens.
         tls: certificates that a driver shows to other hosts.
-        kind: "node", or "head" for a head in a process of its own.
+        kind: "head" for a head in a process of its own, "node" for a node that joined such a one, and "session" for
+            what a program has started, or what does not serve yet.
     """
 
     name: str
@@ -67,7 +68,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     address: str = ""
     node: ProcessAddress | None = None
     tls: TlsConfig | None = None
-    kind: str = "node"
+    kind: str = "session"
 
 
 class SessionFolderError(OSError):
@@ -128,7 +129,7 @@ class SessionFolder:
             if logs is None:
                 (unfinished / "logs").mkdir(mode=0o700)
             else:
-                logs.mkdir(mode=0o700, parents=True)
+                _make_log_folder(logs)
                 (unfinished / "logs").symlink_to(logs)
             folder = cls(unfinished, lock)
             folder.write_info(info)
@@ -138,7 +139,7 @@ class SessionFolder:
             if lock >= 0:
                 os.close(lock)
             shutil.rmtree(unfinished, ignore_errors=True)
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError | SessionFolderError):
                 raise
             raise SessionFolderError(error.errno, f"Could not make a session folder in {base}: {error}") from error
         return cls(base / info.name, lock)
@@ -329,6 +330,14 @@ def _take_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _make_log_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        problem = f"The folder for logs, {path}, cannot be made: {error.strerror}. Give another, or leave it out."
+        raise SessionFolderError(problem) from error
 
 
 def _make_private(base: Path) -> None:

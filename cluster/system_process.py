@@ -35,6 +35,13 @@ class Lost(NamedTuple):
     error: TransportError
 
 
+class Cancelled(NamedTuple):
+    """A peer no longer wants the answer to a call, as inboxes get it."""
+
+    channel: Channel
+    call_id: int
+
+
 class SystemActor(AsyncioCell):
     """An actor of the cluster itself: a Pykka actor on an asyncio loop whose messages are calls.
 
@@ -53,6 +60,9 @@ class SystemActor(AsyncioCell):
         if isinstance(message, Lost):
             self.on_lost(message.channel, message.error)
             return
+        if isinstance(message, Cancelled):
+            self.on_cancelled(message.channel, message.call_id)
+            return
         channel, call = message
         try:
             self.methods.get(call.method, self._no_such_method)(channel, call)
@@ -64,6 +74,9 @@ class SystemActor(AsyncioCell):
 
     def on_lost(self, channel: Channel, error: TransportError) -> None:
         """A peer is gone."""
+
+    def on_cancelled(self, channel: Channel, call_id: int) -> None:
+        """A peer no longer wants the answer to a call. Most calls are short; there is nothing to cancel."""
 
     def _no_such_method(self, _: Channel, call: Call) -> None:
         raise LookupError(f"there is no method {call.method!r}; there are {', '.join(sorted(self.methods))}")
@@ -78,6 +91,7 @@ class SystemProcess:
     def __init__(self) -> None:
         self.actors: dict[str, SystemActor] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._listens = False
 
     async def start(self, endpoint: Endpoint) -> None:
         """Listen, and connect the process to itself."""
@@ -86,15 +100,17 @@ class SystemProcess:
         self.address = endpoint.address
         self.links = Links(endpoint, self)
         self._self, self._self_back = connect_twins(self.address, self, self.address, self)
+        self._listens = True
 
     async def close(self) -> None:
-        """End all channels and tasks."""
+        """End all channels and tasks. Also for a process whose start has failed."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.links.close()
-        await self._self.close()
-        await self.endpoint.close()
+        if self._listens:
+            await self.links.close()
+            await self._self.close()
+            await self.endpoint.close()
 
     def notify(self, address: ProcessAddress, actor: str, body: Any) -> None:
         """Send a call that wants no answer."""
@@ -154,7 +170,9 @@ class SystemProcess:
             channel.reply(call.call_id, serialize_error(told), failed=True)
 
     def on_cancel(self, channel: Channel, cancel: Cancel) -> None:
-        """Calls to system actors are short; there is nothing to cancel."""
+        """Tell the actors, in the order in which call and cancellation came."""
+        for actor in self.actors.values():
+            actor.actor_inbox.put(Envelope(Cancelled(channel, cancel.call_id)))  # type: ignore[arg-type]
 
     def on_credit(self, channel: Channel, credit: Credit) -> None:
         """System actors stream nothing."""

@@ -24,6 +24,13 @@ def token_path(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(chosen) if chosen else Path.home() / ".limelight" / "token"
 
 
+def token_source(environment: Mapping[str, str] = os.environ) -> str:
+    """Where `find_token` looks, for people."""
+    if environment.get(TOKEN_VARIABLE):
+        return f"the environment variable {TOKEN_VARIABLE}"
+    return str(token_path(environment))
+
+
 def find_token(environment: Mapping[str, str] = os.environ) -> str | None:
     """The token, in hexadecimal; None where there is none yet.
 
@@ -32,7 +39,7 @@ def find_token(environment: Mapping[str, str] = os.environ) -> str | None:
     """
     given = environment.get(TOKEN_VARIABLE)
     if given:
-        return check_token(given.strip(), f"the environment variable {TOKEN_VARIABLE}")
+        return check_token(given.strip(), token_source(environment))
     path = token_path(environment)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -87,7 +94,9 @@ def keep_token(token: str, environment: Mapping[str, str] = os.environ, *, repla
         finally:
             new.unlink(missing_ok=True)
     except OSError as error:
-        raise TokenError(f"The cluster's token cannot be kept in {path}: {error.strerror}.") from error
+        raise TokenError(
+            f"The cluster's token cannot be kept in {path}: {error.strerror}. {FILE_VARIABLE} names another place."
+        ) from error
     return token
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..actors import runtime, runtime_env
 from ..actors.contract import NODE, EnvironmentDefinition, WorkerConfig, WorkerReady, WorkerUnfit, decoder_of
-from ..actors.native import standard_stream
+from ..actors.native import job_setup, standard_stream
 from ..actors.native.environment import Environments
 from ..actors.native.hub import Hub
 from ..actors.native.identity import Identity
@@ -17,6 +17,7 @@ from ..actors.native.main_host import MainHost
 from ..actors.native.running import Terminated
 from ..actors.native.runtime import NativeRuntime
 from ..actors.native.store_client import StoreClient
+from ..exceptions.trace import format_trace
 from ..transport.error import PeerClosedError, TransportError
 from .process.spawn import SpawnRequest
 from .process.task_stream import announce, finish_lines
@@ -56,6 +57,7 @@ def main(request: SpawnRequest) -> None:
     runtime.install(NativeRuntime(hub, close=_nothing))
     signal.signal(signal.SIGTERM, _terminate)
     address = hub.start()
+    problem = problem or _run_hook(hub)
     hub.wire.post(_announce, (hub, WorkerUnfit(problem) if problem else WorkerReady(config.process_id, address)))
     try:
         host.run()
@@ -73,9 +75,20 @@ def _set_up(config: WorkerConfig) -> str:
     definition: EnvironmentDefinition = decoder_of(EnvironmentDefinition).decode(config.definition)
     env = runtime_env.RuntimeEnv.deserialize(definition.env)
     try:
-        runtime_env.apply(env, {uri: Path(folder) for uri, folder in config.packages.items()})
+        runtime_env.apply(env, {uri: Path(folder) for uri, folder in config.packages.items()}, config.preset)
     except (OSError, KeyError) as error:
         return f"The runtime environment could not be applied in a new worker: {type(error).__name__}: {error}"
+    job_setup.adopt(config.folder, config.search_path, env)
+    return ""
+
+
+def _run_hook(hub: Hub) -> str:
+    """Have the environment's hook prepare this process; returns how that failed, or ""."""
+    try:
+        runtime_env.run_hook(hub.runtime_env)
+    except BaseException as error:  # noqa: BLE001 - a user's function, and whatever it raises is told to the caller
+        name = hub.runtime_env.get("worker_process_setup_hook")
+        return f"The worker_process_setup_hook {name} failed in a new worker:\n{format_trace(error)}"
     return ""
 
 

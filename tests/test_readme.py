@@ -1,4 +1,4 @@
-"""The README's programs run and print what it says they print, and its commands are the ones that are used."""
+"""The programs of the README and of pages like it print what it says they print; its commands are those in use."""
 
 import fnmatch
 import re
@@ -11,9 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
+PAGES = [TEXT, (ROOT / "docs" / "runtime-env.md").read_text()]
+"""The texts whose programs are run."""
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"python", "text"}
+LANGUAGES = {"python", "text", "sh"}
+"""Lines of "sh" are typed on several machines: tests/cluster/test_hosts.py does that."""
 
 
 @dataclass
@@ -25,10 +28,10 @@ class Program:
     output: str = ""
 
 
-def programs() -> list[Program]:
-    """The programs of the README, one a section."""
+def programs(text: str) -> list[Program]:
+    """The programs of a text, one a section."""
     found = [Program("")]
-    for match in re.finditer(rf"{BLOCK.pattern}|^#+ ([^\n]+)$", TEXT, BLOCK.flags):
+    for match in re.finditer(rf"{BLOCK.pattern}|^#+ ([^\n]+)$", text, BLOCK.flags):
         language, block, heading = match.groups()
         if heading:
             found.append(Program(heading))
@@ -40,8 +43,10 @@ def programs() -> list[Program]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", programs(), ids=lambda program: program.section)
-def test_a_program_prints_what_the_readme_says(program, tmp_path):
+@pytest.mark.parametrize(
+    "program", [program for text in PAGES for program in programs(text)], ids=lambda program: program.section
+)
+def test_a_program_prints_what_its_text_says(program, tmp_path):
     path = tmp_path / "program.py"
     path.write_text(program.code)
     result = subprocess.run(
@@ -52,10 +57,11 @@ def test_a_program_prints_what_the_readme_says(program, tmp_path):
     assert fnmatch.fnmatchcase(result.stdout, pattern), f"printed:\n{result.stdout}{result.stderr}"
 
 
-def test_every_block_is_run_or_compared():
-    languages = {language for language, _ in BLOCK.findall(TEXT)}
-    assert languages == LANGUAGES, f"these blocks would be neither run nor compared: {languages - LANGUAGES}"
-    assert TEXT.count("```") == 2 * len(BLOCK.findall(TEXT))
+@pytest.mark.parametrize("text", PAGES, ids=lambda text: text.splitlines()[0])
+def test_every_block_is_run_or_compared(text):
+    languages = {language for language, _ in BLOCK.findall(text)}
+    assert languages <= LANGUAGES, f"these blocks would be neither run nor compared: {languages - LANGUAGES}"
+    assert text.count("```") == 2 * len(BLOCK.findall(text))
 
 
 def test_one_command_runs_the_quickstart_and_one_the_tests():

@@ -7,14 +7,13 @@ Two HTTP requests on one connection:
 2. The dialler checks that proof, then asks for the websocket upgrade with its own proof, which also covers its `Hello`.
 
 Each proof covers its direction, the protocol version, both process ids and both nonces, so it fits this one handshake
-only. The server forgets a challenge when it is used or its time is up. The token authenticates; it does not encrypt:
-that is what TLS is for (tls.py).
+only. A challenge is the connection's that it was given on, and counts once. The token authenticates; it does not
+encrypt: that is what TLS is for (tls.py).
 """
 
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 
 import msgspec
 
@@ -71,23 +70,3 @@ def sign(key: bytes, *fields: str) -> str:
 def same(proof: str, expected: str) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(proof.encode(errors="replace"), expected.encode())
-
-
-class ChallengeBook:
-    """The challenges that a server has given and that are not used yet. Bounded: the oldest give way."""
-
-    def __init__(self, most: int, lifetime: float) -> None:
-        self._open: OrderedDict[str, tuple[float, Challenge]] = OrderedDict()
-        self._most = most
-        self._lifetime = lifetime
-
-    def give(self, challenge: Challenge, now: float) -> None:
-        """Remember a challenge."""
-        while self._open and (len(self._open) >= self._most or next(iter(self._open.values()))[0] <= now):
-            self._open.popitem(last=False)
-        self._open[challenge.server_nonce] = (now + self._lifetime, challenge)
-
-    def take(self, server_nonce: str, now: float) -> Challenge | None:
-        """The challenge with this nonce, once; None when there is none or its time is up."""
-        deadline, challenge = self._open.pop(server_nonce, (now, None))
-        return challenge if deadline > now else None

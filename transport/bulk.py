@@ -2,16 +2,19 @@
 
     GET /bulk/<name>                                  206 Partial Content
     Range: bytes=<first>-<last>                       Content-Range: bytes <first>-<last>/<size>
+    If-Match: "<tag>"                                 ETag: "<tag>"
     Limelight-Process: <who asks>            ->       Content-Length: <length + 4>
     Limelight-Nonce: <random>
     Limelight-Proof: <HMAC>                           <the bytes> <their CRC-32, big-endian>
 
 Requests are signed with the key that the two processes agreed on when their channel was made (`Channel.bulk_key`), so
-bulk streams need a channel and end with it. Ranges are those of RFC 9110, section 14; the checksum is that of zlib.
+bulk streams need a channel and end with it. Ranges, ETag and If-Match are those of RFC 9110; the tag keeps whoever
+fetches an object range by range, perhaps from several processes, from joining pieces of two that only share a name.
+
+An object may be served while it is still arriving: the answer to a request for a range begins when the range is there.
 """
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
@@ -21,9 +24,10 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
 from .auth import NONCE_HEADER, PROCESS_HEADER, PROOF_HEADER, REASON_HEADER, same, sign
+from .checksum import CHECKSUM_BYTES, checksum
+from .error import BulkUnavailableError
 from .limits import KIB, TransportLimits
 
-CHECKSUM_BYTES = 4
 _CHUNK = 256 * KIB  # small enough that the checksum reads it from the cache right before the kernel does
 
 
@@ -35,8 +39,28 @@ class BulkObject(Protocol):
         """In bytes."""
         ...
 
+    @property
+    def tag(self) -> str:
+        """Names the content: objects with the same name and tag are alike, byte for byte. ASCII without quotes."""
+        ...
+
+    async def ready(self, start: int, stop: int) -> None:
+        """Wait until the bytes from `start` to `stop` are there.
+
+        Raises:
+            KeyError: they will not be.
+        """
+        ...
+
     def view(self, start: int, stop: int) -> memoryview:
         """The bytes from `start` to `stop`, without a copy."""
+        ...
+
+    def checksum(self, start: int, stop: int) -> int | None:
+        """Their checksum as this process received it with them, so that errors of its own are noticed, too.
+
+        None where it is to be computed.
+        """
         ...
 
     def release(self) -> None:
@@ -51,7 +75,7 @@ class BulkSource(Protocol):
         """Pin an object. Called once a range, on the loop.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: there is none of that name. BulkUnavailableError: there is, but it cannot be had now.
         """
         ...
 
@@ -75,15 +99,14 @@ class BulkServer:
         if not self._authentic(request, name):
             return _refuse(HTTPStatus.FORBIDDEN, "the request is not signed by a process with a channel to this one")
         admitted()
-        byte_range = _parse_range(request.headers.get("Range", ""))
         try:
             found = await self._source.open(name)
         except KeyError:
             return _refuse(HTTPStatus.NOT_FOUND, "there is no object of that name here")
+        except BulkUnavailableError as error:
+            return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         try:
-            if byte_range is None or not 0 <= byte_range[0] < byte_range[1] <= found.size:
-                return _refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the object has {found.size} bytes")
-            return await self._send(request, found, *byte_range)
+            return await self._answer(request, found)
         finally:
             found.release()
 
@@ -95,6 +118,18 @@ class BulkServer:
         expected = bulk_proof(key, name, headers.get("Range", ""), headers.get(NONCE_HEADER, ""))
         return same(headers.get(PROOF_HEADER, ""), expected)
 
+    async def _answer(self, request: BaseRequest, found: BulkObject) -> StreamResponse:
+        byte_range = _parse_range(request.headers.get("Range", ""))
+        if byte_range is None or not 0 <= byte_range[0] < byte_range[1] <= found.size:
+            return _refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the object has {found.size} bytes")
+        try:
+            await found.ready(*byte_range)
+        except KeyError:
+            return _refuse(HTTPStatus.NOT_FOUND, "the object was to come here, and does not")
+        if request.headers.get("If-Match", f'"{found.tag}"') != f'"{found.tag}"':
+            return _refuse(HTTPStatus.PRECONDITION_FAILED, "the object here is another one of that name")
+        return await self._send(request, found, *byte_range)
+
     async def _send(self, request: BaseRequest, found: BulkObject, start: int, stop: int) -> StreamResponse:
         response = StreamResponse(
             status=HTTPStatus.PARTIAL_CONTENT,
@@ -102,15 +137,19 @@ class BulkServer:
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(stop - start + CHECKSUM_BYTES),
                 "Content-Range": f"bytes {start}-{stop - 1}/{found.size}",
+                "ETag": f'"{found.tag}"',
             },
         )
         await response.prepare(request)
-        checksum = 0
+        known = found.checksum(start, stop)
+        value = 0
         for position in range(start, stop, _CHUNK):
             chunk = found.view(position, min(position + _CHUNK, stop))
-            checksum = zlib.crc32(chunk, checksum)
+            if known is None:
+                value = checksum(chunk, value)
             await self._write(request, response.write(chunk))
-        await self._write(request, response.write_eof(checksum.to_bytes(CHECKSUM_BYTES, "big")))
+        value = value if known is None else known
+        await self._write(request, response.write_eof(value.to_bytes(CHECKSUM_BYTES, "big")))
         return response
 
     async def _write(self, request: BaseRequest, writing: Awaitable[None]) -> None:
@@ -134,4 +173,5 @@ def _parse_range(text: str) -> tuple[int, int] | None:
 
 
 def _refuse(status: HTTPStatus, reason: str) -> Response:
-    return Response(status=status, headers={REASON_HEADER: reason})
+    shown = reason.encode("ascii", "replace").decode().replace("\n", " ")
+    return Response(status=status, headers={REASON_HEADER: shown})

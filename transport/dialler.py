@@ -29,6 +29,7 @@ from .gate import dial
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
+from .tls import explain
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the caller's deadline rules
 
@@ -68,7 +69,7 @@ class _TcpConnector(_Connector):
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ARG002, ASYNC109 (aiohttp's)
         host = self._target.rpartition(":")[0].removeprefix("[").removesuffix("]")
         try:
-            connection = await dial(self._target, self._process_id)
+            connection = await dial(self._target, self._process_id, secure=self._tls is not None)
             _, protocol = await self._loop.create_connection(
                 self._factory, sock=connection, ssl=self._tls, server_hostname=host if self._tls else None
             )
@@ -217,7 +218,15 @@ class Dial:
             gone = isinstance(error.os_error, ConnectionRefusedError | FileNotFoundError)
             hint = " Nobody listens there: the process has ended, or the address is wrong." if gone else ""
             raise ConnectError(
-                f"Cannot connect to {self._route}: {error.os_error}.{hint}", final=gone and self._local
+                f"Cannot connect to {self._route}: {explain(error.os_error)}.{hint}", final=gone and self._local
             ) from error
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as error:
-            raise ConnectError(f"The connection to {self._route} broke during the handshake: {error!r}.") from error
+            hint = ""
+            if self._tls is not None and isinstance(error, aiohttp.ServerDisconnectedError):
+                hint = (
+                    " It says no word to a certificate that has expired, or that an authority has signed which it does "
+                    "not know: compare the authority's file (ca.pem) on both machines."
+                )
+            raise ConnectError(
+                f"The connection to {self._route} broke during the handshake: {error!r}.{hint}"
+            ) from error

@@ -159,6 +159,12 @@ class Endpoint:
         """The live channel to a process, or None."""
         return self._channels.get(process_id)
 
+    def give_up(self, channel: Channel, reason: str) -> None:
+        """End a channel at once, as one to a process that is lost."""
+        entry = self._entries.get(channel.peer.process_id)
+        if entry is not None and entry.channel is channel:
+            entry.wire.abandon(PeerLostError(f"Process {channel.peer.process_id} is lost. {reason}"))
+
     async def connect(self, address: ProcessAddress) -> Channel:
         """The channel to that process: the one there is, or a new one. Concurrent calls share one dial.
 

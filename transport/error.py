@@ -15,6 +15,8 @@
     ├── MessageTooLargeError      a message over the limit; large data goes by bulk stream
     └── BulkError                 a bulk stream failed
         ├── BulkNotFoundError     the peer has no object of that name
+        ├── BulkChangedError      the peer's object is another one than the first ranges were of
+        ├── BulkUnavailableError  the peer has the object and cannot send it now
         └── BulkChecksumError     what arrived is not what was sent
 
 "It broke" (`PeerLostError`) and "somebody closed it" (`PeerClosedError`) are different on purpose: the first is a
@@ -114,5 +116,13 @@ class BulkNotFoundError(BulkError):
     """The peer holds no object of that name (any more)."""
 
 
+class BulkChangedError(BulkError):
+    """The peer's object of that name has another size or tag than the one asked for."""
+
+
+class BulkUnavailableError(BulkError):
+    """The peer holds the object, but cannot send it now: it has no memory to bring it back from its disk."""
+
+
 class BulkChecksumError(BulkError):
-    """The bytes that arrived differ from the bytes that were sent, also after a second try."""
+    """The bytes that arrived differ from the bytes that were sent."""

@@ -3,18 +3,19 @@
 The process that has the port reads that name, and hands the connection itself to the process (SCM_RIGHTS, unix(7)).
 Nothing of what follows passes through the port's owner, and a firewall has one port to open for each host.
 
+It also says whether TLS follows, so that who speaks TLS where it is not spoken, or the other way about, is told so.
 A stranger gets no further than the name: what does not begin with it, a browser's request for one, is cut at once.
 """
 
 import asyncio
 import contextlib
 import errno
-import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from .anteroom import Anteroom
 from .limits import TransportLimits
 
 InletOf = Callable[[str], str]
@@ -22,20 +23,20 @@ InletOf = Callable[[str], str]
 
 _log = logging.getLogger(__name__)
 
-_MARK = b"limelight/"
+_PLAIN, _SECURE = b"limelight/", b"limelight+"
 _NAME = 64
-_SIZE = len(_MARK) + _NAME + 1
+_SIZE = len(_PLAIN) + _NAME + 1
 _PAUSE = 0.5
 """Seconds without accepting when this process has no descriptor left."""
 
 
-def preamble(process_id: str) -> bytes:
-    """What a connection begins with; an empty id is for the port's owner, whoever that is."""
-    return _MARK + process_id.encode().ljust(_NAME, b"-") + b"\n"
+def preamble(process_id: str, *, secure: bool) -> bytes:
+    """What a connection begins with, and whether TLS follows; an empty id is for the port's owner, whoever that is."""
+    return (_SECURE if secure else _PLAIN) + process_id.encode().ljust(_NAME, b"-") + b"\n"
 
 
-async def dial(target: str, process_id: str) -> socket.socket:
-    """Connect to "host:port" for a process. The connection is the caller's.
+async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
+    """Connect to "host:port" for a process; `secure`: TLS follows. The connection is the caller's.
 
     Raises:
         OSError: nobody is there; of several addresses, what the last one said.
@@ -50,7 +51,7 @@ async def dial(target: str, process_id: str) -> socket.socket:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.sock_connect(connection, address)
-            await loop.sock_sendall(connection, preamble(process_id))
+            await loop.sock_sendall(connection, preamble(process_id, secure=secure))
         except OSError as error:
             connection.close()
             failure = error
@@ -67,8 +68,10 @@ class Gate:
 
     Args:
         own_id: of this process.
-        limits: how many connections may be nameless at a time, and for how long.
-        take: takes a connection for this process, and for those that are not there: it then learns who answers.
+        limits: how many connections may be nameless, or on their way to whom they name, at a time, and for how long.
+        take: takes a connection for this process, and for those that are not there: it then learns who answers. The
+            connection is its own from then on, also where it fails. Also told whether the dialler speaks TLS.
+        secure: whether the processes of this host do. It takes the connections of those that do otherwise, too.
         inlet_of: finds the other processes of this host.
     """
 
@@ -76,16 +79,18 @@ class Gate:
         self,
         own_id: str,
         limits: TransportLimits,
-        take: Callable[[socket.socket], Awaitable[None]],
+        take: Callable[[socket.socket, bool], Awaitable[None]],
+        secure: bool,
         inlet_of: InletOf | None,
     ) -> None:
         self._own_id = own_id
-        self._limits = limits
         self._take = take
+        self._secure = secure
         self._inlet_of = inlet_of
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._nameless: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
+        self._tasks: dict[asyncio.Task[None], socket.socket | None] = {}  # what each has still to close
         self._pause: asyncio.TimerHandle | None = None
 
     def listen(self, host: str, port: int) -> int:
@@ -109,6 +114,7 @@ class Gate:
             self._loop.remove_reader(listening)
             listening.close()
         self._listening.clear()
+        self._nameless.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -124,47 +130,46 @@ class Gate:
                 self._loop.remove_reader(listening)
                 self._pause = self._loop.call_later(_PAUSE, self._loop.add_reader, listening, self._accept, listening)
                 return
-            if len(self._tasks) >= self._limits.handshakes:
-                _log.warning("%d connections have not said whom they are for; refused another", len(self._tasks))
-                connection.close()
-                continue
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._pass_on(connection))
-            self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._passed_on, connection))
+            self._nameless.enter(task)
+            self._tasks[task] = connection
+            task.add_done_callback(self._done)
 
-    def _passed_on(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():  # maybe before it began
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """Also of a task that was cancelled before its first step."""
+        self._nameless.leave(task)
+        connection = self._tasks.pop(task)
+        if connection is not None:
             connection.close()
 
     async def _pass_on(self, connection: socket.socket) -> None:
         """Read the name, and see that the process gets the connection. A failure is the dialler's, who sees the end."""
-        with contextlib.ExitStack() as stack:
-            stack.callback(connection.close)
-            try:
-                async with asyncio.timeout(self._limits.handshake):
-                    name = await self._read_name(connection)
-                    if name is None:
-                        return
-                    if name in {"", self._own_id} or not await self._hand_over(name, connection):
-                        stack.pop_all()
-                        await self._take(connection)
-            except (OSError, TimeoutError) as error:  # also errors of TLS
-                _log.debug("a connection ended before it was taken: %r", error)
+        try:
+            said = await self._read_name(connection)
+            if said is None:
+                return
+            name, secure = said
+            if name in {"", self._own_id} or secure != self._secure or not await self._hand_over(name, connection):
+                if (task := asyncio.current_task()) is not None:
+                    self._tasks[task] = None
+                await self._take(connection, secure)
+        except OSError as error:  # also errors of TLS
+            _log.debug("a connection ended before it was taken: %r", error)
 
-    async def _read_name(self, connection: socket.socket) -> str | None:
-        """The name; None where something else came."""
+    async def _read_name(self, connection: socket.socket) -> tuple[str, bool] | None:
+        """The name, and whether TLS follows; None where something else came."""
         read = b""
         while len(read) < _SIZE:
             more = await self._loop.sock_recv(connection, _SIZE - len(read))
             read += more
-            if not more or not read.startswith(_MARK[: len(read)]):
+            mark = read[: len(_PLAIN)]
+            if not more or not (_PLAIN.startswith(mark) or _SECURE.startswith(mark)):
                 return None
         if not read.endswith(b"\n"):
             return None
-        return read[len(_MARK) : -1].rstrip(b"-").decode("ascii", "replace")
+        return read[len(_PLAIN) : -1].rstrip(b"-").decode("ascii", "replace"), read.startswith(_SECURE)
 
     async def _hand_over(self, name: str, connection: socket.socket) -> bool:
         path = self._inlet_of(name) if self._inlet_of is not None else ""
@@ -235,6 +240,10 @@ class Inlet:
                     connection.set_inheritable(False)
                     connection.setblocking(False)
                     self._take(connection)
+
+
+def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 # Not `aiohttp.web`, which is these and as much again: applications, routes, files. It takes 12 ms longer to import.
-from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server
 from aiohttp.web_ws import WebSocketResponse
 
+from .anteroom import Anteroom
 from .auth import (
     HELLO_HEADER,
     HOST,
@@ -28,7 +28,6 @@ from .auth import (
     REASON_HEADER,
     VERSION_HEADER,
     Challenge,
-    ChallengeBook,
     new_nonce,
     same,
 )
@@ -37,6 +36,7 @@ from .gate import Gate, Inlet, InletOf
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, hello_decoder
+from .stranger import Stranger
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +60,14 @@ class Listener:
         self._on_hello = on_hello
         self._on_bulk = on_bulk
         self._loop = asyncio.get_running_loop()
-        self._book = ChallengeBook(limits.handshakes, limits.handshake)
-        self._http = Server(self._handle, access_log=None, lingering_time=0.0)
-        self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}  # connections that are not authenticated
+        self._http = Server(self._handle)
+        self._plain_http = Server(_want_tls)
+        self._strangers: Anteroom[Stranger] = Anteroom(limits.handshakes, limits.handshake, Stranger.expel)
         self._servers: list[asyncio.Server] = []
         self._gate: Gate | None = None
         self._inlet: Inlet | None = None
-        self._taking: set[asyncio.Task[None]] = set()
+        self._handed: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
+        self._taking: dict[asyncio.Task[None], socket.socket] = {}
         self._socket_file: Path | None = None
 
     async def listen_unix(self, path: str) -> None:
@@ -90,10 +91,10 @@ class Listener:
             AddressInUseError: the port is taken. OSError: the host is not an address of this machine.
         """
 
-        async def take(connection: socket.socket) -> None:
-            await self._take(connection, tls)
+        async def take(connection: socket.socket, secure: bool) -> None:
+            await self._take(connection, tls if secure else None, self._refuse_plain if tls and not secure else None)
 
-        self._gate = Gate(self._process_id, self._limits, take, inlet_of)
+        self._gate = Gate(self._process_id, self._limits, take, tls is not None, inlet_of)
         try:
             return self._gate.listen(host, port)
         except OSError as error:
@@ -109,19 +110,36 @@ class Listener:
 
         def take(connection: socket.socket) -> None:
             task = self._loop.create_task(self._take(connection, tls))
-            self._taking.add(task)
-            task.add_done_callback(self._taking.discard)
+            self._handed.enter(task)
+            self._taking[task] = connection
+            task.add_done_callback(self._taken)
 
         self._inlet = Inlet(path, take)
 
-    async def _take(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Serve a connection that was accepted."""
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._handed.leave(task)
+        connection = self._taking.pop(task)
+        if task.cancelled():  # maybe before its first step
+            connection.close()
+
+    async def _take(
+        self,
+        connection: socket.socket,
+        tls: ssl.SSLContext | None,
+        protocol: Callable[[], asyncio.BaseProtocol] | None = None,
+    ) -> None:
+        """Serve a connection that was accepted. Ends when the handshake of TLS does."""
         handshake = self._limits.handshake if tls else None
         try:
-            await self._loop.connect_accepted_socket(self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake)
+            await self._loop.connect_accepted_socket(
+                protocol or self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake
+            )
         except OSError as error:  # also errors of TLS
             _log.debug("a connection ended before it was served: %r", error)
             connection.close()
+        except BaseException:
+            connection.close()
+            raise
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -131,48 +149,32 @@ class Listener:
             await self._gate.close()
         if self._inlet is not None:
             self._inlet.close()
+        self._handed.clear()
         for task in list(self._taking):
             task.cancel()
         await asyncio.gather(*self._taking, return_exceptions=True)
         if self._socket_file is not None:
             self._socket_file.unlink(missing_ok=True)
-        for timer in self._strangers.values():
-            timer.cancel()
         self._strangers.clear()
-        for connection in self._http.connections:
+        for connection in self._http.connections + self._plain_http.connections:
             if connection.transport is not None:
                 connection.transport.abort()  # closing would wait for a peer that does not read
         await self._http.shutdown(0.0)
+        await self._plain_http.shutdown(0.0)
         for server in self._servers:
             await server.wait_closed()
 
-    # Strangers: connections that have not authenticated are few, short-lived and send little
-
     def _accept(self) -> asyncio.BaseProtocol:
-        if len(self._strangers) >= self._limits.handshakes:
-            for protocol in [p for p in self._strangers if not p.connected]:
-                self._admit(protocol)
-            if len(self._strangers) >= self._limits.handshakes:
-                _log.warning("%d connections wait to authenticate; refused another", len(self._strangers))
-                return _Refusal()
-        protocol = self._http()
-        self._strangers[protocol] = self._loop.call_later(self._limits.handshake, self._expel, protocol)
-        return protocol
+        return Stranger(self._http, self._strangers)
 
-    def _admit(self, protocol: RequestHandler) -> None:
-        timer = self._strangers.pop(protocol, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _expel(self, protocol: RequestHandler) -> None:
-        self._strangers.pop(protocol, None)
-        if protocol.transport is not None:
-            protocol.transport.abort()
+    def _refuse_plain(self) -> asyncio.BaseProtocol:
+        return Stranger(self._plain_http, self._strangers)
 
     # The handshake
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:
-        headers = request.headers
+        headers, connection = request.headers, request.protocol
+        assert isinstance(connection, Stranger)  # noqa: S101 - see `_accept`
         if headers.get("Host") != HOST or "Origin" in headers:
             return _refuse(403, "this port is for limelight processes, not for browsers")
         if request.method != "GET":
@@ -180,12 +182,12 @@ class Listener:
         if request.path != "/channel":
             if self._on_bulk is None or not request.path.startswith("/bulk/"):
                 return _refuse(404, "there is nothing of that name here")
-            return await self._on_bulk(request, lambda: self._admit(request.protocol))
+            return await self._on_bulk(request, connection.admitted)
         if PROOF_HEADER in headers:
-            return await self._upgrade(request)
-        return self._give_challenge(request)
+            return await self._upgrade(request, connection)
+        return self._give_challenge(request, connection)
 
-    def _give_challenge(self, request: BaseRequest) -> StreamResponse:
+    def _give_challenge(self, request: BaseRequest, connection: Stranger) -> StreamResponse:
         version = request.headers.get(VERSION_HEADER, "")[:_MOST_NAME]
         client = request.headers.get(PROCESS_HEADER, "")
         nonce = request.headers.get(NONCE_HEADER, "")
@@ -196,7 +198,7 @@ class Listener:
         if not 0 < len(client) <= _MOST_NAME or len(nonce) != NONCE_DIGITS:
             return _refuse(400, "the dialler's process id or nonce is missing or of the wrong length")
         challenge = Challenge(client, self._process_id, nonce, new_nonce())
-        self._book.give(challenge, self._loop.time())
+        connection.challenge = challenge
         return Response(
             status=401,
             headers={
@@ -207,12 +209,12 @@ class Listener:
             },
         )
 
-    async def _upgrade(self, request: BaseRequest) -> StreamResponse:
+    async def _upgrade(self, request: BaseRequest, connection: Stranger) -> StreamResponse:
         headers = request.headers
         hello_text = headers.get(HELLO_HEADER, "")
-        challenge = self._book.take(headers.get(NONCE_HEADER, ""), self._loop.time())
-        if challenge is None:
-            return _refuse(401, "the challenge is unknown or too old; dial again")
+        challenge = connection.take_challenge()
+        if challenge is None or challenge.server_nonce != headers.get(NONCE_HEADER, ""):
+            return _refuse(401, "the challenge is not the one that this connection was given; dial again")
         if not same(headers[PROOF_HEADER], challenge.client_proof(self._token, hello_text)):
             return _refuse(403, "the dialler does not hold this cluster's token")
         try:
@@ -228,7 +230,7 @@ class Listener:
             compress=False, autoping=False, max_msg_size=self._limits.websocket_message, timeout=self._limits.close
         )
         await websocket.prepare(request)
-        self._admit(request.protocol)
+        connection.admitted()
         local = transport.get_extra_info("socket").family == socket.AF_UNIX
         await self._on_hello(hello, challenge, Link(websocket, transport.abort, local=local))
         return websocket
@@ -241,11 +243,14 @@ def is_listening(path: str) -> bool:
         return probe.connect_ex(path) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
-class _Refusal(asyncio.Protocol):
-    """Closes a connection that is one too many."""
+def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+
+async def _want_tls(_: BaseRequest) -> StreamResponse:
+    return _refuse(
+        403, "this cluster speaks TLS. Give --tls-cert and --tls-key here, too, or LIMELIGHT_TLS_CERT and _KEY"
+    )
 
 
 def _refuse(status: int, reason: str) -> Response:

@@ -1,11 +1,13 @@
 """TLS between processes: every one of them presents a certificate that the cluster's authority has signed."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
     import ssl
+
+_MOST_FLIGHTS = 8
 
 
 class TlsConfig(msgspec.Struct, frozen=True):
@@ -43,6 +45,24 @@ class TlsConfig(msgspec.Struct, frozen=True):
 
         return self._context(ssl.PROTOCOL_TLS_CLIENT)
 
+    def problem_at(self, host: str) -> str:
+        """Why no process with these files could dial one with these files that listens at `host`; "": it could.
+
+        Both ends of a handshake are played through, in memory.
+        """
+        import ssl  # see above
+
+        try:
+            to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = self.server_context().wrap_bio(to_server, to_client, server_side=True)
+            client = self.client_context().wrap_bio(to_client, to_server, server_hostname=host)
+            waiting = [client, server]
+            for _ in range(_MOST_FLIGHTS):
+                waiting = [end for end in waiting if not _advance(end)]
+        except (OSError, ValueError) as error:  # also errors of TLS
+            return explain(error)
+        return "its handshake does not end" if waiting else ""
+
     def _context(self, protocol: int) -> "ssl.SSLContext":
         import ssl  # see above
 
@@ -51,3 +71,46 @@ class TlsConfig(msgspec.Struct, frozen=True):
         context.load_cert_chain(self.certificate, self.key)
         context.load_verify_locations(self.authority)
         return context
+
+
+def explain(error: BaseException) -> str:
+    """What an error of a connection is about, in words; of errors that are not of TLS, what they say themselves."""
+    import ssl  # see above
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if "Hostname mismatch" in error.verify_message or "IP address mismatch" in error.verify_message:
+            return f"the certificate is not for that host ({error.verify_message})"
+        return _REASONS.get(error.verify_code, f"the certificate is not valid: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        text = str(error).lower()
+        return next((words for sign, words in _ALERTS if sign in text), f"TLS failed: {error}")
+    return str(error)
+
+
+_UNSIGNED = "the certificate is not signed by the authority that is expected here"
+_REASONS = {
+    9: "the certificate is not valid yet: its machine's clock, or this one's, is wrong",
+    10: "the certificate has expired",
+    18: _UNSIGNED,  # self-signed
+    19: _UNSIGNED,  # a self-signed one in the chain
+    20: _UNSIGNED,  # no issuer here
+    21: _UNSIGNED,  # nor one sent
+    7: _UNSIGNED,  # an issuer of the same name, and another key
+}
+"""By X509_V_ERR_…, of OpenSSL's x509_vfy.h."""
+_ALERTS = (
+    ("wrong version number", "it does not speak TLS, and this process does"),
+    ("record layer failure", "it does not speak TLS, and this process does"),
+    ("key values mismatch", "the private key is not that of the certificate"),
+)
+
+
+def _advance(end: Any) -> bool:
+    """One step of a handshake; returns whether it is over."""
+    import ssl  # see above
+
+    try:
+        end.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True

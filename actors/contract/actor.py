@@ -1,5 +1,7 @@
 """Actors: registration, changes, ends."""
 
+import msgspec
+
 from ...transport.address import ProcessAddress
 from .body import Body
 from .lease import LeaseSpec
@@ -28,11 +30,15 @@ class ActorSpec(Body, frozen=True):
 
 
 class SetCreation(Body, frozen=True):
-    """To the head: the arguments of an actor's constructor are ready (or `error`: will never be)."""
+    """To the head: the arguments of an actor's constructor are ready (or `error`: will never be).
+
+    `locality`: as in `Demand`, for the large ones among them.
+    """
 
     actor_id: bytes
     creation: bytes
     error: bytes = b""
+    locality: list[tuple[str, int]] = msgspec.field(default_factory=list[tuple[str, int]])
 
 
 class Creation(Body, frozen=True):

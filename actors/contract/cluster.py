@@ -11,8 +11,10 @@ class WorkerConfig(Body, frozen=True):
     """What a worker process is started with.
 
     `environment` is a runtime environment's key, `definition` what it stands for (an encoded `EnvironmentDefinition`),
-    and `packages` where its packages are unpacked. `cluster` is the cluster's address, for people; `gate` is the node's
-    "host:port", by which processes of other hosts reach the worker ("": there are none), and `tls` what they see there.
+    `packages` where its packages are unpacked, and `preset` the variables of it that are set already. `folder` and
+    `search_path` are the driver's whose job the worker is for, where it has an environment. `cluster` is the cluster's
+    address, for people; `gate` is the node's "host:port", by which processes of other hosts reach the worker ("": there
+    are none), and `tls` what they see there.
     """
 
     process_id: str
@@ -29,6 +31,9 @@ class WorkerConfig(Body, frozen=True):
     environment: str
     definition: bytes
     packages: dict[str, str]
+    preset: list[str]
+    folder: str
+    search_path: list[str]
     gate: str = ""
     tls: TlsConfig | None = None
 
@@ -66,7 +71,8 @@ class AssignWorker(Body, frozen=True):
 class RegisterDriver(Body, frozen=True):
     """To the node manager, from a driver. Answered with `DriverRegistered`.
 
-    `folder` is its working directory, `search_path` where it imports modules from.
+    `folder` is its working directory, `search_path` where it imports modules from. `pid` and `command` are for people.
+    `submission_id` names the submitted job that it is part of; "": none. `started` is a Unix time in milliseconds.
     """
 
     address: ProcessAddress
@@ -75,6 +81,10 @@ class RegisterDriver(Body, frozen=True):
     log_to_driver: bool
     folder: str = ""
     search_path: list[str] = msgspec.field(default_factory=list)
+    pid: int = 0
+    command: str = ""
+    submission_id: str = ""
+    started: int = 0
 
 
 class DriverRegistered(Body, frozen=True):
@@ -103,8 +113,24 @@ class QueryState(Body, frozen=True):
     kind: str
 
 
+class RequestResources(Body, frozen=True):
+    """To the head: there is to be room for this, each on one node, in the cluster as a whole. Replaces what was asked.
+
+    `bundles` are units by kind; `selectors` are label selectors, one for each. Answered with nothing, or an error.
+    """
+
+    bundles: list[dict[str, int]]
+    selectors: list[dict[str, str]]
+
+
 class HeadReplaced(Body, frozen=True):
     """To a core: the head was restarted, or another has taken over, and does not know who watches what."""
+
+
+class NodesGone(Body, frozen=True):
+    """To a core: the cluster has given up these nodes (in hexadecimal), so nothing comes from their processes."""
+
+    node_ids: list[str]
 
 
 class OutputLines(Body, frozen=True):

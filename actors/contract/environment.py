@@ -17,10 +17,20 @@ class EnvironmentDefinition(Body, frozen=True):
 
 
 class DefineEnvironment(Body, frozen=True):
-    """To the head: what a key stands for, before anybody asks for a worker of it. Answered with an empty body."""
+    """To the head: what a key stands for, before anybody asks for a worker of it. Answered with an empty body.
+
+    `eager`: all nodes set it up now.
+    """
 
     key: str
     definition: bytes
+    eager: bool = False
+
+
+class PrepareEnvironment(Body, frozen=True):
+    """To a node manager, from the head: this environment will be wanted soon."""
+
+    key: str
 
 
 class DescribeEnvironment(Body, frozen=True):

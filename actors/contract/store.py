@@ -98,9 +98,10 @@ class KeepObject(Body, frozen=True):
 
 
 class LocateObject(Body, frozen=True):
-    """To the own node manager: where is the object now? Restores it from disk, or pulls it from the node of `hint`.
+    """To a node manager: where is the object now? Restores it from disk, or copies it from another node.
 
-    Answered with a `Location` in the own arena, or with an empty body when that node does not have it.
+    `hint` is where it was last; on the own node, it is not looked for elsewhere. Answered with a `Location` in the own
+    arena, or with an empty body when no node has it that its owner knows of. Cancelled when the reader gives up.
     """
 
     object_id: bytes

@@ -326,6 +326,9 @@ class LocalRuntime:
         del lifetime, selectors, target
         return self.groups.create(bundles, strategy, name)
 
+    def request_resources(self, bundles: Sequence[Mapping[str, float]], selectors: Sequence[Mapping[str, str]]) -> None:
+        """There are no machines to be added."""
+
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
         """A ref to the value, unless the group was removed."""
         if placement_group_id in self.groups:

@@ -25,6 +25,7 @@ from ..serialization import serialize
 from .actor_entry import NativeActorEntry
 from .entrusted_object import entrust
 from .entry import INLINE, ObjectEntry
+from .locality import locality
 from .old_session import check_handle
 from .task_record import TaskRecord
 from .value_codec import from_inline, to_inline
@@ -103,7 +104,8 @@ class ActorCalls:
             core.submission.resolve(record, self._creation_ready, self._creation_failed)
 
     def _creation_ready(self, record: TaskRecord) -> None:
-        self._hub.actors.creation_ready(record.actor_id, self._creation(record))
+        near = locality((record,), self._hub.identity.node_id)
+        self._hub.actors.creation_ready(record.actor_id, self._creation(record), near)
 
     def _creation_failed(self, record: TaskRecord, error: bytes) -> None:
         self._hub.actors.creation_failed(record.actor_id, error)

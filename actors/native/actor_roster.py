@@ -84,9 +84,9 @@ class ActorRoster:
         """The actor is dead for good."""
         self._creations.pop(actor_id, None)
 
-    def creation_ready(self, actor_id: bytes, creation: bytes) -> None:
-        """The arguments of an actor's constructor are there."""
-        self._hub.links.notify(self._hub.head, HEAD, SetCreation(actor_id, creation))
+    def creation_ready(self, actor_id: bytes, creation: bytes, near: list[tuple[str, int]]) -> None:
+        """The arguments of an actor's constructor are there; `near`: where the large ones lie (`locality`)."""
+        self._hub.links.notify(self._hub.head, HEAD, SetCreation(actor_id, creation, locality=near))
 
     def creation_failed(self, actor_id: bytes, error: bytes) -> None:
         """An argument of an actor's constructor will never be there: the actor dies of that error."""

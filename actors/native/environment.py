@@ -52,6 +52,11 @@ class Environments:
         """The environment that this process runs in, and whatever it starts inherits."""
         return self._own
 
+    def definition(self) -> bytes:
+        """`own` for a process that shall inherit it: an encoded `EnvironmentDefinition`; b"" where it is empty."""
+        with self._lock:
+            return self._encoded(self._own) if self._own else b""
+
     def adopt(self, given: Mapping[str, Any]) -> None:
         """Make an environment the job's. Blocks until its packages are stored.
 
@@ -61,7 +66,7 @@ class Environments:
         """
         with self._lock:
             self._own = runtime_env.packaged(RuntimeEnv.of(given), self._upload)
-            self._key = self._define(self._own)
+            self._key = self._define(self._own, eager=self._own.get("config", {}).get("eager_install", True))
 
     def key(self, given: Mapping[str, Any]) -> str:
         """The key of the environment that results for a task with this `runtime_env`; "" is the default environment.
@@ -70,22 +75,26 @@ class Environments:
         """
         if not given:
             return self._key
+        given = runtime_env.portable(RuntimeEnv.of(given))
         asked = json.dumps(given, sort_keys=True)
         with self._lock:
             found = self._keys.get(asked)
             if found is None:
-                own = runtime_env.packaged(RuntimeEnv.of(given), self._upload)
+                own = runtime_env.packaged(given, self._upload)
                 found = self._keys[asked] = self._define(runtime_env.merge(self._own, own))
             return found
 
-    def _define(self, env: RuntimeEnv) -> str:
+    def _define(self, env: RuntimeEnv, *, eager: bool = False) -> str:
         key = runtime_env.key(env)
         if key not in self._defined:
-            homes = {uri: self._homes.get(uri, self._hub.node) for uri in env.uris()}
-            definition = encode(EnvironmentDefinition(env.serialize(), homes))
-            self._hub.ask(self._hub.head, HEAD, DefineEnvironment(key, definition))
+            definition = self._encoded(env)
+            self._hub.ask(self._hub.head, HEAD, DefineEnvironment(key, definition, eager))
             self._defined.add(key)
         return key
+
+    def _encoded(self, env: RuntimeEnv) -> bytes:
+        homes = {uri: self._homes.get(uri, self._hub.node) for uri in env.uris()}
+        return encode(EnvironmentDefinition(env.serialize(), homes))
 
     def _upload(self, path: Path, excludes: list[str], keep_name: bool) -> str:
         """Store a package with the node manager, which is on the same machine, so that a path is enough."""

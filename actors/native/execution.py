@@ -157,10 +157,11 @@ class Execution:
                 asked[index] = table.imported(dependency.ref.object_id, dependency.ref.owner)
         if asked:
             self._hub.waiting.wait_ready(list(asked.values()), len(asked), None, fail_fast=True)
-        return [
-            self._hub.values.read(asked[index]) if index in asked else self._dependency(dependency)
-            for index, dependency in enumerate(dependencies)
-        ]
+        with self._hub.prefetch.reading(dependencies):
+            return [
+                self._hub.values.read(asked[index]) if index in asked else self._dependency(dependency)
+                for index, dependency in enumerate(dependencies)
+            ]
 
     def _dependency(self, dependency: Dependency) -> Any:
         value = dependency.value

@@ -163,6 +163,8 @@ class Executor:
             self.queued.pop(invocation.task_id, None)
             channel.reply(call.call_id, encode(self._hub.actors.no_such_actor(job)))
             return
+        if self.started and (invocation.dependencies or invocation.stored_args is not None):
+            self._hub.prefetch.arrived(invocation)
         host.deliver(job)
 
     def _on_recall(self, channel: Channel, call: Call) -> None:

@@ -29,7 +29,7 @@ from ..contract import (
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
-    ObjectCopied,
+    NodesGone,
     OutputLines,
     ReclaimLease,
     WorkerLeaving,
@@ -42,6 +42,7 @@ from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
 from .completion import Completion
+from .directory import Directory
 from .entrusted_object import adopt
 from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
@@ -52,6 +53,7 @@ from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .orphan import Orphans
+from .prefetch import Prefetch
 from .recovery import Recovery, forget_lineage
 from .running import Job
 from .streaming import Streaming
@@ -91,6 +93,8 @@ class Hub:
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
         self.recovery = Recovery(self)
+        self.prefetch = Prefetch(self)
+        self.directory = Directory(self.table.find, self.store.free, self.recovery.recover)
         self.orphans = Orphans(self)
         self.completion = Completion(self)
         self.submission = Submission(self)
@@ -127,10 +131,14 @@ class Hub:
             "ReclaimLease": lambda _, call: self.submission.reclaim(
                 decoder_of(ReclaimLease).decode(call.body).lease_id
             ),
-            "ObjectCopied": lambda _, call: self.recovery.copied(decoder_of(ObjectCopied).decode(call.body)),
+            "FindSource": self.directory.on_find_source,
+            "ObjectCopied": self.directory.on_copied,
+            "CopyDropped": self.directory.on_dropped,
+            "PullEnded": self.directory.on_pull_ended,
             "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
             "HeadReplaced": self.actors.on_head_replaced,
+            "NodesGone": self._on_nodes_gone,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,
             "FlushTimeline": self.execution.recorder.on_flush,
@@ -229,6 +237,7 @@ class Hub:
         """A process is gone."""
         process_id = channel.peer.process_id
         self.borrowing.process_lost(process_id)
+        self.directory.process_lost(process_id)
         self._worker_links.pop(process_id, None)
         self.submission.process_lost(channel)
         self.orphans.process_lost(process_id)
@@ -237,24 +246,30 @@ class Hub:
         if process_id == self.node.process_id:
             self.on_node_lost(error)
 
-    def ask(self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None) -> bytes:
+    def ask(
+        self, address: ProcessAddress, actor: str, body: Any, timeout: float | None = None, abandon: bool = False
+    ) -> bytes:
         """Call a system actor and wait for its answer.
+
+        `abandon`: cancel the call if this thread is interrupted (Ctrl-C).
 
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
             TransportError: there will be none.
             RayError: what the actor says.
         """
-        return self.run(self.request(address, actor, body, timeout))
+        return self.run(self.request(address, actor, body, timeout), abandon)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], abandon: bool = False) -> Any:
         """Have the wire thread run a coroutine that asks a system actor, and wait for it.
+
+        `abandon`: cancel it if this thread is interrupted (Ctrl-C).
 
         Raises:
             LocalRayletDiedError: the node process of this session is gone.
         """
         try:
-            return self.wire.run(coroutine)
+            return self.wire.run(coroutine, abandon=abandon)
         except TransportError:
             self.node_loss.check()
             raise
@@ -318,6 +333,14 @@ class Hub:
         job_setup.adopt(assigned.folder, assigned.search_path, self.runtime_env)
         accelerator.restrict(os.environ, assigned.accelerator_ids.get("GPU", []))
         channel.reply(call.call_id, b"")
+
+    def _on_nodes_gone(self, _: Channel, call: Call) -> None:
+        """Give up the channels to processes of nodes that are gone: a host without power does not say so."""
+        gone = set(decoder_of(NodesGone).decode(call.body).node_ids)
+        for channel in list(self.endpoint.channels.values()):
+            node_id = channel.peer_info.get("node", "")
+            if node_id in gone:
+                self.endpoint.give_up(channel, f"The cluster has given up node {node_id[:8]}, where it ran.")
 
     def _on_tell_sealed(self, channel: Channel, call: Call) -> None:
         self.store.tell_all()

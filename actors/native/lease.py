@@ -14,17 +14,21 @@ class Lease:
         progressed: when it was granted, or last answered (seconds).
         stuck: nothing had come back for `STUCK_S` when that was last looked at.
         load: where `LeaseLoads` has it; -1: it is not there.
+        lighter: tasks have ended since it was put there, which is looked at when there is something to send.
+        seen: `progressed`, when that was last looked at.
     """
 
     __slots__ = (
         "in_flight",
         "lease_id",
+        "lighter",
         "link",
         "load",
         "node",
         "progressed",
         "recalling",
         "reclaimed",
+        "seen",
         "spent",
         "stuck",
     )
@@ -40,6 +44,8 @@ class Lease:
         self.progressed = now
         self.stuck = False
         self.load = -1
+        self.lighter = False
+        self.seen = now
 
 
 class LeaseLoads:

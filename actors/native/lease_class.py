@@ -92,9 +92,10 @@ class LeaseClass:
         self.moved: set[str] = set()
         self._loads = LeaseLoads()  # those that may take tasks: not reclaimed, not stuck
         self._idle = self._loads.idle
+        self._lighter: list[Lease] = []  # have fewer tasks than `_loads` knows of
         self._unused: list[Lease] = []  # reclaimed, and empty
         self._in_flight = 0
-        self._working: OrderedDict[str, Lease] = OrderedDict()  # with tasks, not stuck; who made progress last is last
+        self._working: OrderedDict[str, Lease] = OrderedDict()  # with tasks, not stuck; by `seen`, nearly
         self._stuck = 0
         self._crowded: dict[str, Lease] = {}  # stuck, with tasks behind the one that takes long
         self._in_flight_stuck = 0
@@ -143,8 +144,6 @@ class LeaseClass:
         self._landed(lease, task)
         if lease.stuck:
             self._set_stuck(lease, False)
-        elif lease.lease_id in self._working:
-            self._working.move_to_end(lease.lease_id)
         average = self._average
         self._average = seconds if average is None else average + _SMOOTHING * (seconds - average)
 
@@ -197,7 +196,7 @@ class LeaseClass:
         tasks = [task for lease in self.leases.values() for task in lease.in_flight.values()]
         tasks += self.queue
         self.queue.clear()
-        for gone in (self.leases, self.held, self._loads, self._unused, self._working, self._crowded):
+        for gone in (self.leases, self.held, self._loads, self._lighter, self._unused, self._working, self._crowded):
             gone.clear()
         self._in_flight = self._in_flight_stuck = self._stuck = 0
         return tasks
@@ -286,8 +285,11 @@ class LeaseClass:
             self._working.pop(lease.lease_id, None)
             if lease.reclaimed:
                 self._unused.append(lease)
-        if not lease.reclaimed and not lease.stuck:
-            self._loads.put(lease)
+            elif not lease.stuck:
+                self._loads.put(lease)
+        elif not lease.lighter:
+            lease.lighter = True
+            self._lighter.append(lease)
 
     def _set_stuck(self, lease: Lease, stuck: bool) -> None:
         lease.stuck = stuck
@@ -302,16 +304,25 @@ class LeaseClass:
             return
         self._crowded.pop(lease.lease_id, None)
         if lease.in_flight:
-            self._working[lease.lease_id] = lease
+            self._works(lease)
         if not lease.reclaimed and lease.lease_id in self.leases:
             self._loads.put(lease)
 
     def _look_for_stuck(self, now: float) -> None:
         while self._working:
             lease = next(iter(self._working.values()))
-            if now - lease.progressed < STUCK_S:
+            if now - lease.progressed >= STUCK_S:
+                self._set_stuck(lease, True)
+            elif lease.progressed > lease.seen:
+                lease.seen = lease.progressed
+                self._working.move_to_end(lease.lease_id)
+            else:
                 break
-            self._set_stuck(lease, True)
+
+    def _works(self, lease: Lease) -> None:
+        """A lease without tasks got some, or one that was stuck goes on."""
+        lease.seen = lease.progressed
+        self._working[lease.lease_id] = lease
 
     def depth(self) -> int:
         """How many tasks a worker may have at once."""
@@ -322,6 +333,7 @@ class LeaseClass:
     def _fill(self, now: float) -> bool:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue, loads = self.queue, self._loads
+        self._weigh()
         limit = 1 if queue[0].alone else self.depth()
         if limit > 1:
             # An even share each: the last lease must not find an empty queue because the first took it all.
@@ -335,7 +347,7 @@ class LeaseClass:
                     lease.progressed = now
                     full = self._fill_one(lease, limit) or full
                     if lease.in_flight:
-                        self._working[lease.lease_id] = lease
+                        self._works(lease)
                 elif not lease.recalling:
                     full = self._fill_one(lease, limit) or full
                 if len(lease.in_flight) == load:
@@ -345,6 +357,14 @@ class LeaseClass:
         for lease in passed:
             loads.put(lease)
         return full
+
+    def _weigh(self) -> None:
+        """Have `_loads` know of the tasks that ended since it was last asked."""
+        for lease in self._lighter:
+            lease.lighter = False
+            if lease.load >= 0:
+                self._loads.put(lease)
+        self._lighter.clear()
 
     def _fill_one(self, lease: Lease, limit: int) -> bool:
         """Send what one lease takes up to `limit`; whether it would take more, were its channel not full."""
@@ -400,7 +420,7 @@ class LeaseClass:
         times = [now + FULL_S] if full else []
         if self._working and (self.queue or self._in_flight > len(self.leases) - len(self._idle)):
             # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
-            times.append(next(iter(self._working.values())).progressed + STUCK_S)
+            times.append(next(iter(self._working.values())).seen + STUCK_S)
         if self._idle and not self.queue:
             times.append(next(iter(self._idle.values())).progressed + IDLE_S)
         if times and (self._wake_at is None or min(times) < self._wake_at - _TICK_S):

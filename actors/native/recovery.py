@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
-from ...transport.error import RemoteCallError
-from ..contract import NODE, KeepObject, LocateObject, Location, ObjectCopied, Value, decoder_of
+from ...exceptions import GetTimeoutError, ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
+from ...transport.error import DeadlineExceededError, RemoteCallError
+from ..contract import NODE, KeepObject, LocateObject, Location, Value, decoder_of
 from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
 from .entry import FAILED, PENDING, STORED, ObjectEntry
@@ -28,8 +28,14 @@ class Recovery:
         if location is not None:
             body = LocateObject(entry.object_id, entry.owner or hub.address, location)
             try:
+                hub.prefetch.missed()
                 with hub.waiting.blocked():
-                    answer = hub.ask(hub.node, NODE, body)
+                    answer = hub.ask(hub.node, NODE, body, hub.prefetch.time_left(), abandon=True)
+            except DeadlineExceededError:
+                raise GetTimeoutError(
+                    f"get() timed out: object {entry.object_id.hex()} is ready, but its {location.size} bytes have not "
+                    "come from another node in time."
+                ) from None
             except RemoteCallError as error:
                 raise deserialize_error(error.body) from None
             if answer:
@@ -82,20 +88,6 @@ class Recovery:
         entry.copies = [*(entry.copies or ()), made]
         entry.contained = [*(entry.contained or ()), *self._hub.borrowing.adopt(value.contained)]
         return True
-
-    def copied(self, told: ObjectCopied) -> None:
-        """A node has made itself a copy of an object of this process."""
-        entry = self._hub.table.find(told.object_id)
-        if entry is None or entry.owner is not None or entry.state != STORED:
-            self._hub.store.free(told.object_id, told.location)  # it was freed, or is being made again, meanwhile
-        elif entry.copies is None:
-            entry.copies = [told.location]
-        else:
-            # A node that tells of a copy has none of those it told of before. But the first one there may be no such:
-            # a task that ran again may have made it (`made`), and then only this process frees it.
-            there = [copy for copy in entry.copies if copy.node_id == told.location.node_id and copy != told.location]
-            kept = [copy for copy in entry.copies if copy.node_id != told.location.node_id]
-            entry.copies = [*kept, *there[:1], told.location]
 
 
 def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:

@@ -1,5 +1,6 @@
 """The public API's way into the hub: implements `actors.runtime.Runtime` for a cluster."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from ..contract import (
     GroupFound,
     QueryState,
     RemoveGroup,
+    RequestResources,
     decoder_of,
 )
 from ..object_ref import ObjectRef, Wakeup
@@ -130,6 +132,7 @@ class NativeRuntime:
         """See `Runtime.get`."""
         hub = self.hub
         listed = list(refs)
+        deadline = None if timeout is None else time.monotonic() + timeout
         if not hub.waiting.wait_ready(listed, len(listed), timeout, fail_fast=True):
             missing = sum(1 for ref in listed if ref._entry.state == PENDING)
             failed = next((ref for ref in listed if ref._entry.state == FAILED), None)
@@ -138,7 +141,7 @@ class NativeRuntime:
                     f"get() timed out after {timeout} s: {missing} of {len(listed)} objects are not ready yet."
                 )
         read = hub.values.read
-        if len(listed) == 1:
+        if len(listed) == 1 and deadline is None:
             return [read(listed[0])]
         fault = next((ref._entry for ref in listed if ref._entry.state == FAILED), None)
         if fault is not None:
@@ -146,17 +149,19 @@ class NativeRuntime:
                 if ref._entry.state in {PENDING, FAILED}:
                     hub.unseen.seen(ref._entry)
             raise deserialize_error(fault.data)
-        return [read(ref) for ref in listed]
+        with hub.prefetch.reading(listed, deadline):
+            return [read(ref) for ref in listed]
 
     def wait(
         self, waitables: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
-        del fetch_local  # values are mapped where they are, or pulled when they are read
         ready, others = self._split(waitables, num_returns)
         if len(ready) < num_returns:
             self._wait_mixed(waitables, num_returns, timeout)
             ready, others = self._split(waitables, num_returns)
+        if fetch_local:
+            self.hub.prefetch.ready(ready)
         return ready, others
 
     @staticmethod
@@ -332,6 +337,13 @@ class NativeRuntime:
         if refusal:
             raise deserialize_error(refusal)
         return group_id
+
+    def request_resources(self, bundles: Sequence[Mapping[str, float]], selectors: Sequence[Mapping[str, str]]) -> None:
+        """See `Runtime.request_resources`."""
+        fixed = [{kind: round(amount * UNIT) for kind, amount in bundle.items()} for bundle in bundles]
+        refusal = self.hub.ask(self.hub.head, HEAD, RequestResources(fixed, [dict(one) for one in selectors]))
+        if refusal:
+            raise deserialize_error(refusal)
 
     def placement_group_ready(self, placement_group_id: bytes, value: Any) -> ObjectRef[Any]:
         """See `Runtime.placement_group_ready`."""

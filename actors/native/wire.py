@@ -47,9 +47,17 @@ class WireThread:
         """Take nothing any more, in a forked child: there is no thread, and the way to wake it is the parent's."""
         self._inbox.close()
 
-    def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
-        """Run a coroutine on the loop and wait for its result. From any thread but the wire thread."""
-        return self.submit(coroutine).result(timeout)
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None, abandon: bool = False) -> Any:
+        """Run a coroutine on the loop and wait for its result. From any thread but the wire thread.
+
+        `abandon`: cancel it if this thread is interrupted, or the time is up.
+        """
+        future = self.submit(coroutine)
+        try:
+            return future.result(timeout)
+        finally:
+            if abandon:
+                future.cancel()  # nothing, where it is done
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
         """Run a coroutine on the loop. From any thread but the wire thread."""

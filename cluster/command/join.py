@@ -11,11 +11,12 @@ from ...transport.address import ProcessAddress
 from ..node.node_config import NodeReady
 from ..process.launcher import NodeStartError, launch_node
 from ..token_file import TokenError, check_token, find_token, token_path
-from .failure import CommandError, start_failure
-from .foreground import stay
+from .failure import CommandError, join_failure
+from .foreground import Foreground
 from .machine_text import offer
-from .network_address import address_towards, is_loopback, join_host_port, with_port
-from .node_option import add_node_options, node_config, tls_of
+from .network_address import is_loopback, join_host_port, with_port
+from .node_option import add_node_options, host, node_config, tls_of
+from .reach import check_own, reach
 from .running import cluster_processes
 
 
@@ -25,7 +26,9 @@ def add_parser(verbs: Any) -> None:
         "join", help="make this machine a node of a cluster", description="Make this machine a node of a cluster."
     )
     parser.add_argument("head", help="where the head listens: its host, or host:port")
-    parser.add_argument("--host", default="", help="this machine's address for others (default: as the head sees it)")
+    parser.add_argument(
+        "--host", type=host, default="", help="this machine's address for others (default: as the head sees it)"
+    )
     parser.add_argument("--any-python", action="store_true", help="also where the head's Python is 3.x and ours 3.y")
     add_node_options(parser)
     parser.set_defaults(run=lambda options: _run(options, parser))
@@ -36,27 +39,33 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         address = with_port(options.head)
     except ValueError as error:
         parser.error(str(error))
-    tls = tls_of(options, parser)
     token = _token()
-    already = [one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address]
+    here = cluster_processes()
+    already = [one for one in here if one.info.kind == "node" and one.info.address == address]
     if already and not options.node_name:
         raise CommandError(
             f"This machine is a node of the cluster at {address} already: {already[0].what}. `cluster stop` ends it; "
             "with a --node-name of its own a second one may run beside it."
         )
-    host = options.host or _own_host(address)
+    seen = reach(address)
+    own_host = options.host or seen
+    own = join_host_port(own_host, options.node_port)
+    check_own(own)
+    tls = tls_of(options, own_host)
     wanted = node_config(
         options,
-        tcp=join_host_port(host, options.node_port),
+        tcp=own,
         tls=tls,
         head=ProcessAddress("", "", "", address),
         token=token,
         any_python=options.any_python,
+        on_head=not already and any(one.info.kind == "head" and one.info.address == address for one in here),
     )
+    foreground = Foreground() if options.block else None
     try:
         process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
     except NodeStartError as error:
-        raise start_failure("The node", error) from None
+        raise join_failure(address, error) from None
     ready = msgspec.msgpack.decode(process.info, type=NodeReady)
     lines = [
         f"This machine ({ready.address.tcp}) is a node of the cluster at {address}.",
@@ -68,16 +77,9 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-    if not is_loopback(host):
+    if not is_loopback(own_host):
         sys.stderr.write(f"\nNote: {ready.address.tcp} is open to the network, for those who have the token.\n")
-    return stay([("the node", process)]) if options.block else 0
-
-
-def _own_host(address: str) -> str:
-    try:
-        return address_towards(address)
-    except OSError as error:
-        raise CommandError(f"There is no way to {address}: {error.strerror or error}. Is the address right?") from None
+    return foreground.stay([("the node", process)]) if foreground is not None else 0
 
 
 def _token() -> str:

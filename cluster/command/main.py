@@ -3,13 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ...transport.version import VERSION
-from . import join, start, status, stop, token
+from ..session_folder import SessionFolderError
+from . import drain, job, join, launch, start, status, stop, token
 from .failure import CommandError
 
-_VERBS = (start, join, status, stop, token)
+_VERBS = (start, join, status, job, drain, stop, token, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,20 +22,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where the command failed (the reason is on stderr), 2 where it was typed wrong.
     """
-    parser = argparse.ArgumentParser(prog="cluster", description="Start, join, watch and stop clusters of Limelight.")
-    parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in _VERBS:
-        verb.add_parser(verbs)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     run: Callable[[Any], int] = options.run
     try:
         return run(options)
-    except CommandError as error:
+    except (CommandError, SessionFolderError) as error:
         sys.stderr.write(f"cluster: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line; the options it returns have the verb as `run`."""
+    parser = _Parser(prog="cluster", description="Start, join, use and stop clusters of Limelight.")
+    parser.add_argument("--version", action="version", version=f"Limelight {VERSION}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in _VERBS:
+        verb.add_parser(verbs)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the verbs' parsers are of its class."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with code 2."""
+        self.exit(2, f"{self.prog}: {message}\n`{self.prog} --help` shows how it is typed.\n")
 
 
 if __name__ == "__main__":

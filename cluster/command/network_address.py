@@ -42,19 +42,6 @@ def is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-def address_towards(address: str) -> str:
-    """This machine's address as the one at the other end sees it. Sends nothing.
-
-    Raises:
-        OSError: there is no way there, or no such host.
-    """
-    host, port = host_and_port(address)
-    [(family, *_, target)] = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[:1]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(target)  # of a datagram socket: it only looks up the route
-        return probe.getsockname()[0]
-
-
 def own_addresses() -> list[str]:
     """This machine's addresses that others may reach: IPv4, without the loopback."""
     return sorted(

@@ -7,6 +7,8 @@ from typing import Any
 
 from ...transport.tls import TlsConfig
 from ..node.node_config import NodeConfig
+from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, TlsFileError, check_tls, find_tls
+from .failure import CommandError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
@@ -30,20 +32,39 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node-port", type=port, default=0, metavar="PORT", help="where this node listens (any free)")
     parser.add_argument("--log-dir", default="", metavar="FOLDER", help="where logs go, and stay")
     parser.add_argument("--block", action="store_true", help="run in the foreground, for systemd and containers")
-    tls = parser.add_argument_group("TLS (all three, on every machine; `cluster token --new-ca` makes them)")
-    tls.add_argument("--tls-cert", metavar="FILE", help="this machine's certificate")
-    tls.add_argument("--tls-key", metavar="FILE", help="the certificate's private key")
-    tls.add_argument("--tls-ca", metavar="FILE", help="the certificate of the cluster's authority")
+    add_tls_options(parser)
 
 
-def tls_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> TlsConfig | None:
-    """What the TLS options say."""
-    given = [options.tls_cert, options.tls_key, options.tls_ca]
-    if not any(given):
-        return None
-    if not all(given):
-        parser.error("TLS needs all of --tls-cert, --tls-key and --tls-ca.")
-    return TlsConfig(*given)
+def add_tls_options(parser: argparse.ArgumentParser) -> None:
+    """Add those of TLS."""
+    tls = parser.add_argument_group(
+        "TLS", "On every machine, or on none. `cluster token --new-ca` makes what is needed, and says what to type."
+    )
+    tls.add_argument(
+        "--tls-cert",
+        default="",
+        metavar="FILE",
+        help=f"this machine's certificate, with the authority's beside it as {AUTHORITY} "
+        f"(default: ${CERTIFICATE_VARIABLE})",
+    )
+    tls.add_argument(
+        "--tls-key", default="", metavar="FILE", help=f"the certificate's private key (default: ${KEY_VARIABLE})"
+    )
+
+
+def tls_of(options: argparse.Namespace, host: str = "") -> TlsConfig | None:
+    """What the TLS options say; `host`: where this machine listens, for which the certificate must be good.
+
+    Raises:
+        CommandError: the files cannot be used.
+    """
+    try:
+        found = find_tls(options.tls_cert, options.tls_key)
+        if found is not None and host:
+            check_tls(found, host)
+    except TlsFileError as error:
+        raise CommandError(str(error)) from None
+    return found
 
 
 def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
@@ -59,6 +80,11 @@ def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
         log_folder=options.log_dir,
         **more,
     )
+
+
+def host(text: str) -> str:
+    """A host, also as people write it before a port: [::1]."""
+    return text.removeprefix("[").removesuffix("]")
 
 
 def size(text: str) -> int:
@@ -102,3 +128,11 @@ def port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest there is
         raise argparse.ArgumentTypeError(f"{text!r} is no port: that is a number up to 65535.")
     return int(text)
+
+
+def boolean(text: str) -> bool:
+    """True or false, as Ray's commands take them, too."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false.")
+    return known[text.lower()]

@@ -42,7 +42,8 @@ class ClusterProcess:
 def cluster_processes() -> list[ClusterProcess]:
     """Those that were started by `cluster start` and `cluster join`, heads first."""
     found = [ClusterProcess(path, info) for path in live_sessions() if (info := read_info(path)) is not None]
-    return sorted((one for one in found if not one.info.driver_pid), key=lambda one: one.info.kind != "head")
+    started = (one for one in found if one.info.kind in {"head", "node"} or not one.info.driver_pid)
+    return sorted(started, key=lambda one: one.info.kind != "head")
 
 
 def wait_for_ends(processes: list[ClusterProcess], timeout: float) -> list[ClusterProcess]:

@@ -1,6 +1,7 @@
 """`cluster start --head`: a head on this machine, and its first node."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from ..node.node_config import NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
 from ..token_file import TokenError, make_token
 from .failure import CommandError, start_failure
-from .foreground import stay
+from .foreground import Foreground
 from .machine_text import offer
-from .network_address import DEFAULT_PORT, LOOPBACK, is_loopback, join_host_port, own_addresses
-from .node_option import add_node_options, node_config, port, tls_of
+from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
+from .node_option import add_node_options, boolean, host, node_config, port, tls_of
+from .reach import check_own
 from .running import ClusterProcess, cluster_processes
+
+STATE_VARIABLE = "LIMELIGHT_STATE"
+"""What `--state` is unless given: other users can read a command's arguments, and a URL may have a password."""
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
 
@@ -29,17 +34,27 @@ def add_parser(verbs: Any) -> None:
         "start", help="start a cluster on this machine", description="Start a head, and a node beside it."
     )
     parser.add_argument("--head", action="store_true", help="say so: other machines use `cluster join`")
-    parser.add_argument("--host", default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)")
+    parser.add_argument(
+        "--host", type=host, default=LOOPBACK, help="this machine's address for others (default: none, 127.0.0.1)"
+    )
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="where the head listens (default: 6379)")
+    parser.add_argument(
+        "--autoscaling", default="", metavar="FILE", help="add and remove machines as this cluster's file says"
+    )
     parser.add_argument(
         "--state",
         default="",
         metavar="URL",
         help="where the head keeps what a head after it goes on with: sqlite:////FILE (default: in ~/.limelight), "
-        "redis://… or postgresql://…, with which a second head on another machine stands by, or memory",
+        "redis://… or postgresql://…, with which a second head on another machine stands by, or memory; "
+        f"{STATE_VARIABLE} says it where others must not read a password",
     )
     parser.add_argument("--fresh", action="store_true", help="forget what a head before this one has kept")
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
+    web = parser.add_argument_group("the dashboard, which also takes jobs")
+    web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
+    web.add_argument("--dashboard-host", default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)")
+    web.add_argument("--dashboard-port", type=port, metavar="PORT", help="its port (default: 8265, or the next free)")
     add_node_options(parser)
     parser.set_defaults(run=lambda options: _run(options, parser))
 
@@ -47,18 +62,30 @@ def add_parser(verbs: Any) -> None:
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not options.head:
         parser.error("say --head to start a cluster here. To join one, type: cluster join HEAD")
-    tls = tls_of(options, parser)
     if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
         shown = ", ".join(own_addresses()) or "none that others could reach"
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
+    address = join_host_port(options.host, options.port)
+    check_own(address)
+    tls = tls_of(options, options.host)
     try:
         token = make_token()
     except TokenError as error:
         raise CommandError(str(error)) from None
-    address = join_host_port(options.host, options.port)
     waiting = _node_without_head(address)
-    state = options.state or _default_state(options.port)
-    config = HeadConfig(tcp=address, tls=tls, token=token, log_folder=options.log_dir, state=state, fresh=options.fresh)
+    config = HeadConfig(
+        tcp=address,
+        tls=tls,
+        token=token,
+        log_folder=options.log_dir,
+        state=options.state or os.environ.get(STATE_VARIABLE) or _default_state(options.port),
+        fresh=options.fresh,
+        cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
+        packages=str(Path.home() / ".limelight" / "packages"),
+        dashboard_host=options.dashboard_host if options.include_dashboard else "",
+        dashboard_port=options.dashboard_port,
+    )
+    foreground = Foreground() if options.block else None
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
     address = ready.leader or ready.address.tcp
@@ -78,8 +105,23 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if ready.leader:
         _tell_standby(ready, node)
     else:
-        _tell(address, options.host, token, node, waiting, secure=tls is not None)
-    return stay(started[::-1]) if options.block else 0
+        # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
+        shown = token if sys.stdout.isatty() or not options.block else ""
+        _tell(ready, options.host, shown, node, waiting, secure=tls is not None)
+    return foreground.stay(started[::-1]) if foreground is not None else 0
+
+
+def _checked(path: str) -> str:
+    """A cluster's file that can be used, by its whole path."""
+    from ..launch.cluster_file import read_cluster_file
+    from ..launch.document import DocumentError
+
+    whole = Path(path).expanduser().absolute()
+    try:
+        read_cluster_file(whole)
+    except DocumentError as error:
+        raise CommandError(f"this file will not do:\n{error}") from None
+    return str(whole)
 
 
 def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
@@ -102,7 +144,12 @@ def _node_without_head(address: str) -> ClusterProcess | None:
 
 
 def _default_state(port: int) -> str:
-    """A file of the user's, one for each port: a head that is started again on the port goes on with it."""
+    """A file of the user's, one for each port: a head that is started again on the port goes on with it.
+
+    Nobody starts a head again on a port that was any free one, so such a head keeps nothing.
+    """
+    if not port:
+        return "memory"
     return f"sqlite:///{Path.home() / '.limelight' / f'head-{port}.sqlite'}"
 
 
@@ -118,36 +165,53 @@ def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
 
 
 def _tell(
-    address: str, host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+    head: HeadReady, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
 ) -> None:
-    alone = is_loopback(host)
+    address, alone = head.address.tcp, is_loopback(own_host)
+    own_port = address.rpartition(":")[2]
     lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
     if node is not None:
         lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
     if waiting is not None:
         lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
+    if head.dashboard:
+        lines.append(f"The dashboard is at {head.dashboard}.")
     lines += [
         "",
         '  in a program       limelight.init(address="auto")',
         "  to see the cluster cluster status",
+        *(["  to run a job       cluster job submit -- python script.py"] if head.dashboard else []),
         "  to end it          cluster stop",
         "",
     ]
     if alone:
         others = own_addresses()
         shown = others[0] if others else "ADDRESS"
+        given = "" if own_port == str(DEFAULT_PORT) else f" --port {own_port}"
         lines += [
             "For other machines to join, the head must listen at an address that they reach:",
             "",
-            f"  cluster stop && cluster start --head --host {shown}",
+            f"  cluster stop && cluster start --head --host {shown}{given}",
         ]
     else:
-        lines += ["On each other machine, type:", "", f"  LIMELIGHT_TOKEN={token} cluster join {address}"]
+        files = " --tls-cert FILE --tls-key FILE" if secure else ""
+        made = ", with the files that `cluster token --new-cert ITS-ADDRESS` makes here" if secure else ""
+        hidden = "" if token else ", with the token that `cluster token` prints here"
+        join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
+        lines += [f"On each other machine, type{hidden}{made}:", "", join]
     sys.stdout.write("\n".join(lines) + "\n")
-    if not alone:
-        plain = "" if secure else " Without TLS (--tls-cert, --tls-key, --tls-ca) what is sent can be read on the way."
+    if head.dashboard and not is_loopback(host_and_port(head.dashboard.partition("://")[2])[0]):
         sys.stderr.write(
-            f"\nWARNING: port {address.rpartition(':')[2]} of {host} is open to the network. Whoever has the token can "
-            f"run programs as you, on every machine of the cluster.{plain}\n"
+            f"\nWARNING: the dashboard at {head.dashboard} is open to the network. Whoever has the token can run "
+            "programs as you.\n"
+        )
+    if not alone:
+        plain = (
+            "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and "
+            "so run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
+        )
+        sys.stderr.write(
+            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can run programs "
+            f"as you, on every machine of the cluster.\n{'' if secure else plain}"
         )
     sys.stdout.flush()

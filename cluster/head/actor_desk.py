@@ -1,6 +1,7 @@
 """The head's dealings with actors: carries the actor directory's decisions to the processes they concern."""
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,6 @@ from ...actors.contract import (
     ActorFound,
     ActorSpec,
     ActorUnreferenced,
-    DescribeDeath,
     FindActor,
     KillActor,
     ListNamedActors,
@@ -26,15 +26,11 @@ from ...actors.contract import (
 from ...actors.serialization import serialize_error
 from ...exceptions import (
     ActorDiedError,
-    ActorPlacementGroupRemoved,
-    ActorUnschedulableError,
     DeathCause,
     DeathKind,
-    RuntimeEnvSetupError,
 )
 from ...transport.channel import Channel
-from ...transport.error import TransportError
-from ...transport.protocol import Call, Reply
+from ...transport.protocol import Call
 from ..alarm import Alarm
 from ..cluster_message import (
     ActorStarted,
@@ -48,10 +44,14 @@ from ..scheduling import actor_table as t
 from ..scheduling import lease_message as m
 from ..scheduling.actor_directory import ActorDirectory
 from ..scheduling.strategy import InBundle
+from .actor_obituary import Obituaries
 from .head_state import ACTOR_SPECS, ACTORS, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
+
+_ITSELF = "head"
+"""What the head calls itself as a subscriber of its own directory."""
 
 _EARLY_S = 10.0
 """How long those who ask for an actor that nobody has registered yet wait."""
@@ -64,13 +64,6 @@ _STATES = {
     "ALIVE": "alive",
     "RESTARTING": "restarting",
     "DEAD": "dead",
-}
-_KINDS = {
-    "killed": DeathKind.KILLED,
-    "out_of_scope": DeathKind.OUT_OF_SCOPE,
-    "exited": DeathKind.INTENDED_EXIT,
-    "owner_died": DeathKind.OUT_OF_SCOPE,
-    "node_died": DeathKind.NODE_LOST,
 }
 
 
@@ -91,6 +84,8 @@ class ActorDesk:
         self._registering: dict[bytes, tuple[Channel, int]] = {}
         self._watchers: dict[str, Channel] = {}
         self._early: dict[bytes, set[str]] = {}
+        self.obituaries = Obituaries(head)
+        self._observers: dict[bytes, Callable[[t.ActorView], None]] = {}
         self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
@@ -241,10 +236,16 @@ class ActorDesk:
     def _on_register(self, channel: Channel, call: Call) -> None:
         request: RegisterActor = decoder_of(RegisterActor).decode(call.body)
         spec = request.spec
-        if spec.actor_id not in self.directory.table.actors:  # else it is said again: the head was restarted
-            self._keep_spec(spec)
         if call.call_id:
             self._registering[spec.actor_id] = (channel, call.call_id)
+        self.register(spec, self._head.node_of(channel), get_if_exists=request.get_if_exists)
+        for process_id in self._early.pop(spec.actor_id, ()):
+            self.feed(t.Subscribe(process_id, spec.actor_id))
+
+    def register(self, spec: ActorSpec, home: str = "", *, get_if_exists: bool = False) -> None:
+        """Make an actor, whose creator lives on the node `home`, if on any."""
+        if spec.actor_id not in self.directory.table.actors:  # else it is said again: the head was restarted
+            self._keep_spec(spec)
         registered = t.ActorSpec(
             actor_id=spec.actor_id,
             class_name=spec.class_name,
@@ -255,12 +256,18 @@ class ActorDesk:
             namespace=spec.namespace,
             detached=spec.detached,
             max_restarts=spec.max_restarts,
-            home=self._head.node_of(channel),
+            home=home,
             ready=spec.has_creation,
         )
-        self.feed(t.RegisterActor(registered, request.get_if_exists))
-        for process_id in self._early.pop(spec.actor_id, ()):
-            self.feed(t.Subscribe(process_id, spec.actor_id))
+        self.feed(t.RegisterActor(registered, get_if_exists))
+
+    def observe(self, actor_id: bytes, observer: Callable[[t.ActorView], None]) -> bool:
+        """Call `observer` with an actor's present state and every change, to its end; False where there is none."""
+        if actor_id not in self.directory.table.actors:
+            return False
+        self._observers[actor_id] = observer
+        self.feed(t.Subscribe(_ITSELF, actor_id))
+        return True
 
     def _registered(self, command: t.ActorRegistered) -> None:
         waiting = self._registering.pop(command.actor_id, None)
@@ -290,7 +297,7 @@ class ActorDesk:
         record = self.directory.table.actors.get(given.actor_id)
         if record is not None and record.state == "DEPENDENCIES_UNREADY":
             self._keep_spec(msgspec.structs.replace(spec, creation=given.creation, has_creation=True))
-        self.feed(t.DependenciesReady(given.actor_id))
+        self.feed(t.DependenciesReady(given.actor_id, tuple(given.locality)))
 
     def _on_watch(self, channel: Channel, call: Call) -> None:
         watch: WatchActor = decoder_of(WatchActor).decode(call.body)
@@ -361,10 +368,21 @@ class ActorDesk:
 
     def _tell(self, command: t.ActorChanged) -> None:
         view = command.view
+        if command.process_id == _ITSELF:
+            dead = view.state == "DEAD"
+            observer = self._observers.pop(view.actor_id, None) if dead else self._observers.get(view.actor_id)
+            if observer is not None:
+                observer(view)
+            return
         if view.state != "DEAD":
             self._send(command.process_id, view, b"")
             return
-        self._with_cause(view, lambda cause: self._send(command.process_id, view, cause))
+        known = self._causes.get(view.actor_id, b"")
+        if known:
+            self._send(command.process_id, view, known)
+        else:
+            spec = self._specs.get(view.actor_id)
+            self.obituaries.write(view, spec, lambda error: self._send(command.process_id, view, error))
 
     def _send(self, process_id: str, view: t.ActorView, cause: bytes) -> None:
         channel = self._watchers.get(process_id)
@@ -382,45 +400,3 @@ class ActorDesk:
             view.problem,
         )
         channel.notify(CORE, "ActorChanged", encode(change))
-
-    def _with_cause(self, view: t.ActorView, then: Any) -> None:
-        """Call back with the error that a dead actor's callers get; best is what its node saw of its process's end."""
-        cause = view.cause
-        name = view.name or view.class_name
-        if view.actor_id in self._causes:
-            then(self._causes[view.actor_id])
-        elif cause is None:
-            then(serialize_error(ActorDiedError(actor_id=view.actor_id, actor_name=name)))
-        elif cause.error:
-            then(cause.error)
-        elif cause.kind in ("unschedulable", "worker_died") and self._group_is_gone(view.actor_id):
-            text = f"The placement group of actor {name} was removed, and the actor with it; create both again."
-            then(serialize_error(ActorPlacementGroupRemoved(text)))
-        elif cause.kind == "unschedulable":
-            then(serialize_error(ActorUnschedulableError(f"Actor {name} cannot be placed: {cause.text}")))
-        elif cause.kind == "environment_failed":
-            then(serialize_error(RuntimeEnvSetupError(cause.text)))
-        elif cause.kind == "worker_died" and (node := self._head.nodes.get(view.node_id)) is not None:
-
-            def described(reply: Reply | TransportError) -> None:
-                seen: DeathCause | None = None
-                if not isinstance(reply, TransportError) and reply.body and not reply.failed:
-                    seen = _death_decoder.decode(reply.body)
-                then(self._died(view, name, seen or DeathCause(DeathKind.SIGNALLED, cause.text)))
-
-            self._head.process.ask(node.address, NODE, DescribeDeath(view.worker_id), described)
-        else:
-            kind = _KINDS.get(cause.kind, DeathKind.EXITED)
-            then(self._died(view, name, DeathCause(kind, cause.text, node_id=view.node_id or None)))
-
-    def _group_is_gone(self, actor_id: bytes) -> bool:
-        spec = self._specs.get(actor_id)
-        strategy = None if spec is None else lease_spec(spec.running).strategy
-        return isinstance(strategy, InBundle) and strategy.group_id not in self._head.view.groups
-
-    @staticmethod
-    def _died(view: t.ActorView, name: str, cause: DeathCause) -> bytes:
-        return serialize_error(ActorDiedError(cause, actor_id=view.actor_id, actor_name=name))
-
-
-_death_decoder = msgspec.msgpack.Decoder(DeathCause)

@@ -65,14 +65,18 @@ class DrainDesk:
         return "" if drain is None else drain.row.reason
 
     def _on_drain(self, channel: Channel, call: Call) -> None:
-        order: DrainNode = decoder_of(DrainNode).decode(call.body)
+        refusal = self.drain(decoder_of(DrainNode).decode(call.body))
+        channel.reply(call.call_id, encode(DrainAnswer(not refusal, refusal)))
+
+    def drain(self, order: DrainNode) -> str:
+        """Have a node end in good order; returns why not, "" where it will."""
         refusal = self._refusal(order)
         if not refusal:
             logger.warning(
                 "node %s is drained within %g s: %s", order.node_id.hex()[:8], order.deadline_s, order.reason
             )
             self._begin(order.node_id.hex(), _Row(order.reason, time.time() + order.deadline_s))
-        channel.reply(call.call_id, encode(DrainAnswer(not refusal, refusal)))
+        return refusal
 
     def _refusal(self, order: DrainNode) -> str:
         node_id = order.node_id.hex()
@@ -82,11 +86,12 @@ class DrainDesk:
             return f"Node {node_id} is gone: {was[1]}." if was else f"There is no node {node_id} in the cluster."
         if node.address.process_id == self._head.process.address.process_id:
             return f"Node {node_id} shares its process with the head: end the cluster with `cluster stop` instead."
-        if order.if_idle and not self._is_idle(node_id):
+        if order.if_idle and not self.is_idle(node_id):
             return f"Node {node_id} is in use."
         return ""
 
-    def _is_idle(self, node_id: str) -> bool:
+    def is_idle(self, node_id: str) -> bool:
+        """Whether nobody uses a node, or waits for it; what objects it has does not count: they are copied away."""
         known = self._head.view.nodes.get(node_id)
         if known is None or known.unmet or any(known.lasting.values()) or self._head.view.groups_on(node_id):
             return False

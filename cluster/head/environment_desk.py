@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ...actors.contract import DefineEnvironment, DescribeEnvironment, decoder_of
+from ...actors.contract import NODE, DefineEnvironment, DescribeEnvironment, PrepareEnvironment, decoder_of
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from .head_state import ENVIRONMENTS, Rows, decode_rows
@@ -29,10 +29,17 @@ class EnvironmentDesk:
 
     def _on_define(self, channel: Channel, call: Call) -> None:
         defined: DefineEnvironment = decoder_of(DefineEnvironment).decode(call.body)
-        if defined.key not in self._definitions:
-            self._definitions[defined.key] = defined.definition
-            self._head.state.put(ENVIRONMENTS, defined.key, defined.definition)
+        self.define(defined.key, defined.definition)
         channel.reply(call.call_id, b"")
+        if defined.eager:
+            for node in self._head.nodes.values():
+                self._head.process.notify(node.address, NODE, PrepareEnvironment(defined.key))
+
+    def define(self, key: str, definition: bytes) -> None:
+        """Know what a key stands for."""
+        if key not in self._definitions:
+            self._definitions[key] = definition
+            self._head.state.put(ENVIRONMENTS, key, definition)
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

@@ -19,6 +19,7 @@ from ...exceptions import TaskPlacementGroupRemoved
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..alarm import Alarm
+from ..autoscaler.message import PendingGroup
 from ..scheduling import group_table as t
 from ..scheduling import lease_message as m
 from ..scheduling.labels import parse_selector
@@ -108,6 +109,23 @@ class GroupDesk:
             }
             for view in self._groups.views()
         ]
+
+    def pending(self) -> list[PendingGroup]:
+        """The groups that wait for room, as an autoscaler knows them."""
+        found: list[PendingGroup] = []
+        for record in self._groups.incomplete():
+            spec = record.spec
+            missing = [index for index in range(len(spec.bundles)) if index not in record.nodes]
+            found.append(
+                PendingGroup(
+                    spec.name or spec.group_id.hex()[:8],
+                    tuple(spec.bundles[index] for index in missing),
+                    spec.strategy,
+                    tuple(record.nodes.values()),
+                    tuple(spec.selectors[index] for index in missing) if spec.selectors else (),
+                )
+            )
+        return found
 
     def _place_waiting(self, _: str) -> None:
         if self._groups.wake_at() is not None:

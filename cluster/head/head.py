@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,27 +35,48 @@ from ..system_process import SystemActor, SystemProcess
 from .actor_desk import ActorDesk
 from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
+from .floor_desk import FloorDesk
 from .group_desk import GroupDesk
 from .head_state import HeadState, Outbox, Rows
 from .job_desk import JobDesk
 from .node_desk import NodeDesk
+from .package_desk import PackageDesk
 from .relayed_process import RelayedProcess
 from .state_query import StateQuery
+from .submission_desk import SubmissionDesk
 
 logger = logging.getLogger(__name__)
 
 
 class Head(SystemActor):
-    """Knows all nodes."""
+    """Knows all nodes.
+
+    Attributes:
+        session: the cluster's name for its session; "" where the node beside it knows that.
+        dashboard: the address of its web server; "" where it has none.
+    """
 
     name = "head"
 
     def __init__(
-        self, process: SystemProcess, state: HeadState | None = None, over: Callable[[], None] | None = None
+        self,
+        process: SystemProcess,
+        state: HeadState | None = None,
+        over: Callable[[], None] | None = None,
+        packages: Path | None = None,
     ) -> None:
+        """Begin.
+
+        Args:
+            process: it lives in.
+            state: what outlives it; None: nothing.
+            over: called when the cluster is over.
+            packages: a folder for those that are given to the head, and may exist; None: it takes none.
+        """
         super().__init__(asyncio.get_running_loop())
         self._over = over
         self._standbys: dict[str, tuple[ProcessAddress, str]] = {}
+        self.session = self.dashboard = ""
         self.state = state or HeadState()
         self.process = Outbox(process, self.state)
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
@@ -83,7 +105,12 @@ class Head(SystemActor):
         self.actors = ActorDesk(self)
         self.groups = GroupDesk(self)
         self.environments = EnvironmentDesk(self)
+        self.packages = PackageDesk(self, packages)
+        self.submissions = SubmissionDesk(self)
         self.drains = DrainDesk(self)
+        self.requested = FloorDesk(self)
+        self.scaling: Callable[[], list[str]] = list
+        """What an autoscaler has to say for itself; where there is one, that sets it."""
         self.on_node_lost.append(self._processes_lost)
         self.methods |= {"StandBy": self._on_stand_by, "EndCluster": self._on_end_cluster}
 
@@ -94,6 +121,7 @@ class Head(SystemActor):
         self.drains.close()
         self.actors.close()
         self.groups.close()
+        self.packages.close()
 
     def restore(self, rows: Rows, leads: HeadLeads) -> None:
         """Go on where the head before this one was ended. Before anything is heard. `leads` is what nodes are told.
@@ -106,6 +134,7 @@ class Head(SystemActor):
         self.groups.restore(rows)
         self.actors.restore(rows)
         self.drains.restore(rows)
+        self.submissions.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""

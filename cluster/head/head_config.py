@@ -16,6 +16,10 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
         log_folder: where its log goes; "": into the session's folder.
         state: the URL of what outlives it; see `state/store_url.py`.
         fresh: forget what is there of a head before.
+        cluster_file: the file that says which machines it may add; "": none.
+        packages: where the packages of jobs are kept; "": in the session's folder, and gone with the head.
+        dashboard_host: where the web server listens; "": there is none.
+        dashboard_port: its port; None: 8265, or the first free one after it.
     """
 
     tcp: str
@@ -24,6 +28,10 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_folder: str = ""
     state: str = "memory"
     fresh: bool = False
+    cluster_file: str = ""
+    packages: str = ""
+    dashboard_host: str = ""
+    dashboard_port: int | None = None
 
 
 class HeadReady(msgspec.Struct, frozen=True):
@@ -34,9 +42,11 @@ class HeadReady(msgspec.Struct, frozen=True):
         session: the cluster's name for its session.
         folder: of this process.
         leader: the address of the head that leads, where this one stands by for it; else "".
+        dashboard: the web server's address; "": there is none.
     """
 
     address: ProcessAddress
     session: str
     folder: str
     leader: str = ""
+    dashboard: str = ""

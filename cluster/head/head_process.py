@@ -6,6 +6,8 @@ import logging
 import secrets
 import signal
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,10 +31,16 @@ from .head_config import HeadConfig, HeadReady
 from .head_state import SESSION, TABLES, HeadState
 from .standby import Standby
 
+if TYPE_CHECKING:
+    from .scaling_desk import ScalingDesk
+
 LEASE_S = 6.0
 """How long a head that is not heard of any more keeps another from taking over."""
 
 _LOOK_S = LEASE_S / 3
+
+if TYPE_CHECKING:
+    from ..web.web_server import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +76,7 @@ class HeadProcess:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._ended.set)
+        watch = self._birth.watch_driver(self._ended.set)  # the command that runs it in the foreground
         self._folder.write_token(self._config.token)
         await self._store.open()
         try:
@@ -78,6 +87,8 @@ class HeadProcess:
                 await self._lead(leadership)
         finally:
             await self._store.close()
+            if watch is not None:
+                watch.close()
 
     async def _claim(self) -> Leadership | None:
         return await self._store.acquire(self._config.tcp.encode(), LEASE_S)
@@ -103,8 +114,8 @@ class HeadProcess:
             self._folder.write_info(told)
         logger.info("listening at %s", self._process.address.tcp)
 
-    def _ready(self, session: str, leader: str) -> None:
-        ready = HeadReady(self._process.address, session, str(self._folder.path), leader)
+    def _ready(self, session: str, leader: str, dashboard: str = "") -> None:
+        ready = HeadReady(self._process.address, session, str(self._folder.path), leader, dashboard)
         self._birth.ready(msgspec.msgpack.encode(ready))
 
     # --- standing by ---
@@ -164,24 +175,38 @@ class HeadProcess:
         writer = StateWriter(leadership, self._on_fenced)
         state = HeadState(writer, rows)
         renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
-        head = Head(self._process, state, self._over)
+        packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
+        head = Head(self._process, state, self._over, packages)
+        web: WebServer | None = None
+        scaling: ScalingDesk | None = None
         try:
             known = rows[SESSION].get("name")
             session = msgspec.msgpack.decode(known, type=str) if known else self._folder.name
             state.put(SESSION, "name", session)
             self._about |= {"head": "yes", "session": session, "term": str(leadership.token)}
             leads = HeadLeads(leadership.token, session)
+            head.session = session
             if self._birth.is_awaited:
                 await self._listen(head)
                 head.restore(rows, leads)
-                self._ready(session, "")
+                web = await self._start_web(head)
+                self._ready(session, "", head.dashboard)
             else:  # it has stood by
                 head.restore(rows, leads)
                 self._process.actors[HEAD] = head
+                try:
+                    web = await self._start_web(head)
+                except (OSError, TransportError):
+                    logger.exception("the dashboard cannot listen here; the cluster goes on without it")
             spent = time.monotonic() - started
             logger.info("leading session %s, %d nodes known, after %.3f s", session, len(head.nodes), spent)
+            scaling = self._scaling(head)
             await self._ended.wait()
         finally:
+            if scaling is not None:
+                await scaling.close()
+            if web is not None:
+                await web.close()
             head.close()
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
@@ -190,6 +215,31 @@ class HeadProcess:
                 with contextlib.suppress(StateStoreError):  # the lease runs out by itself
                     await leadership.release()
             await self._process.close()
+
+    def _scaling(self, head: Head) -> "ScalingDesk | None":
+        """What adds and removes machines, where that was asked for."""
+        if not self._config.cluster_file:
+            return None
+        from .scaling_desk import ScalingDesk  # what it needs is imported only where it is needed
+
+        return ScalingDesk(head, self._config.cluster_file, self._config.token, self._process.address.tcp)
+
+    async def _start_web(self, head: Head) -> "WebServer | None":
+        """The web server, if one is wanted.
+
+        Raises:
+            OSError: it cannot listen; AddressInUseError where another program does.
+        """
+        config = self._config
+        if not config.dashboard_host:
+            return None
+        from ..web.web_server import WebServer  # heads that have none start sooner
+
+        server = WebServer(head, config.token, config.tls)
+        host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        await server.start(config.dashboard_host, config.dashboard_port, host)
+        head.dashboard = server.url
+        return server
 
     def _over(self) -> None:
         """The cluster is over: everything is told, and nothing kept."""

@@ -58,16 +58,25 @@ class JobDesk:
         """The node that a driver has joined; "" where that process is no driver."""
         return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
 
+    def has_drivers_at(self, node_id: str) -> bool:
+        """Whether a driver has joined that node."""
+        return any(job.node_id == node_id for job in self._jobs.values())
+
     def driver_of(self, job_id: bytes) -> str:
         """The process id of a job's driver; "" where the job is not known."""
         job = self._jobs.get(job_id)
         return "" if job is None else job.driver.address.process_id
+
+    def drivers(self) -> list[tuple[RegisterDriver, str]]:
+        """All drivers, each with the node that it has joined."""
+        return [(job.driver, job.node_id) for job in self._jobs.values()]
 
     def _on_register(self, channel: Channel, call: Call) -> None:
         driver: RegisterDriver = decoder_of(RegisterDriver).decode(call.body)
         row = _Row(call.body, self._head.node_desk.at(channel.peer.process_id))
         self._jobs[driver.job_id] = _Job(row)
         self._head.state.put(JOBS, driver.job_id.hex(), row)
+        self._head.submissions.driver_joined(driver, row.node_id)
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         job = self._jobs.get(decoder_of(DescribeJob).decode(call.body).job_id)

@@ -8,7 +8,7 @@ from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
-from ..cluster_message import HeadLeads, NodeExpired, NodeRegistered, PeerNodes, RegisterNode
+from ..cluster_message import HeadLeads, NodeExpired, NodeLeaving, NodeRegistered, PeerNodes, RegisterNode
 from ..scheduling.lease_message import NodeReport
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import NodeLost
@@ -42,7 +42,7 @@ class NodeDesk:
         self._processes: dict[str, str] = {}
         self._silence = Silence(SILENCE_S, LOOK_S)
         self._timer = head.loop.call_later(LOOK_S, self._look)
-        head.methods |= {"RegisterNode": self._on_register}
+        head.methods |= {"RegisterNode": self._on_register, "NodeLeaving": self._on_leaving}
 
     def close(self) -> None:
         """Give nobody up any more."""
@@ -110,6 +110,11 @@ class NodeDesk:
         if not known:
             self._tell_peers(PeerNodes({node_id: node.address}), but=node_id)
         self._head.tell_heads_to(node_id)
+
+    def _on_leaving(self, _: Channel, call: Call) -> None:
+        leaving: NodeLeaving = decoder_of(NodeLeaving).decode(call.body)
+        if leaving.node_id.hex() in self.alive:
+            self._drop(leaving.node_id.hex(), leaving.reason)
 
     def _drop(self, node_id: str, reason: str) -> None:
         node = self.alive.pop(node_id)

@@ -27,8 +27,12 @@ class StateQuery:
                 return self._sum(available=False)
             case "available_resources":
                 return self._sum(available=True)
+            case "autoscaler":
+                return self._head.scaling()
             case "actors":
                 return self._head.actors.rows()
+            case "dashboard":
+                return self._head.dashboard
             case "placement_groups":
                 return self._head.groups.rows()
             case _:
@@ -46,7 +50,7 @@ class StateQuery:
             "Alive": not death,
             "alive": not death,
             "NodeManagerAddress": node.host,
-            "NodeName": node.host,
+            "NodeName": node.name or node.host,
             "Resources": {} if death else {kind: units / 10_000 for kind, units in node.resources.items()},
             "Labels": node.labels,
             "DeathReasonMessage": death,

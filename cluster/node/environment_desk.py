@@ -1,46 +1,54 @@
-"""A node's dealings with runtime environments: has their packages at hand before a worker starts."""
+"""A node's dealings with runtime environments: has all at hand that a worker needs, before it starts."""
 
 import asyncio
-import os
-from collections.abc import Coroutine, Iterable
-from pathlib import Path
+import logging
 from typing import Any, NamedTuple
 
 from ...actors.contract import (
     HEAD,
-    NODE,
     DescribeEnvironment,
     EnvironmentDefinition,
-    ReadPackage,
-    StorePackage,
+    PrepareEnvironment,
     decoder_of,
 )
 from ...actors.runtime_env import RuntimeEnv
-from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
-from ..package_store import PackageStore
+from ..environment.workshop import Found, Workshop, preset
+from ..process.interpreter import Interpreter
+from ..process.spawner_set import SpawnerSet
 from ..system_process import SystemProcess
+from .package_desk import PackageDesk
 
 _ASK_S = 30.0
-_CHUNK = 4 << 20
 _SETUP_S = 600
 """Seconds that setting up may take, unless the environment says otherwise: Ray's default."""
 
+_FAILED_S = 10.0
+"""How long a failure is remembered, in seconds; tasks that come meanwhile fail at once. Ray's default."""
+
+logger = logging.getLogger(__name__)
+
 
 class Prepared(NamedTuple):
-    """An environment that is ready for a worker.
+    """An environment that is ready for a worker; kept until `release`.
 
     Attributes:
         definition: the encoded `EnvironmentDefinition`.
-        packages: where each of its packages is unpacked, by URI; kept until `release`.
+        packages: where each of its packages is unpacked, by URI.
+        found: the interpreter that its workers run in.
+        preset: variables that its workers find set.
+        patience: seconds that a worker may take until it is ready; None: no limit.
     """
 
     definition: bytes = b""
     packages: dict[str, str] = {}  # noqa: RUF012 - never changed
+    found: Found = Found()
+    preset: list[str] = []  # noqa: RUF012 - never changed
+    patience: float | None = None
 
 
 class EnvironmentDesk:
@@ -49,62 +57,111 @@ class EnvironmentDesk:
     Args:
         process: the node process.
         head: knows what keys stand for.
-        folder: for the packages; made when the first one comes.
+        packages: has the files.
+        workshop: has the interpreters.
+        spawners: start workers in them.
+        idle_s: how long an interpreter that no worker runs in any more stays warm, in seconds.
     """
 
-    def __init__(self, process: SystemProcess, head: ProcessAddress, folder: Path) -> None:
+    def __init__(
+        self,
+        process: SystemProcess,
+        head: ProcessAddress,
+        packages: PackageDesk,
+        workshop: Workshop,
+        spawners: SpawnerSet,
+        idle_s: float,
+    ) -> None:
         self._process = process
         self._head = head
-        self._folder = folder
-        self._opened: PackageStore | None = None
+        self._packages = packages
+        self._workshop = workshop
+        self._spawners = spawners
+        self._idle_s = idle_s
         self._definitions: dict[str, bytes] = {}
-        self._fetching: dict[str, asyncio.Lock] = {}
-        self.methods = {
-            "StorePackage": lambda channel, call: self._answer(channel, call, self._store_package(call)),
-            "ReadPackage": lambda channel, call: self._answer(channel, call, self._read_package(call)),
-        }
+        self._failures: dict[str, tuple[RuntimeEnvSetupError, float]] = {}
+        self._users: dict[Interpreter, int] = {}
+        self.methods = {**packages.methods, "PrepareEnvironment": self._on_prepare}
 
-    @property
-    def _store(self) -> PackageStore:
-        if self._opened is None:
-            self._opened = PackageStore(self._folder)
-        return self._opened
-
-    def close(self) -> None:
-        """Let go of all packages."""
-        if self._opened is not None:
-            self._opened.close()
+    async def close(self) -> None:
+        """Let go of all packages and environments."""
+        await self._workshop.close()
+        self._packages.close()
 
     async def prepare(self, key: str) -> Prepared:
-        """Have an environment's packages unpacked here.
+        """Have an environment at hand.
+
+        A failure is remembered for a while, so that many tasks do not each wait for the same one; then it is tried
+        again.
 
         Raises:
             RuntimeEnvSetupError: it cannot be set up; says why.
         """
         if not key:
             return Prepared()
+        loop = asyncio.get_running_loop()
+        failed = self._failures.get(key)
+        if failed is not None and loop.time() < failed[1]:
+            raise RuntimeEnvSetupError(failed[0].error_message)
+        self._failures.pop(key, None)
+        try:
+            return await self._prepare(key)
+        except Exception as error:
+            told = error if isinstance(error, RuntimeEnvSetupError) else _unexpected(error)
+            self._failures[key] = (told, loop.time() + _FAILED_S)
+            raise told from error
+
+    async def _prepare(self, key: str) -> Prepared:
         definition = await self._definition(key)
         described: EnvironmentDefinition = decoder_of(EnvironmentDefinition).decode(definition)
         env = RuntimeEnv.deserialize(described.env)
-        limit = env.get("config", {}).get("setup_timeout_seconds", _SETUP_S)
+        seconds = env.get("config", {}).get("setup_timeout_seconds", _SETUP_S)
+        limit = None if seconds < 0 else seconds
         packages: dict[str, str] = {}
         try:
-            async with asyncio.timeout(None if limit < 0 else limit):
+            async with asyncio.timeout(limit):
                 for uri in env.uris():
-                    packages[uri] = str(await self._acquire(uri, described.packages.get(uri)))
+                    packages[uri] = str(await self._packages.acquire(uri, described.packages.get(uri)))
+                found = await self._workshop.find(env, _folder(env, packages))
         except BaseException as error:
-            self.release(packages)
+            for uri in packages:
+                self._packages.release(uri)
             if isinstance(error, TimeoutError):
+                said = self._workshop.said(env, _folder(env, packages))
                 raise RuntimeEnvSetupError(
-                    f"Setting up the runtime environment took longer than {limit} s; see setup_timeout_seconds."
+                    f"Setting up the runtime environment took longer than {limit} s; see setup_timeout_seconds.{said}"
                 ) from None
             raise
-        return Prepared(definition, packages)
+        if found.interpreter is not None:
+            self._users[found.interpreter] = self._users.get(found.interpreter, 0) + 1
+        return Prepared(definition, packages, found, preset(env, found), limit)
 
-    def release(self, packages: Iterable[str]) -> None:
-        """A worker that used these packages has ended."""
-        for uri in packages:
-            self._store.release(uri)
+    def process_lost(self, process_id: str) -> None:
+        """A driver or worker is gone."""
+        self._packages.process_lost(process_id)
+
+    def release(self, prepared: Prepared) -> None:
+        """A worker that used it has ended."""
+        for uri in prepared.packages:
+            self._packages.release(uri)
+        if prepared.found.interpreter is not None:
+            # The next worker may come soon, and until then the interpreter is kept, with what it runs from.
+            asyncio.get_running_loop().call_later(self._idle_s, self._cool, prepared.found)
+
+    def _cool(self, found: Found) -> None:
+        interpreter = found.interpreter
+        if interpreter is None:
+            return
+        self._users[interpreter] -= 1
+        if not self._users[interpreter]:
+            del self._users[interpreter]
+            self._process.spawn(self._retire(interpreter, found))
+        else:
+            self._workshop.let_go(found)
+
+    async def _retire(self, interpreter: Interpreter, found: Found) -> None:
+        await self._spawners.retire(interpreter)
+        self._workshop.let_go(found)
 
     async def _definition(self, key: str) -> bytes:
         found = self._definitions.get(key)
@@ -118,54 +175,24 @@ class EnvironmentDesk:
             self._definitions[key] = found
         return found
 
-    # --- packages ---
+    def _on_prepare(self, _: Channel, call: Call) -> None:
+        wanted: PrepareEnvironment = decoder_of(PrepareEnvironment).decode(call.body)
+        self._process.spawn(self._prepare_early(wanted.key))
 
-    async def _acquire(self, uri: str, home: ProcessAddress | None) -> Path:
-        async with self._fetching.setdefault(uri, asyncio.Lock()):
-            store = self._store
-            if not await asyncio.to_thread(store.has, uri):
-                await self._fetch(uri, home)
-            return await asyncio.to_thread(store.acquire, uri)
-
-    async def _fetch(self, uri: str, home: ProcessAddress | None) -> None:
-        """Copy a package from the node that has it."""
-        if home is None or home.process_id == self._process.address.process_id:
-            raise RuntimeEnvSetupError(f"The package {uri} is not in the cluster (any more); submit again to store it.")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
+    async def _prepare_early(self, key: str) -> None:
+        """Set an environment up before a task needs it; the tasks will hear of a failure."""
         try:
-            offset = 0
-            with arriving.open("wb") as file:
-                while part := await self._process.request(home, NODE, ReadPackage(uri, offset, _CHUNK), _ASK_S):
-                    offset += len(part)
-                    await asyncio.to_thread(file.write, part)
-            await asyncio.to_thread(self._store.put, uri, arriving)
-        except (TransportError, ValueError, OSError) as error:
-            raise RuntimeEnvSetupError(f"The package {uri} could not be copied from its node: {error}") from error
-        finally:
-            arriving.unlink(missing_ok=True)
+            prepared = await self.prepare(key)
+        except RuntimeEnvSetupError as error:
+            logger.warning("A job's runtime environment could not be set up: %s", error)
+        else:
+            self.release(prepared)
 
-    async def _store_package(self, call: Call) -> bytes:
-        given: StorePackage = decoder_of(StorePackage).decode(call.body)
-        await asyncio.to_thread(self._store.put, given.uri, Path(given.path))
-        return b""
 
-    async def _read_package(self, call: Call) -> bytes:
-        wanted: ReadPackage = decoder_of(ReadPackage).decode(call.body)
+def _folder(env: RuntimeEnv, packages: dict[str, str]) -> str:
+    working_dir: Any = env.get("working_dir")
+    return packages.get(working_dir, "")
 
-        def read() -> bytes:
-            with self._store.archive(wanted.uri).open("rb") as file:
-                file.seek(wanted.offset)
-                return file.read(min(wanted.size, _CHUNK))
 
-        return await asyncio.to_thread(read)
-
-    def _answer(self, channel: Channel, call: Call, work: Coroutine[Any, Any, bytes]) -> None:
-        async def answer() -> None:
-            try:
-                channel.reply(call.call_id, await work)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
-                told = RuntimeEnvSetupError(f"{call.method} failed: {type(error).__name__}: {error}")
-                channel.reply(call.call_id, serialize_error(told), failed=True)
-
-        self._process.spawn(answer())
+def _unexpected(error: Exception) -> RuntimeEnvSetupError:
+    return RuntimeEnvSetupError(f"The runtime environment could not be set up: {type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...actors.contract import HEAD, RegisterDriver, decoder_of
+from ...actors.contract import CORE, HEAD, NodesGone, RegisterDriver, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import ConnectError, DeadlineExceededError, TransportError
@@ -21,9 +21,11 @@ from ..cluster_message import (
     DriverLeft,
     FromNode,
     HeadLeads,
+    HeadStanding,
     KnownHeads,
     NodeDrained,
     NodeExpired,
+    NodeLeaving,
     NodeOrder,
     NodeRegistered,
     PeerNodes,
@@ -37,6 +39,7 @@ from .head_relay import HeadRelay
 if TYPE_CHECKING:
     from .manager import NodeManager
 
+_FIRST_GREET_S = 5.0
 _JOIN_S = 20.0
 _BACK_S = 5.0
 """How long a head that is there again may take to count this node in."""
@@ -114,6 +117,8 @@ class HeadLink:
         self._end: Callable[[str, bool], None] | None = None
         self._registration: RegisterNode | None = None
         self._away = False
+        self._away_since = 0.0
+        self._refused = ""
         self._closing = False
         self._term = 0
         self._announced = ""
@@ -141,6 +146,7 @@ class HeadLink:
             "NodeOrder": self._on_order,
             "PeerNodes": self._on_peers,
             "NodeExpired": self._on_expired,
+            "DescribeHead": self._on_describe_head,
             "KnownHeads": self._on_known_heads,
         }
         manager.methods |= {name: self._for_head(manager.methods[name]) for name in _ORDERS}
@@ -163,7 +169,11 @@ class HeadLink:
         """
         if self._is_here:
             return
-        channel = await self._process.endpoint.connect(self._route)
+        try:
+            async with asyncio.timeout(_FIRST_GREET_S):
+                channel = await self._process.endpoint.connect(self._route)
+        except TimeoutError:
+            raise ConnectError(f"No answer within {_FIRST_GREET_S:g} s.") from None
         try:
             self._check(channel)
         except WrongHeadError:
@@ -172,6 +182,19 @@ class HeadLink:
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
         self._term = int(channel.peer_info.get("term", "0"))
+
+    async def find(self) -> None:
+        """`greet`, as often as it takes: for a node that the cluster has given up, and that nobody waits for."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self.greet()
+            except TransportError as error:
+                logger.warning("the head cannot be joined yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE_S)
+            else:
+                return
 
     def _check(self, channel: Channel) -> None:
         told = channel.peer_info
@@ -252,6 +275,8 @@ class HeadLink:
         self._look_for_head()
 
     def _look_for_head(self) -> None:
+        if not self._away:
+            self._away_since = time.monotonic()
         self._lost_head()
         self._news.set()
         if self._waiting is None:
@@ -274,6 +299,7 @@ class HeadLink:
                 await self._register(msgspec.structs.replace(self._registration, back=True), _nothing, _BACK_S)
             except (TransportError, TimeoutError) as error:
                 logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
+                self._refused = str(error) if isinstance(error, ConnectError) and error.final else ""
                 self._lost_head()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
@@ -298,6 +324,15 @@ class HeadLink:
     def close(self) -> None:
         """Wait for no head any more."""
         self._closing = True
+
+    def leave(self, reason: str) -> None:
+        """Tell the head that this node ends; the last word, when nothing runs here any more."""
+        if self._registration is not None and not self._is_here and not self._away:
+            self._process.notify(self._head, HEAD, NodeLeaving(self._node_id, reason))
+
+    def _on_describe_head(self, channel: Channel, call: Call) -> None:
+        away = time.monotonic() - self._away_since if self._away else None
+        channel.reply(call.call_id, encode(HeadStanding(away, self._refused)))
 
     def _on_expired(self, _: Channel, call: Call) -> None:
         expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)
@@ -357,9 +392,21 @@ class HeadLink:
         for node_id in left:
             if address := self._peers.pop(node_id, None):
                 self._gone[node_id] = address
+                self._give_up(node_id, address)
+                if self._manager is not None:
+                    self._manager.node_gone(address.process_id)
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
         self._peers |= peers.nodes
+
+    def _give_up(self, node_id: str, address: ProcessAddress) -> None:
+        """A node is gone: whoever waits for something of its processes here need not find that out by their silence."""
+        channels = list(self._process.endpoint.channels.values())
+        for channel in channels:
+            if channel.peer_info.get("kind") in {"worker", "driver"}:
+                channel.notify(CORE, NodesGone.__name__, encode(NodesGone([node_id])))
+            elif channel.peer.process_id == address.process_id:
+                self._process.endpoint.give_up(channel, "The cluster has given up its node.")
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...actors.accelerator import assigned_devices
@@ -33,6 +34,7 @@ from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
 from .lease_terms import lease_spec
+from .log_desk import LogDesk
 from .output_desk import OutputDesk
 from .residents import Residents
 from .store_desk import StoreDesk
@@ -77,6 +79,7 @@ class NodeManager(SystemActor):
         self._machine = machine
         self.workers = workers
         self._store = store
+        self._environments = environments
         self._head = head
         self._about = about
         self._callers: dict[str, Channel] = {}
@@ -96,6 +99,7 @@ class NodeManager(SystemActor):
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
         self.drain = DrainDesk(process, self, machine, workers, store, head)
+        self.logs = LogDesk(self, Path(about.session_folder) / "logs")
         self.actors = NodeActorDesk(process, process.address, self, max(1, machine.ledger.total.get("CPU") // 10_000))
 
     def begin(self) -> None:
@@ -272,12 +276,21 @@ class NodeManager(SystemActor):
             self._head.driver_left(job_id, process_id)
         self._head.process_lost(process_id, str(error))
 
+    def on_cancelled(self, channel: Channel, call_id: int) -> None:
+        """A reader has given up."""
+        self._store.cancelled(channel.peer.process_id, call_id)
+
     def forget_caller(self, process_id: str) -> None:
         """A process is gone: what it has asked for, and what it had in the store."""
         self._callers.pop(process_id, None)
         self._store.process_lost(process_id)
+        self._environments.process_lost(process_id)
         if not self.closing:
             self.feed(m.CallerLost(process_id))
+
+    def node_gone(self, process_id: str) -> None:
+        """The cluster has given another node's process up, which this one may not have noticed."""
+        self._store.node_gone(process_id)
 
     def close(self) -> None:
         """Decide nothing more."""

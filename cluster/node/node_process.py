@@ -5,6 +5,7 @@ import logging
 import secrets
 import signal
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -13,11 +14,15 @@ from ...exceptions import DeathCause
 from ...transport.endpoint import Endpoint, inlet_beside
 from ...transport.shm.arena import Arena
 from ..cluster_message import RegisterNode
+from ..environment.environment_store import cache_folder
+from ..environment.shelf import make_shelf
+from ..environment.workshop import WORKER, Workshop
 from ..head.head import Head
 from ..host_id import host_id
 from ..process.birth import NodeBirth
 from ..process.log_batch import LogBatch
 from ..process.spawn import Spawner
+from ..process.spawner_set import SpawnerSet
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
 from ..session_folder import SessionFolder, read_info, read_token
@@ -31,10 +36,13 @@ from .manager import NodeManager
 from .memory_watch import MemoryWatch
 from .node_config import NodeConfig, NodeReady
 from .object_source import ObjectSource
+from .package_desk import PackageDesk
 from .residents import Residents
 from .setting import NodeSettings
 from .store_desk import StoreDesk
 from .worker_table import Worker, WorkerTable
+
+WORKER_MAIN = f"{WORKER}:main"
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +60,10 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
     node = NodeProcess(config, folder, spawner)
     watch = birth.watch_driver(node.ended.set)
     try:
-        ready = await node.start()
-        birth.ready(msgspec.msgpack.encode(ready))
-        await node.ended.wait()
+        ready = await _start(node, patient=not birth.is_awaited)
+        if ready is not None:
+            birth.ready(msgspec.msgpack.encode(ready))
+            await node.ended.wait()
     finally:
         started = time.monotonic()
         await node.close()
@@ -62,6 +71,19 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
             watch.close()
         logger.info("ended in %.3f s", time.monotonic() - started)
     return node.expelled
+
+
+async def _start(node: "NodeProcess", *, patient: bool) -> NodeReady | None:
+    """Start a node; None where it was told to end before it had found its head."""
+    starting = asyncio.ensure_future(node.start(patient=patient))
+    ended = asyncio.ensure_future(node.ended.wait())
+    await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.wait({starting})
+    return None
 
 
 class NodeProcess:
@@ -75,7 +97,7 @@ class NodeProcess:
     def __init__(self, config: NodeConfig, folder: SessionFolder, spawner: Spawner) -> None:
         self._config = config
         self._folder = folder
-        self._spawner = spawner
+        self._spawners = SpawnerSet(spawner, WORKER_MAIN, folder.logs, self._shelf)
         self._host_id = host_id()
         self._node_id = secrets.token_bytes(28)
         if config.token:
@@ -87,8 +109,11 @@ class NodeProcess:
         self.ended = asyncio.Event()
         self.expelled = False
 
-    async def start(self) -> NodeReady:
+    async def start(self, *, patient: bool = False) -> NodeReady:
         """Start the actors.
+
+        Args:
+            patient: wait for the head, however long it is away.
 
         Raises:
             TransportError: it cannot listen.
@@ -100,6 +125,7 @@ class NodeProcess:
             loop.add_signal_handler(signum, self.ended.set)
         self._process = process = SystemProcess()
         self._store = self._build_store()
+        self._source = ObjectSource(self._store)
         endpoint = Endpoint(
             process_id=secrets.token_hex(16),
             host_id=self._host_id,
@@ -110,7 +136,7 @@ class NodeProcess:
             inlet_of=self._inlet_of,
             info=about_this_process("node", self._folder.name, is_head=config.head is None),
             handler=process,
-            bulk=ObjectSource(self._store),
+            bulk=self._source,
         )
         await process.start(endpoint)
         if config.head is None:
@@ -119,7 +145,7 @@ class NodeProcess:
         head = config.head or process.address
         self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
         try:
-            await link.greet()
+            await (link.find() if patient else link.greet())
         except BaseException:
             await process.close()
             await self._store.close()
@@ -152,16 +178,16 @@ class NodeProcess:
 
     def _announce(self) -> None:
         """Have others on this machine find the session by the cluster's address."""
-        address = self._link.cluster
-        if self._config.head is None or not self._config.head.process_id:
+        head, address = self._config.head, self._link.cluster
+        if head is None or not head.process_id:
             self._folder.make_current()
         else:
             address = ""  # one of several nodes on this machine: drivers join the first of them
         info = read_info(self._folder.path)
         if info is not None:
-            self._folder.write_info(
-                msgspec.structs.replace(info, address=address, node=self._process.address, tls=self._config.tls)
-            )
+            kind = "node" if head is not None and not head.process_id else "session"
+            told = msgspec.structs.replace(info, address=address, node=self._process.address, kind=kind)
+            self._folder.write_info(msgspec.structs.replace(told, tls=self._config.tls))
 
     def _build_store(self) -> ObjectStore:
         self._inventory = inventory = take_inventory(self._config, self._config.host)
@@ -183,7 +209,7 @@ class NodeProcess:
         session = config.session or link.session or self._folder.name
         head = process.address  # it has the actor "head": the head itself, or what passes on to it
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
-        self._desk = StoreDesk(process, self._store, node_id, link.address_of)
+        self._desk = StoreDesk(process, self._store, self._source, node_id, link.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,
@@ -199,11 +225,14 @@ class NodeProcess:
             environment="",
             definition=b"",
             packages={},
+            preset=[],
+            folder="",
+            search_path=[],
             gate=process.address.tcp,
             tls=config.tls,
         )
         self._workers = WorkerTable(
-            self._spawner,
+            self._spawners,
             base,
             self._folder.path,
             self._show,
@@ -216,12 +245,27 @@ class NodeProcess:
         self._memory_watch = MemoryWatch(self._workers, machine.book, self._settings)
         folder = str(self._folder.path)
         about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
-        self._environments = EnvironmentDesk(process, head, self._folder.path / "packages")
+        quota = int(self._settings.runtime_env_packages_bytes)
+        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers)
+        workshop = Workshop(
+            session,
+            self._folder.logs,
+            self._shelf,
+            cache_folder() / "runtime-env",
+            int(self._settings.runtime_env_cache_bytes),
+        )
+        self._environments = EnvironmentDesk(
+            process, head, packages, workshop, self._spawners, self._settings.runtime_env_idle_s
+        )
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
         )
         link.attach(manager, self._expelled)
         return manager
+
+    def _shelf(self) -> Path:
+        """What foreign interpreters need, made when the first one comes."""
+        return make_shelf(self._folder.path / "shelf")
 
     def _ask_return(self, process_id: str, grant: int) -> None:
         self._desk.ask_return(process_id, grant)
@@ -236,6 +280,8 @@ class NodeProcess:
         return self._manager_().residents
 
     def _expelled(self, reason: str, over: bool) -> None:
+        if self.ended.is_set():
+            return  # it ends for a reason of its own
         logger.error("this node ends: %s", reason)
         self.expelled = not over and self._config.head is not None and not self._config.head.process_id
         self.ended.set()
@@ -255,9 +301,10 @@ class NodeProcess:
         if self._head is not None:
             self._head.close()
         workers = self._workers.all()
-        await self._spawner.close()
+        await self._spawners.close()
         await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
-        self._environments.close()
+        await self._environments.close()
+        self._link.leave("it was stopped")
         await self._desk.close()
         await self._store.close()
         await self._process.close()

@@ -20,11 +20,18 @@ class NodeSettings(msgspec.Struct, frozen=True):
         memory_usage_threshold: share of the node's memory above which the memory monitor stops workers; 1: never.
         memory_monitor_refresh_ms: how often it looks, in milliseconds; 0: never.
         oom_grace_period_s: how long a request for memory of the object store waits while none comes free, in seconds.
+        runtime_env_cache_bytes: what environments made by pip, uv and conda may take of the disk, over all sessions
+            of the user; those used longest ago are removed, but never what a worker uses.
+        runtime_env_packages_bytes: likewise for the packages (working_dir, py_modules) of the session.
+        runtime_env_idle_s: how long an interpreter that no worker runs in any more stays warm, in seconds.
     """
 
     memory_usage_threshold: float = 0.95
     memory_monitor_refresh_ms: float = 250
     oom_grace_period_s: float = 2
+    runtime_env_cache_bytes: float = 10 * 2**30
+    runtime_env_packages_bytes: float = 10 * 2**30
+    runtime_env_idle_s: float = 60
 
     @classmethod
     def read(cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:

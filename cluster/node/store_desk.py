@@ -9,6 +9,7 @@ import msgspec
 from ...actors.contract import (
     CORE,
     NODE,
+    CopyDropped,
     Granted,
     GrantMemory,
     KeepObject,
@@ -17,6 +18,7 @@ from ...actors.contract import (
     ObjectFreed,
     ObjectsSealed,
     ReturnMemory,
+    WantObjects,
     WriterLost,
     WrittenCopy,
     decoder_of,
@@ -27,14 +29,17 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call, Reply
-from ..store.command import AskOwner
+from ..store.command import AskOwner, TellDropped
 from ..store.error import ObjectNotHereError, ObjectStoreFullError
 from ..store.store import MOVES
 from ..system_process import SystemProcess
 from .puller import NodeAt, Puller
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..store.store import ObjectStore
+    from .object_source import ObjectSource
 
 _NURSERY = 4 << 20
 _OBJECTS = 8
@@ -58,14 +63,18 @@ class OwnedObject(NamedTuple):
 class StoreDesk:
     """Answers requests of local processes about memory and objects, and of other nodes for copies."""
 
-    def __init__(self, process: SystemProcess, store: "ObjectStore", node_id: bytes, node_at: NodeAt) -> None:
+    def __init__(
+        self, process: SystemProcess, store: "ObjectStore", source: "ObjectSource", node_id: bytes, node_at: NodeAt
+    ) -> None:
         self._process = process
         self._store = store
         self._node_id = node_id
         self._node_at = node_at
-        self._puller = Puller(process, store, node_id, node_at)
+        self._puller = Puller(process, store, source, node_id, node_at)
         self._owners: dict[str, ProcessAddress] = {}
+        self._locating: dict[str, dict[int, asyncio.Task[None]]] = {}
         store.ask_owner = self._ask_owner
+        store.tell_dropped = self._tell_dropped
         self.methods: dict[str, Callable[[Channel, Call], None]] = {
             "GrantMemory": self._on_grant,
             "ReturnMemory": self._on_return,
@@ -73,6 +82,7 @@ class StoreDesk:
             "ObjectFreed": self._on_freed,
             "KeepObject": self._on_keep,
             "LocateObject": self._on_locate,
+            "WantObjects": self._on_want,
         }
 
     async def close(self) -> None:
@@ -132,11 +142,33 @@ class StoreDesk:
 
     def _on_locate(self, channel: Channel, call: Call) -> None:
         request: LocateObject = decoder_of(LocateObject).decode(call.body)
-        self._process.spawn(self._locate(channel, call.call_id, request))
+        process_id = channel.peer.process_id
+        task = self._process.spawn(self._locate(channel, call.call_id, request))
+        self._locating.setdefault(process_id, {})[call.call_id] = task
+        task.add_done_callback(lambda _: self._located(process_id, call.call_id))
+
+    def _located(self, process_id: str, call_id: int) -> None:
+        tasks = self._locating.get(process_id, {})
+        tasks.pop(call_id, None)
+        if not tasks:
+            self._locating.pop(process_id, None)
+
+    def cancelled(self, process_id: str, call_id: int) -> None:
+        """A process does not wait for the answer to its call any more."""
+        task = self._locating.get(process_id, {}).get(call_id)
+        if task is not None:
+            task.cancel()
+
+    def _on_want(self, channel: Channel, call: Call) -> None:
+        want: WantObjects = decoder_of(WantObjects).decode(call.body)
+        for item in want.objects:
+            if not self._store.has(item.object_id) and item.location.node_id != self._node_id:
+                self._watch_owner(item.owner)
+                self._puller.want(item.object_id, item.owner, item.location, channel.peer.process_id, want.soon)
 
     async def _locate(self, channel: Channel, call_id: int, request: LocateObject) -> None:
         try:
-            offset, size = await self._bring(request)
+            offset, size = await self._bring(request, channel.peer.process_id)
         except (ObjectNotHereError, TransportError) as error:
             if isinstance(error, RemoteCallError):  # the other node says why it cannot bring it into its memory
                 channel.reply(call_id, error.body, failed=True)
@@ -148,7 +180,7 @@ class StoreDesk:
         else:
             channel.reply(call_id, encode(Location(self._node_id, offset, size)))
 
-    async def _bring(self, request: LocateObject) -> tuple[int, int]:
+    async def _bring(self, request: LocateObject, process_id: str) -> tuple[int, int]:
         for attempt in range(MOVES):
             try:
                 return await self._store.locate(request.object_id)
@@ -158,7 +190,7 @@ class StoreDesk:
                         raise
                     continue
             self._watch_owner(request.owner)
-            await self._puller.pull(request)
+            await self._puller.pull(request, process_id)
         raise ObjectStoreFullError(
             f"Object {request.object_id.hex()} was fetched from another node {MOVES} times, and had to make room for "
             "others each time before it was read. Work on fewer or smaller objects at a time, or start the node with a "
@@ -205,6 +237,12 @@ class StoreDesk:
             copies = [WrittenCopy(copy.key, copy.object_id, copy.home) for copy in some]
             self._process.ask(owner, CORE, WriterLost(order.process, self._node_id, copies), answered)
 
+    def _tell_dropped(self, order: TellDropped) -> None:
+        owner = self._owners.get(order.owner)
+        if owner is not None:
+            copy = CopyDropped(order.object_id, Location(self._node_id, order.home, order.size))
+            self._process.notify(owner, CORE, copy)
+
     def ask_return(self, process_id: str, grant: int) -> None:
         """Ask a process to give back what it does not use of its memory."""
         del grant  # a process has one nursery at a time
@@ -212,9 +250,16 @@ class StoreDesk:
         if channel is not None:
             channel.notify(CORE, "ReclaimMemory", b"")
 
+    def node_gone(self, process_id: str) -> None:
+        """Another node is no part of the cluster any more: nothing comes from there."""
+        self._puller.source_lost(process_id)
+
     def process_lost(self, process_id: str) -> None:
         """A process is gone: its memory and the objects it owned with it."""
         self._owners.pop(process_id, None)
+        for task in list(self._locating.get(process_id, {}).values()):
+            task.cancel()
+        self._puller.process_lost(process_id)
         self._store.process_lost(process_id)
         self._store.owner_lost(process_id)
 

@@ -8,13 +8,14 @@ import msgspec
 
 from ...actors.contract import (
     DescribeDeath,
+    RegisterDriver,
     WorkerBlocked,
     WorkerLeaving,
     WorkerReady,
     WorkerUnfit,
     decoder_of,
 )
-from ...exceptions import DeathCause, DeathKind
+from ...exceptions import DeathCause, DeathKind, RuntimeEnvSetupError
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..process.spawn import SpawnerLostError, SpawnError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _EXIT_REPORT_S = 1.0
 """How much later than the loss of its channel the report of a worker's end may come."""
 
+_EARLY_DEATHS = 3
+"""So many workers of an environment may die in a row before one is ready; then its tasks fail."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,6 +42,7 @@ class WorkerDesk:
         self._manager = manager
         self._workers = workers
         self._environments = environments
+        self._early_deaths: dict[bytes, int] = {}
         manager.methods |= {
             "WorkerReady": self._on_ready,
             "WorkerUnfit": self._on_unfit,
@@ -50,16 +55,49 @@ class WorkerDesk:
         """Start a worker, with all that its environment needs at hand."""
         try:
             prepared = await self._environments.prepare(order.env_key)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the tasks that need it must hear of it
-            self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
+        except RuntimeEnvSetupError as error:
+            if not self._manager.closing:
+                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
             return
+        if order.env_key:
+            self._manager.feed(m.WorkerPrepared(order.start_id))
+        driver = await self._driver(order.job_id) if prepared.definition else None
         try:
-            await self._workers.start(order.start_id, order.env_key, prepared)
-        except (SpawnError, SpawnerLostError) as error:
-            self._environments.release(prepared.packages)
+            worker = await self._workers.start(
+                order.start_id,
+                order.env_key,
+                prepared,
+                driver.folder if driver else "",
+                driver.search_path if driver else (),
+            )
+        except (SpawnError, SpawnerLostError, RuntimeEnvSetupError) as error:
+            self._environments.release(prepared)
             if not self._manager.closing:
                 logger.warning("A worker could not be started: %s", error)
-                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error)))
+                unfit = isinstance(error, RuntimeEnvSetupError)
+                self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=unfit))
+            return
+        if prepared.patience is not None:
+            asyncio.get_running_loop().call_later(prepared.patience, self._too_late, worker)
+
+    async def _driver(self, job_id: bytes) -> RegisterDriver | None:
+        found: asyncio.Future[RegisterDriver | None] = asyncio.get_running_loop().create_future()
+
+        def described(driver: RegisterDriver | None) -> None:
+            if not found.done():
+                found.set_result(driver)
+
+        self._manager.jobs.find(job_id, described)
+        return await found
+
+    def _too_late(self, worker: Worker) -> None:
+        """A worker that sets its environment up has had its time."""
+        if worker.start_id and not worker.ended and not self._manager.closing:
+            self._unfit(
+                worker,
+                f"A new worker was not ready {worker.prepared.patience:g} s after its start: its "
+                "worker_process_setup_hook, if it has one, may hang; see setup_timeout_seconds.",
+            )
 
     def stop(self, order: m.StopWorker) -> None:
         """End a worker."""
@@ -71,12 +109,24 @@ class WorkerDesk:
     def ended(self, worker: Worker, cause: DeathCause) -> None:
         """A worker process is gone."""
         if worker.start_id:
-            self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
+            self._died_early(worker, cause)
         else:
             self._manager.feed(m.WorkerLost(worker.worker_id, cause.summary()))
-        self._environments.release(worker.packages)
+        self._environments.release(worker.prepared)
         self._manager.forget_caller(worker.worker_id)
         self._manager.spawn(self._workers.finish_output(worker))
+
+    def _died_early(self, worker: Worker, cause: DeathCause) -> None:
+        """A worker died before it was ready. If those of one environment do so time and again, it is to blame."""
+        definition = worker.prepared.definition
+        if definition:
+            self._early_deaths[definition] = self._early_deaths.get(definition, 0) + 1
+        if self._early_deaths.get(definition, 0) < _EARLY_DEATHS:
+            self._manager.feed(m.WorkerStartFailed(worker.start_id, cause.render()))
+            return
+        del self._early_deaths[definition]
+        text = f"{_EARLY_DEATHS} new workers died while they set their runtime environment up; the last: "
+        self._manager.feed(m.WorkerStartFailed(worker.start_id, text + cause.render(), environment=True))
 
     def out_of_reach(self, process_id: str, error: str) -> bool:
         """The channel to a process is gone for good; False where it is no worker's.
@@ -101,6 +151,7 @@ class WorkerDesk:
         if worker is None:
             return
         worker.address, worker.channel = ready.address, channel
+        self._early_deaths.pop(worker.prepared.definition, None)
         start_id, worker.start_id = worker.start_id, 0
         self._manager.feed(m.WorkerStarted(start_id, worker.worker_id))
 
@@ -109,9 +160,12 @@ class WorkerDesk:
         worker = self._workers.find(channel.peer.process_id)
         if worker is None:
             return
+        self._unfit(worker, unfit.reason)
+
+    def _unfit(self, worker: Worker, reason: str) -> None:
         start_id, worker.start_id = worker.start_id, 0
-        self._manager.feed(m.WorkerStartFailed(start_id, unfit.reason, environment=True))
-        self._workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, unfit.reason)
+        self._manager.feed(m.WorkerStartFailed(start_id, reason, environment=True))
+        self._workers.kill(worker, DeathKind.ENVIRONMENT_FAILED, reason)
 
     def _on_blocked(self, channel: Channel, call: Call) -> None:
         blocked: WorkerBlocked = decoder_of(WorkerBlocked).decode(call.body)

@@ -5,13 +5,13 @@ import logging
 import secrets
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ...actors.contract import WorkerConfig, encode
-from ...exceptions import DeathCause, DeathKind
+from ...exceptions import DeathCause, DeathKind, RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ..cluster_message import ActorStarted
@@ -20,7 +20,8 @@ from ..process.identity import is_exiting
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
-from ..process.spawn import ProcessExit, Spawner, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+from ..process.spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+from ..process.spawner_set import SpawnerSet
 from .environment_desk import Prepared
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Worker:
     """One worker process.
 
     Attributes:
-        packages: URIs of the packages that its environment uses.
+        prepared: what its environment has at hand for it.
         start_id: of the lease machine's order; 0 once answered.
         address: where it listens, once it is ready.
         lease_id: the lease it serves at the moment.
@@ -48,9 +49,9 @@ class Worker:
         constructed: the actors that it was told to construct: which incarnation, and how that ended.
     """
 
-    def __init__(self, worker_id: str, start_id: int, packages: Iterable[str]) -> None:
+    def __init__(self, worker_id: str, start_id: int, prepared: Prepared) -> None:
         self.worker_id = worker_id
-        self.packages = packages
+        self.prepared = prepared
         self.start_id = start_id
         self.address: ProcessAddress | None = None
         self.channel: Channel | None = None
@@ -71,7 +72,7 @@ class WorkerTable:
     """Starts and ends worker processes. On the node process's loop.
 
     Args:
-        spawner: starts processes.
+        spawners: start processes.
         base: what all workers are told; ids and sockets are filled in.
         folder: the session's folder, with `sockets/` and `logs/`.
         sink: gets the lines that workers print.
@@ -80,13 +81,13 @@ class WorkerTable:
 
     def __init__(
         self,
-        spawner: Spawner,
+        spawners: SpawnerSet,
         base: WorkerConfig,
         folder: Path,
         sink: LogSink,
         on_end: Callable[[Worker, DeathCause], None],
     ) -> None:
-        self._spawner = spawner
+        self._spawners = spawners
         self._base = base
         self._folder = folder
         self._sink = sink
@@ -113,15 +114,25 @@ class WorkerTable:
         """The channels to those that are ready."""
         return [worker.channel for worker in self._workers.values() if worker.channel is not None]
 
-    async def start(self, start_id: int, environment: str, prepared: Prepared) -> Worker:
+    async def start(
+        self, start_id: int, environment: str, prepared: Prepared, folder: str = "", search_path: Sequence[str] = ()
+    ) -> Worker:
         """Start a worker process; it reports back by itself.
+
+        Args:
+            start_id: of the lease machine's order.
+            environment: its runtime environment's key.
+            prepared: what that has at hand.
+            folder: of its job's driver, where it is wanted before the worker is assigned.
+            search_path: likewise.
 
         Raises:
             SpawnError: the operating system refuses.
             SpawnerLostError: the zygote is gone.
+            RuntimeEnvSetupError: the environment's interpreter cannot run it.
         """
         worker_id = secrets.token_hex(16)
-        worker = Worker(worker_id, start_id, prepared.packages)
+        worker = Worker(worker_id, start_id, prepared)
         config = msgspec.structs.replace(
             self._base,
             process_id=worker_id,
@@ -129,6 +140,9 @@ class WorkerTable:
             environment=environment,
             definition=prepared.definition,
             packages=prepared.packages,
+            preset=prepared.preset,
+            folder=folder,
+            search_path=list(search_path),
         )
         origin = LogOrigin(b"", "worker", 0, self.node_name)
         output = WorkerOutput(self._folder / "logs", f"worker-{worker_id[:12]}", origin, self._sink)
@@ -136,8 +150,8 @@ class WorkerTable:
         self._workers[worker_id] = worker
         request = SpawnRequest(worker_id, "limelight: worker idle", {}, encode(config))
         try:
-            worker.process = await self._spawner.spawn(request, *output.child_ends)
-        except (SpawnError, SpawnerLostError):
+            worker.process = await self._spawners.spawn(request, *output.child_ends, prepared.found.interpreter)
+        except (SpawnError, SpawnerLostError, RuntimeEnvSetupError):
             del self._workers[worker_id]
             await output.finish()
             raise
@@ -157,12 +171,12 @@ class WorkerTable:
         One that leaves by itself gets some time.
         """
         if worker.leaving:
-            asyncio.get_running_loop().call_later(_LEAVING_S, self._spawner.signal, worker.worker_id, signal.SIGKILL)
+            asyncio.get_running_loop().call_later(_LEAVING_S, self._spawners.signal, worker.worker_id, signal.SIGKILL)
             return
         dying = worker.process is not None and is_exiting(worker.process.pid)
         if worker.known is None and not dying:
             worker.known = KnownKill(kind, explanation)
-        self._spawner.signal(worker.worker_id, signal.SIGKILL)
+        self._spawners.signal(worker.worker_id, signal.SIGKILL)
 
     def cause_of(self, worker_id: str, then: Callable[[DeathCause | None], None]) -> None:
         """Call back with why a worker ended, when that is known; with None where it never was this node's."""

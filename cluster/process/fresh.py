@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -24,16 +25,25 @@ from .title import PADDING
 from .watch import ProcessWatch
 from .zygote import load_main
 
+MODULE = __spec__.name
+"""This module, also where it is the main one."""
+
 
 class FreshSpawner:
     """A `Spawner` that starts an interpreter for each worker. Belongs to the event loop that first uses it.
 
     Args:
         main: "module:function", the workers' main function, importable in a fresh interpreter.
+        start: the command that runs a module of this package; its name and arguments are appended.
+        environment: variables of the workers, on top of this process's.
     """
 
-    def __init__(self, main: str) -> None:
+    def __init__(
+        self, main: str, start: Sequence[str] = (sys.executable, "-m"), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._main = main
+        self._start_command = start
+        self._environment = dict(environment or {})
         self._live: dict[str, WorkerProcess] = {}
         self._lifelines: dict[str, int] = {}
         self._own_peaks: dict[str, int] = {}
@@ -80,10 +90,10 @@ class FreshSpawner:
             os.set_inheritable(reader, True)
             os.set_inheritable(file.fileno(), True)
             try:
-                pid = os.posix_spawn(
-                    sys.executable,
-                    [sys.executable, "-m", __name__, str(file.fileno()), str(reader), self._main, PADDING],
-                    os.environ | request.env,
+                pid = os.posix_spawnp(
+                    self._start_command[0],
+                    [*self._start_command, MODULE, str(file.fileno()), str(reader), self._main, PADDING],
+                    os.environ | self._environment | request.env,
                     file_actions=[
                         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                         (os.POSIX_SPAWN_DUP2, stdout, 1),
@@ -94,7 +104,9 @@ class FreshSpawner:
             except BaseException as error:
                 os.close(lifeline)
                 if isinstance(error, OSError):
-                    raise SpawnError(error.errno, f"Could not start {sys.executable}: {error.strerror}") from error
+                    raise SpawnError(
+                        error.errno, f"Could not start {self._start_command[0]}: {error.strerror}"
+                    ) from error
                 raise
         self._lifelines[request.spawn_id] = lifeline
         return pid
@@ -122,12 +134,12 @@ def _run(request_file: int, lifeline: int, main: str) -> NoReturn:
     restore_signals()
     with open(request_file, "rb") as file:
         request = msgspec.msgpack.decode(file.read(), type=SpawnRequest)
-    threading.Thread(target=_die_with_lifeline, args=(lifeline,), name="lifeline", daemon=True).start()
+    threading.Thread(target=die_with_lifeline, args=(lifeline,), name="lifeline", daemon=True).start()
     run_child(load_main(main), request)
 
 
-def _die_with_lifeline(lifeline: int) -> None:
-    """Sleep in read(2) until the node process is gone; then end this process and its group."""
+def die_with_lifeline(lifeline: int) -> None:
+    """Sleep in read(2) until whoever holds the other end is gone; then end this process and its group."""
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
 

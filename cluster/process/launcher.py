@@ -27,6 +27,9 @@ from .title import PADDING
 _TAIL_BYTES = 1 << 14
 _READ_SIZE = 1 << 16
 _LAST_STANDARD = 2
+_SECRETS = {"LIMELIGHT_TOKEN"}
+"""Variables that are for the command that was typed: the node has what they say from its config, and users' programs,
+which would show them to whoever looks at their environment, need none of it."""
 _END_SECONDS = 10.0
 _TELLING = {
     "ValueError",
@@ -79,6 +82,10 @@ class NodeProcess:
     def is_alive(self) -> bool:
         """It has not ended."""
         return self._process.poll() is None
+
+    def exit_code(self) -> int | None:
+        """Its exit code, negative for the number of a signal; None while it lives."""
+        return self._process.poll()
 
     def obituary(self, patience: float = 0.2) -> str:
         """How it ended, in a few words; "" when it has not, `patience` seconds after its connections broke."""
@@ -166,6 +173,7 @@ def _start(order: BirthOrder, main: str, writer: int, output: IO[bytes]) -> subp
             stdout=output,
             stderr=output,
             pass_fds=[writer],
+            env={name: value for name, value in os.environ.items() if name not in _SECRETS},
             start_new_session=True,
         )
 

@@ -21,7 +21,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from .child import WorkerMain, close_descriptors_but, die_with_parent, restore_signals, run_child, use_descriptors
@@ -30,6 +30,9 @@ from .identity import is_exiting
 from .spawn import SpawnRequest, process_exit
 from .title import PADDING, set_process_title
 from .zygote_client import ZygoteClient
+
+MODULE = __spec__.name
+"""This module, also where it is the main one."""
 
 _STANDARD_STREAMS = 2
 _WAKEUP_BYTES = 4096
@@ -70,17 +73,34 @@ def start_zygote(main: WorkerMain, orphaned: Callable[[], None] | None = None) -
     return ZygoteClient(ours, pid)
 
 
-def start_fresh_zygote(main: str) -> ZygoteClient:
+def start_fresh_zygote(
+    main: str,
+    start: Sequence[str] = (sys.executable, "-m"),
+    environment: Mapping[str, str] | None = None,
+    output: int | None = None,
+) -> ZygoteClient:
     """Start a zygote in a new interpreter; works in a process that has threads, and takes that much longer.
 
     Args:
         main: "module:function", importable in a fresh interpreter; importing it is what warms the zygote.
+        start: the command that runs a module of this package; its name and arguments are appended. It becomes the
+            zygote, rather than start it.
+        environment: variables of the zygote and its workers, on top of this process's.
+        output: a descriptor for what the zygote prints; the caller's.
+
+    Raises:
+        OSError: the interpreter cannot be started.
     """
     ours, theirs = socket.socketpair()
     theirs.set_inheritable(True)
-    argv = [sys.executable, "-m", __name__, str(theirs.fileno()), main, PADDING]
+    actions = [] if output is None else [(os.POSIX_SPAWN_DUP2, output, number) for number in (1, 2)]
     with theirs:
-        pid = os.posix_spawn(sys.executable, argv, os.environ)
+        try:
+            argv = [*start, MODULE, str(theirs.fileno()), main, PADDING]
+            pid = os.posix_spawnp(start[0], argv, os.environ | (environment or {}), file_actions=actions)
+        except BaseException:
+            ours.close()
+            raise
     return ZygoteClient(ours, pid)
 
 

@@ -27,6 +27,10 @@ class ZygoteClient:
         self._ended: asyncio.Event = asyncio.Event()
         self._closing = False
 
+    def is_alive(self) -> bool:
+        """Whether it can still fork."""
+        return not self._closing and not self._ended.is_set()
+
     async def spawn(self, request: SpawnRequest, stdout: int, stderr: int) -> WorkerProcess:
         """See `Spawner.spawn`. A cancelled spawn kills the worker once it is there."""
         if (

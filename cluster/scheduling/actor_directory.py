@@ -42,8 +42,10 @@ from .actor_table import (
     Unsubscribe,
     view_of,
 )
+from .labels import LabelSelector
 from .lease_message import ReleaseWorker, RequestedWorkerLost, WorkerGranted, WorkerRefused, WorkersHeld
 from .policy import Never
+from .resources import ResourceSet
 from .scheduler import Scheduler
 
 MAX_DEAD = 10_000
@@ -132,6 +134,10 @@ class ActorDirectory:
         """The live (or coming) actor of that name."""
         actor_id = self._names.get((namespace, name))
         return None if actor_id is None else view_of(self.table.actors[actor_id])
+
+    def unserved(self) -> dict[tuple[ResourceSet, LabelSelector], int]:
+        """How many actors wait for a node that could be a new one, by what they need."""
+        return self._placement.unserved()
 
     def has_actors_at(self, node_id: str) -> bool:
         """Whether an actor has a worker of the node, or has asked it for one."""
@@ -273,6 +279,7 @@ class ActorDirectory:
         match event:
             case DependenciesReady():
                 if record.state == "DEPENDENCIES_UNREADY":
+                    record.locality = event.locality
                     self._change(record, "PENDING_CREATION")
                     self._place(record, now)
             case KillActor():

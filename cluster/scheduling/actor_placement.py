@@ -8,11 +8,12 @@ import msgspec
 from .actor_table import ActorRecord, ToLeaseMachine
 from .cluster_view import Transit
 from .explanation import WARN_AFTER, why_waiting
+from .labels import LabelSelector
 from .lease_message import ReleaseWorker, RequestWorker
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
 from .scheduler import Scheduler
-from .strategy import HYBRID, InBundle, LeaseSpec, Spread
+from .strategy import HYBRID, InBundle, LeaseSpec, Spread, serves_anywhere
 from .waiting_room import WaitingRoom, need_of
 
 QUEUE_AFTER = 1.0
@@ -52,6 +53,16 @@ class ActorPlacement:
         """How many wait without a node."""
         return len(self._waiting)
 
+    def unserved(self) -> dict[tuple[ResourceSet, LabelSelector], int]:
+        """How many wait that a new node could serve, by what they need: what an autoscaler goes by."""
+        load: dict[tuple[ResourceSet, LabelSelector], int] = {}
+        for _, queue in self._waiting.queues():
+            for search in queue.values():
+                if serves_anywhere(search.spec):
+                    key = (search.spec.resources, search.spec.required_labels())
+                    load[key] = load.get(key, 0) + 1
+        return load
+
     def place(self, record: ActorRecord, now: float) -> ToLeaseMachine | Never | None:
         """Ask a node for a worker; None where the actor has to wait, `Never` where no node would do."""
         actor_id = record.spec.actor_id
@@ -60,7 +71,7 @@ class ActorPlacement:
             search = self._searches[actor_id] = self._untold[actor_id] = Search(record, now)
         if actor_id not in self._waiting:
             search.since = now
-        verdict = self._policy.decide(search.spec, record.spec.home or None, record.spec.locality)
+        verdict = self._policy.decide(search.spec, record.spec.home or None, record.locality)
         if isinstance(verdict, Never):
             if not verdict.fatal:
                 self._waiting.add(actor_id, need_of(search.spec), search)
@@ -79,7 +90,7 @@ class ActorPlacement:
 
     def has_room(self, record: ActorRecord) -> bool:
         """Whether a node has room for it now, beside the one that it has a worker of."""
-        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.spec.locality)
+        verdict = self._policy.decide(placement_spec(record), record.spec.home or None, record.locality)
         return isinstance(verdict, Chosen) and not verdict.queue
 
     def _take(self, record: ActorRecord, now: float) -> None:

@@ -56,7 +56,6 @@ class ActorSpec(Struct, frozen=True):
         placement: what its node must have free when it is placed.
         creation: the constructor call, opened only by the worker.
         ready: false while arguments of the constructor are still being made; see `DependenciesReady`.
-        locality: (node id, bytes of the constructor's large arguments that lie there), largest first.
     """
 
     actor_id: bytes
@@ -71,7 +70,6 @@ class ActorSpec(Struct, frozen=True):
     home: str = ""
     creation: bytes = b""
     ready: bool = True
-    locality: tuple[tuple[str, int], ...] = ()
 
 
 class ActorRecord(msgspec.Struct, array_like=True):
@@ -84,6 +82,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
         worker_id: "" until a worker was granted.
         ending: it is to end without a restart, for this reason.
         problem: why it cannot be placed now, for people.
+        locality: (node id, bytes of the constructor's large arguments that lie there), largest first.
         spared: restarts that do not count against `max_restarts`, since its node was drained.
         kills: the latest requests to kill it and start it again: each is said until somebody answers, but meant once.
     """
@@ -101,6 +100,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
     cause: DeathCause | None = None
     problem: str = ""
     spared: int = 0
+    locality: tuple[tuple[str, int], ...] = ()
     kills: tuple[bytes, ...] = ()
 
 
@@ -157,9 +157,10 @@ class RegisterActor(Struct, frozen=True, tag="register"):
 
 
 class DependenciesReady(Struct, frozen=True, tag="ready"):
-    """The constructor's arguments are there."""
+    """The constructor's arguments are there. `locality`: see `ActorRecord`."""
 
     actor_id: bytes
+    locality: tuple[tuple[str, int], ...] = ()
 
 
 class FromNode(Struct, frozen=True, tag="from_node"):

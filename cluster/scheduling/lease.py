@@ -97,6 +97,8 @@ class LeaseMachine:
                 )
             case m.CallerLost():
                 self._caller_lost(event.caller, now)
+            case m.WorkerPrepared():
+                self.book.pool.prepared(event.start_id, now)
             case m.WorkerStarted() | m.WorkerStartFailed() | m.WorkerLost():
                 self._worker_event(event, now)
             case m.WorkerBlocked() | m.WorkerUnblocked():

@@ -61,6 +61,12 @@ class CallerLost(Struct, frozen=True, tag="caller_lost"):
 # Events: from this node's workers
 
 
+class WorkerPrepared(Struct, frozen=True, tag="prepared"):
+    """What the environment of `StartWorker(start_id)` needs is at hand; its process starts."""
+
+    start_id: int
+
+
 class WorkerStarted(Struct, frozen=True, tag="started"):
     """The worker of `StartWorker(start_id)` is ready."""
 
@@ -183,6 +189,7 @@ LeaseEvent = (
     DemandChanged
     | LeaseReturned
     | CallerLost
+    | WorkerPrepared
     | WorkerStarted
     | WorkerStartFailed
     | WorkerLost

@@ -172,6 +172,10 @@ class PlacementGroups:
         group_id = self._names.get((namespace, name))
         return None if group_id is None else view_of(self.table.groups[group_id])
 
+    def incomplete(self) -> list[GroupRecord]:
+        """The groups that are not reserved, or not in full; oldest first."""
+        return [record for record in self.table.groups.values() if record.state in {"PENDING", "RESCHEDULING"}]
+
     def views(self) -> list[GroupView]:
         """All groups, those removed that are still remembered among them."""
         return [view_of(record) for record in self.table.groups.values()]

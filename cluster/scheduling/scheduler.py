@@ -17,7 +17,7 @@ from .labels import LabelSelector
 from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
 from .policy import Chosen, Never, Policy
 from .resources import ResourceSet
-from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread
+from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, serves_anywhere
 from .tally import Tally
 from .waiting_room import Need, WaitingRoom, need_of
 
@@ -148,9 +148,11 @@ class Scheduler:
         return min((time for time in times if time is not None), default=None)
 
     def pending(self) -> dict[tuple[ResourceSet, LabelSelector], int]:
-        """How much waits, by what it needs: what an autoscaler goes by."""
+        """How much waits that a new node could serve, by what it needs: what an autoscaler goes by."""
         load: dict[tuple[ResourceSet, LabelSelector], int] = {}
         for ask in chain.from_iterable(asks.values() for asks in self._asks.values()):
+            if not serves_anywhere(ask.spec):
+                continue
             key = (ask.spec.resources, ask.spec.required_labels())
             load[key] = load.get(key, 0) + max(0, ask.need)
         return {key: count for key, count in load.items() if count}

@@ -79,3 +79,9 @@ class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
         """Sets of conditions of which a node must meet one, the best first."""
         hard = self.strategy.hard if isinstance(self.strategy, NodeLabels) else ()
         return (self.label_selector + hard, *(selector + hard for selector in self.fallback))
+
+
+def serves_anywhere(spec: LeaseSpec) -> bool:
+    """Whether a node that there is not yet could serve it: not where it must be on a certain one."""
+    strategy = spec.strategy
+    return not isinstance(strategy, InBundle) and not (isinstance(strategy, NodeAffinity) and not strategy.soft)

@@ -22,7 +22,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
     Attributes:
         prestart: fresh workers of the default environment started at first, so that the first tasks need not wait.
         spares: fresh workers of the default environment that are kept ready: one that is taken is replaced.
-        max_starting: processes that start at one time.
+        max_starting: processes that start at one time; those whose environment is still made do not count.
         start_timeout: seconds after which a start counts as failed.
         idle_timeout: seconds after which an idle worker is stopped.
         keep_idle: this many idle workers stay however long they idle (None: as many as were prestarted).
@@ -45,6 +45,7 @@ class WorkerPool:
         self._prestarted = False
         self._retired = False
         self._starting: dict[int, tuple[PoolKey, float]] = {}
+        self._preparing: dict[int, PoolKey] = {}
         self._idle: dict[PoolKey, dict[str, float]] = {}
         self._workers: dict[str, PoolKey] = {}
 
@@ -60,7 +61,7 @@ class WorkerPool:
 
     def starting_count(self) -> int:
         """Starts in flight."""
-        return len(self._starting)
+        return len(self._starting) + len(self._preparing)
 
     def take(self, env_key: str, job_id: bytes) -> str | None:
         """An idle worker of the environment, of this job or fresh (and the job's from now on), or None."""
@@ -80,10 +81,17 @@ class WorkerPool:
         self._idle.setdefault(start[0], {})[worker_id] = now
         return True
 
+    def prepared(self, start_id: int, now: float) -> None:
+        """What a start's environment needs is at hand; its process starts now."""
+        key = self._preparing.pop(start_id, None)
+        if key is not None:
+            self._starting[start_id] = (key, now)
+
     def start_failed(self, start_id: int) -> PoolKey | None:
         """A start ended without a worker; returns what it was for, None if it was given up before."""
+        preparing = self._preparing.pop(start_id, None)
         start = self._starting.pop(start_id, None)
-        return None if start is None else start[0]
+        return preparing if start is None else start[0]
 
     def give_back(self, worker_id: str, now: float) -> None:
         """A lease ended and its worker is idle again."""
@@ -101,12 +109,13 @@ class WorkerPool:
     def plan(self, waiting: Mapping[PoolKey, int], now: float) -> list[StartWorker]:
         """Starts that are needed so that `waiting` leases get workers, within the limit, in the order of the keys."""
         coming: dict[PoolKey, int] = {}
-        for key, _ in self._starting.values():
+        for key in [*(key for key, _ in self._starting.values()), *self._preparing.values()]:
             coming[key] = coming.get(key, 0) + 1
         starts: list[StartWorker] = []
         for (env_key, job_id), count in waiting.items():
             missing = count - coming.get((env_key, job_id), 0) - coming.get((env_key, FRESH), 0)
-            starts += [self._start((env_key, job_id), now) for _ in range(min(missing, self._room()))]
+            room = self._room() if not env_key else self._config.max_starting - self._preparing_of(env_key)
+            starts += [self._start((env_key, job_id), now) for _ in range(min(missing, room))]
         if not starts and not self._starting and not self._retired and self._wants_another():
             starts.append(self._start(("", FRESH), now))
         return starts
@@ -121,9 +130,13 @@ class WorkerPool:
         return not self._prestarted or len(self._idle.get(("", FRESH), ())) < self._config.spares
 
     def overdue(self, now: float) -> list[int]:
-        """Starts that took too long; the machine treats them as failed."""
+        """Starts that took too long; the machine treats them as failed.
+
+        Those of an environment are not among them: how long they may take is the environment's to say, and the node
+        manager watches it.
+        """
         limit = self._config.start_timeout
-        return [start_id for start_id, (_, since) in self._starting.items() if since + limit <= now]
+        return [start_id for start_id, (key, since) in self._starting.items() if not key[0] and since + limit <= now]
 
     def reap(self, now: float) -> list[StopWorker]:
         """Stop workers that idled too long, oldest first, down to `keep_idle`."""
@@ -139,7 +152,7 @@ class WorkerPool:
     def wake_at(self) -> float | None:
         """When `overdue` or `reap` next has something to do; None for never."""
         keep = self._config.prestart if self._config.keep_idle is None else self._config.keep_idle
-        times = [since + self._config.start_timeout for _, since in self._starting.values()]
+        times = [since + self._config.start_timeout for key, since in self._starting.values() if not key[0]]
         spares = min(self._config.spares, len(self._idle.get(("", FRESH), ())))
         if self.idle_count() - spares > keep:
             times.append(min(since for _, since in self._all_idle()) + self._config.idle_timeout)
@@ -163,11 +176,17 @@ class WorkerPool:
     def _all_idle(self) -> Iterable[tuple[str, float]]:
         return ((worker, since) for workers in self._idle.values() for worker, since in workers.items())
 
+    def _preparing_of(self, env_key: str) -> int:
+        return sum(key[0] == env_key for key in self._preparing.values())
+
     def _room(self) -> int:
         return max(0, self._config.max_starting - len(self._starting))
 
     def _start(self, key: PoolKey, now: float) -> StartWorker:
         start_id = self._next_start
         self._next_start += 1
-        self._starting[start_id] = (key, now)
+        if key[0]:
+            self._preparing[start_id] = key
+        else:
+            self._starting[start_id] = (key, now)
         return StartWorker(start_id, *key)

@@ -48,6 +48,15 @@ class AskOwner(msgspec.Struct, frozen=True):
     copies: tuple[MadeCopy, ...]
 
 
+class TellDropped(Command, frozen=True):
+    """Tell an owner that a secondary copy of its object, written at `home`, had to make room."""
+
+    object_id: bytes
+    owner: str
+    home: int
+    size: int
+
+
 class Scan(msgspec.Struct, frozen=True):
     """Look through what a lost process left in these ranges (offset, size) of its grant; answer `Scanned`."""
 
@@ -117,6 +126,7 @@ AnyCommand = (
     | GrantFailed
     | AskReturn
     | AskOwner
+    | TellDropped
     | Scan
     | Reclaim
     | Punch

@@ -36,7 +36,10 @@ class GrantReturned(Event, frozen=True):
 
 
 class Sealed(Event, frozen=True):
-    """A process has written an object. `primary`: it is not a copy of one on another node."""
+    """A process has written an object. `primary`: it is not a copy of one on another node.
+
+    `wanted`: of a copy, that somebody is about to read it.
+    """
 
     process: str
     grant: int
@@ -45,6 +48,7 @@ class Sealed(Event, frozen=True):
     offset: int
     size: int
     primary: bool = True
+    wanted: bool = False
 
 
 class Freed(Event, frozen=True):

@@ -44,6 +44,8 @@ from .state import StoreLimits, StoreState
 REMEMBER_SECONDS = 600.0
 """How long a message that overtook another is remembered for it."""
 REMEMBER_COUNT = 100_000
+WANTED_SECONDS = 60.0
+"""How long a copy that was fetched ahead of need is kept for its reader, as long as other things can make room."""
 
 
 class StoreMachine:
@@ -77,7 +79,7 @@ class StoreMachine:
             case GrantReturned():
                 commands = self._grant_returned(event)
             case Sealed():
-                commands = self._sealed(event)
+                commands = self._sealed(event, now)
             case Freed():
                 commands = self._freed(event, now)
             case Promoted():
@@ -89,7 +91,7 @@ class StoreMachine:
             case Disowned():
                 commands = self._disowned(event)
             case Scanned():
-                commands = self._scanned(event)
+                commands = self._scanned(event, now)
             case ReclaimResult():
                 commands = self._residence.reclaim_result(event, now)
             case Punched():
@@ -147,11 +149,13 @@ class StoreMachine:
             self.state.free(event.offset, event.size, writer)
         return []
 
-    def _sealed(self, event: Sealed) -> list[AnyCommand]:
+    def _sealed(self, event: Sealed, now: float) -> list[AnyCommand]:
         state = self.state
         if state.grants.carve(event.process, event.grant, event.offset, event.size) is None:
             return []  # doubled, or its process was lost, and the scan has found the object
         stored = state.objects.add(event.object_id, event.owner, event.process, event.offset, event.size, event.primary)
+        if event.wanted:
+            state.objects.want(stored, now + WANTED_SECONDS)
         here = (event.object_id, event.offset)
         if event.owner in state.lost or here in self._freed_early or (event.object_id, None) in self._freed_early:
             self._freed_early.discard(here)  # a retry may write the object to the same place
@@ -201,14 +205,14 @@ class StoreMachine:
         unknown = [stored for stored in found if stored is not None and not stored.freed]
         return [command for stored in unknown for command in self._residence.free(stored)]
 
-    def _scanned(self, event: Scanned) -> list[AnyCommand]:
+    def _scanned(self, event: Scanned, now: float) -> list[AnyCommand]:
         grant = self.state.grants.open.get(event.grant)
         if grant is None or not grant.scanning:
             return []
         commands: list[AnyCommand] = []
         for found in event.objects:
             commands += self._sealed(
-                Sealed(event.process, event.grant, found.object_id, found.owner, found.offset, found.size)
+                Sealed(event.process, event.grant, found.object_id, found.owner, found.offset, found.size), now
             )
         if event.grant in self.state.grants.open:
             for offset, size in self.state.grants.close(grant):

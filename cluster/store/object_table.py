@@ -25,6 +25,7 @@ class StoredObject(msgspec.Struct):
         retry_at: until when it is left alone, because a reader has it or will have it; None: it is not.
         located_at, shelter: when a reader was last told where it is, and for how long it was left in memory for that.
         waiters: locate requests to answer when it is in memory.
+        wanted_until: until when a secondary copy that nobody has read yet is taken to be wanted soon.
     """
 
     key: int
@@ -46,6 +47,7 @@ class StoredObject(msgspec.Struct):
     located_at: float = float("-inf")
     shelter: float = 0.0
     waiters: list[int] = msgspec.field(default_factory=list[int])
+    wanted_until: float = 0.0
 
     @property
     def busy(self) -> bool:
@@ -64,6 +66,7 @@ class ObjectTable:
         self._by_maker: dict[str, dict[int, StoredObject]] = {}
         # Copies that could leave memory, least recently used first.
         self._secondary: OrderedDict[int, StoredObject] = OrderedDict()
+        self._wanted: OrderedDict[int, StoredObject] = OrderedDict()  # secondaries that are about to be read
         self._primary: OrderedDict[int, StoredObject] = OrderedDict()
         self._on_disk: OrderedDict[int, StoredObject] = OrderedDict()  # those of the primaries that need no copying
         self._next = 1
@@ -107,7 +110,7 @@ class ObjectTable:
         """Make a secondary copy the primary one."""
         if stored.primary:
             return
-        waits = stored.key in self._secondary
+        waits = stored.key in self._secondary or stored.key in self._wanted
         self.occupy(stored)
         stored.primary = True
         if waits:
@@ -118,16 +121,38 @@ class ObjectTable:
         for order in self._orders(stored):
             order.pop(stored.key, None)
 
-    def least_recently_used(self, spillable: bool) -> StoredObject | None:
-        """The copy to take out of memory next: secondaries first; primaries only if they are on disk or `spillable`."""
-        for order in (self._secondary, self._primary if spillable else self._on_disk):
+    def least_recently_used(self, spillable: bool, now: float) -> StoredObject | None:
+        """The copy to take out of memory next.
+
+        Secondaries first, then primaries if they are on disk or `spillable`, last what is about to be read.
+        """
+        self._lapse(now)
+        for order in (self._secondary, self._primary if spillable else self._on_disk, self._wanted):
             for stored in order.values():
                 return stored
         return None
 
+    def droppable_bytes(self, now: float) -> int:
+        """Memory of copies that can be fetched again, and that nobody is known to want."""
+        self._lapse(now)
+        return sum(stored.size for stored in self._secondary.values())
+
+    def want(self, stored: StoredObject, until: float) -> None:
+        """Note that somebody is about to read a secondary copy, or (`until` is 0) has."""
+        could_leave = stored.key in self._secondary or stored.key in self._wanted
+        self.occupy(stored)
+        stored.wanted_until = until
+        if could_leave:
+            self.use(stored)
+
+    def _lapse(self, now: float) -> None:
+        """What was to be read soon and was not is nothing special any more."""
+        while self._wanted and (stored := next(iter(self._wanted.values()))).wanted_until <= now:
+            self.want(stored, 0.0)
+
     def _orders(self, stored: StoredObject) -> "tuple[OrderedDict[int, StoredObject], ...]":
         if not stored.primary:
-            return (self._secondary,)
+            return (self._wanted if stored.wanted_until else self._secondary,)
         return (self._primary, self._on_disk) if stored.url else (self._primary,)
 
     def free(self, stored: StoredObject) -> None:

@@ -16,7 +16,7 @@ def relieve(state: StoreState, now: float) -> list[AnyCommand]:
     excess = state.used - int(state.limits.high_water * state.limits.capacity)
     goal = max(min(waiting, state.limits.capacity) - room, excess) - state.leaving
     while goal > 0:
-        stored = state.objects.least_recently_used(spillable=state.may_spill(now))
+        stored = state.objects.least_recently_used(state.may_spill(now), now)
         if stored is None or stored.offset is None:
             break
         goal -= stored.size

@@ -1,6 +1,6 @@
 """How objects leave memory and come back: freeing, reclaiming, spilling, restoring, and who waits for that."""
 
-from .command import AnyCommand, DeleteSpilled, Located, LocateFailed, Restore
+from .command import AnyCommand, DeleteSpilled, Located, LocateFailed, Restore, TellDropped
 from .event import LocateRequested, ReclaimResult, RestoreDone, SpillDone
 from .object_table import StoredObject
 from .request import Request
@@ -46,8 +46,11 @@ class Residence:
             return self._answer_waiters(stored)
         state.reclaimed(stored)
         if stored.freed or not stored.url:
+            told: list[AnyCommand] = []
+            if not stored.freed:
+                told.append(TellDropped(stored.object_id, stored.owner, stored.home, stored.size))
             state.objects.forget(stored)
-            return self._fail_waiters(stored, "this copy was dropped; fetch it again from its owner's primary copy.")
+            return told + self._fail_waiters(stored, "this copy was dropped; fetch it again from another node.")
         if stored.waiters:
             self._queue_restore(stored, now)
         return []
@@ -79,6 +82,7 @@ class Residence:
             return [LocateFailed(event.request, f"Object {event.object_id.hex()} is not on this node.")]
         stored = max(copies, key=lambda copy: (copy.offset is not None and not copy.busy, copy.key))
         stored.waiters.append(event.request)
+        self._state.objects.want(stored, 0.0)
         if stored.reclaiming or stored.restoring:
             return []
         if stored.offset is None:

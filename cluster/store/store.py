@@ -29,6 +29,7 @@ from .command import (
     Restore,
     Scan,
     Spill,
+    TellDropped,
 )
 from .error import ObjectNotHereError, ObjectStoreFullError, StoreClosedError
 from .event import (
@@ -105,6 +106,7 @@ class ObjectStore:
 
     Attributes:
         ask_owner: asks an owner about what a lost process made for it; `disowned` takes the answer. May be lost.
+        tell_dropped: tells an owner that a copy of its object is gone. May be lost.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class ObjectStore:
         self._mover = Mover(arena, storage)
         self._ask_return = ask_return
         self.ask_owner: Callable[[AskOwner], None] = _ask_nobody
+        self.tell_dropped: Callable[[TellDropped], None] = _tell_nobody
         self._machine = StoreMachine(
             StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace),
             name_of,
@@ -177,11 +180,30 @@ class ObjectStore:
         """A process gives part of a grant back."""
         self._feed(GrantReturned(process, grant, offset, size, touched))
 
-    def sealed(
-        self, process: str, grant: int, object_id: bytes, owner: str, offset: int, size: int, primary: bool = True
-    ) -> None:
-        """A process has written an object in its grant. `primary`: it is not a copy of one on another node."""
-        self._feed(Sealed(process, grant, object_id, owner, offset, size, primary))
+    def sealed(self, process: str, grant: int, object_id: bytes, owner: str, offset: int, size: int) -> None:
+        """A process has written an object in its grant."""
+        self._feed(Sealed(process, grant, object_id, owner, offset, size))
+
+    def copied(self, process: str, grant: Grant, object_id: bytes, owner: str, size: int, wanted: bool) -> None:
+        """A process has filled its grant from the front with a copy of another node's object; the rest goes back.
+
+        `wanted`: somebody is about to read it.
+        """
+        self.arena.settle(grant.offset, grant.grant)
+        self._feed(Sealed(process, grant.grant, object_id, owner, grant.offset, size, primary=False, wanted=wanted))
+        if grant.size > size:
+            self._feed(GrantReturned(process, grant.grant, grant.offset + size, grant.size - size, touched=False))
+
+    def has(self, object_id: bytes) -> bool:
+        """Whether there is a copy of it here, in memory or on disk."""
+        return bool(self._machine.state.objects.copies(object_id))
+
+    def room(self, spare: bool) -> int:
+        """Bytes that a copy could get without taking any that is needed out of memory; `spare`: below high water."""
+        state = self._machine.state
+        limits = state.limits
+        most = limits.high_water * limits.capacity if spare else limits.capacity
+        return int(most) - state.used - state.queue.bytes + state.objects.droppable_bytes(self._loop.time())
 
     def freed(self, object_id: bytes, offset: int | None = None) -> None:
         """Nobody needs the object any more, or (`offset`) the copy that was written there."""
@@ -326,6 +348,8 @@ class ObjectStore:
                 self._ask_return(process, grant)
             case AskOwner():
                 self.ask_owner(command)
+            case TellDropped():
+                self.tell_dropped(command)
             case Scan():
                 self._events.append(self._scan(command))
             case Reclaim(key, offset, size):
@@ -389,3 +413,7 @@ class ObjectStore:
 
 def _ask_nobody(_: AskOwner) -> None:
     """A store by itself: what was made for others stays as long as they live."""
+
+
+def _tell_nobody(_: TellDropped) -> None:
+    """A store by itself."""

@@ -72,7 +72,7 @@ class TestValidation:
             ({"working_dir": 3}, TypeError, "must name a path, not int"),
             ({"working_dir": "/no/such/folder"}, ValueError, "there is no /no/such/folder"),
             ({"working_dir": __file__}, ValueError, "a folder or a .zip"),
-            ({"working_dir": "s3://bucket/x.zip"}, NotImplementedError, "s3://"),
+            ({"working_dir": "nowhere://bucket/x.zip"}, ValueError, "nowhere://"),
             ({"py_modules": "x"}, TypeError, "list of paths or modules, not str"),
             ({"py_modules": [3]}, TypeError, "must name a path, not int"),
             ({"py_modules": [sys]}, ValueError, "sys has no file"),
@@ -118,6 +118,127 @@ class TestValidation:
         assert type(pickle.loads(pickle.dumps(env))) is RuntimeEnv
 
 
+class TestInstaller:
+    @pytest.mark.parametrize("kind", ["pip", "uv"])
+    def test_takes_a_list_a_file_and_a_dict(self, kind, tmp_path):
+        (tmp_path / "more.txt").write_text("c==3\n")
+        (tmp_path / "r.txt").write_text("# all\na==1  # one\n\nb==2 \\\n  --hash=sha256:00\n-r more.txt\n--pre\n")
+        wanted = ["a==1", "b==2    --hash=sha256:00", "c==3", "--pre"]
+        check = f"{kind}_check"
+        assert RuntimeEnv(**{kind: ["a", "b", "a"]})[kind] == {"packages": ["a", "b"], check: False}
+        for given in (str(tmp_path / "r.txt"), tmp_path / "r.txt", {"packages": str(tmp_path / "r.txt")}):
+            assert RuntimeEnv(**{kind: given})[kind] == {"packages": wanted, check: False}
+        assert RuntimeEnv(**{kind: [f"-r {tmp_path}/more.txt", f"--requirement={tmp_path}/more.txt", "a"]})[kind] == {
+            "packages": ["c==3", "a"],
+            check: False,
+        }
+        options = f"{kind}_install_options" if kind == "pip" else "uv_pip_install_options"
+        full = {"packages": ["a"], check: True, f"{kind}_version": "==1", options: ["-q"]}
+        assert RuntimeEnv(**{kind: full})[kind] == full
+
+    def test_a_file_in_the_working_directory_is_read_there(self):
+        line = "-r ${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/r.txt"
+        assert RuntimeEnv(pip=[line])["pip"]["packages"] == [line]
+
+    def test_files_that_include_each_other_end(self, tmp_path):
+        (tmp_path / "a.txt").write_text("-r b.txt\na")
+        (tmp_path / "b.txt").write_text("-r a.txt\nb")
+        assert RuntimeEnv(pip=str(tmp_path / "a.txt"))["pip"]["packages"] == ["b", "a"]
+
+    def test_nothing_wanted_is_no_field(self):
+        assert RuntimeEnv(pip=[], uv={"packages": []}) == {}
+
+    def test_conda_takes_a_name_a_folder_a_file_and_a_dict(self, tmp_path):
+        document = {"dependencies": ["a", {"pip": ["b"]}]}
+        (tmp_path / "env.yml").write_text("dependencies:\n- a\n- pip:\n  - b\n")
+        assert RuntimeEnv(conda="name")["conda"] == "name"
+        assert RuntimeEnv(conda=tmp_path)["conda"] == str(tmp_path)
+        assert RuntimeEnv(conda=tmp_path / "env.yml")["conda"] == RuntimeEnv(conda=document)["conda"] == document
+
+    @pytest.mark.parametrize(
+        ("fields", "error", "match"),
+        [
+            ({"pip": 3}, TypeError, "not int"),
+            ({"pip": [3]}, TypeError, "list of str"),
+            ({"pip": "/no/such.txt"}, ValueError, "/no/such.txt cannot be read"),
+            ({"pip": {"package": ["a"]}}, ValueError, "no field 'package'. Did you mean 'packages'"),
+            ({"pip": {"pip_check": True}}, ValueError, "no 'packages'"),
+            ({"pip": {"packages": ["a"], "pip_check": "yes"}}, TypeError, "must be a bool"),
+            ({"pip": {"packages": ["a"], "pip_version": 24}}, TypeError, "must be a str"),
+            ({"pip": {"packages": ["a"], "pip_install_options": "-q"}}, TypeError, "list of str"),
+            ({"uv": {"packages": ["a"], "pip_check": True}}, ValueError, "Did you mean 'uv_check'"),
+            ({"pip": ["a"], "uv": ["a"]}, ValueError, "pip and uv"),
+            ({"pip": ["a"], "conda": "x"}, ValueError, "under 'dependencies: - pip:'"),
+            ({"pip": ["a"], "py_executable": "python"}, ValueError, "pip and py_executable"),
+            ({"conda": 3}, TypeError, "not int"),
+            ({"conda": "/no/such/folder"}, ValueError, "no folder /no/such/folder"),
+            ({"conda": "/no/such.yaml"}, ValueError, "cannot be read"),
+            ({"py_executable": ""}, ValueError, "is empty"),
+            ({"py_executable": "a 'b"}, ValueError, "cannot be read as a command"),
+            ({"py_executable": ["python"]}, TypeError, "not list"),
+            ({"worker_process_setup_hook": "hook"}, ValueError, "'module.function'"),
+            ({"worker_process_setup_hook": 3}, TypeError, "not int"),
+            ({"working_dir": "https://x/y.exe"}, ValueError, "takes archives"),
+            ({"working_dir": "https://x/y.whl"}, ValueError, "takes archives"),
+        ],
+    )
+    def test_a_wrong_value_is_refused(self, fields, error, match):
+        with pytest.raises(error, match=match):
+            RuntimeEnv(**fields)
+
+    def test_a_yaml_file_that_is_none(self, tmp_path):
+        (tmp_path / "x.yml").write_text("[1, 2")
+        with pytest.raises(ValueError, match="cannot be read"):
+            RuntimeEnv(conda=tmp_path / "x.yml")
+        (tmp_path / "x.yml").write_text("word")
+        with pytest.raises(TypeError, match="describes no environment"):
+            RuntimeEnv(conda=tmp_path / "x.yml")
+
+    def test_fields_can_be_set_one_by_one(self):
+        env = RuntimeEnv()
+        env["pip"] = ["a"]
+        env.set("env_vars", {"A": "1"})
+        assert (env.has_pip(), env.pip_config()["packages"], env.env_vars()) == (True, ["a"], {"A": "1"})
+        with pytest.raises(ValueError, match="Did you mean 'pip'"):
+            env["pipp"] = ["a"]
+
+    def test_packages_may_lie_on_the_network(self):
+        env = RuntimeEnv(working_dir="https://x/y.zip?token=1", py_modules=["s3://b/m.whl", "gs://b/m.tar.gz"])
+        assert env.uris() == ["https://x/y.zip?token=1", "s3://b/m.whl", "gs://b/m.tar.gz"]
+        assert runtime_env.packaged(env, None) == env
+        assert runtime_env.key(env)
+
+
+class TestHook:
+    def test_a_function_is_pickled_once_it_has_to_travel(self):
+        def hook():
+            os.environ["SET_BY_HOOK"] = "yes"
+
+        env = RuntimeEnv(worker_process_setup_hook=hook)
+        assert env["worker_process_setup_hook"] is hook
+        there = pickle.loads(pickle.dumps(env))
+        assert there["worker_process_setup_hook"].endswith("hook")
+        assert there == RuntimeEnv.deserialize(env.serialize()) == runtime_env.packaged(env, None)
+        runtime_env.run_hook(there)
+        assert os.environ.pop("SET_BY_HOOK") == "yes"
+
+    def test_another_function_is_another_environment(self):
+        keys = {
+            runtime_env.key(runtime_env.packaged(RuntimeEnv(worker_process_setup_hook=hook), None))
+            for hook in (lambda: 1, lambda: 2, "a.b", "a.c")
+        }
+        assert len(keys) == 4
+
+    def test_a_childs_replaces_its_parents(self):
+        parent = runtime_env.packaged(RuntimeEnv(worker_process_setup_hook=lambda: 1), None)
+        child = RuntimeEnv(worker_process_setup_hook="a.b")
+        assert runtime_env.merge(parent, child) == {"worker_process_setup_hook": "a.b"}
+        assert runtime_env.merge(parent, {}) == parent
+
+    def test_without_one_nothing_is_called(self):
+        runtime_env.run_hook({})
+
+
 class TestMerge:
     def test_variables_of_both_and_fields_of_the_child(self):
         parent = RuntimeEnv(env_vars={"A": "1", "B": "1"}, working_dir=URI, excludes=["x"])
@@ -128,6 +249,11 @@ class TestMerge:
             "excludes": ["x"],
         }
         assert runtime_env.merge({}, {}) == {}
+
+    @pytest.mark.parametrize("child", [{"pip": ["a"]}, {"conda": "x"}, {"py_executable": "python"}])
+    def test_a_child_has_one_interpreter_its_own(self, child):
+        parent = RuntimeEnv(uv=["b"], env_vars={"A": "1"})
+        assert runtime_env.merge(parent, RuntimeEnv(**child)) == {**RuntimeEnv(**child), "env_vars": {"A": "1"}}
 
     def test_changes_neither(self):
         parent, child = RuntimeEnv(env_vars={"A": "1"}), RuntimeEnv(env_vars={"B": "2"})

@@ -1,130 +1,153 @@
-"""How fast bulk streams are between two processes, against a bare socket: `python -m tests.benchmarks.bulk`."""
+"""How fast objects cross between hosts, against a bare socket: `python -m tests.benchmarks.bulk`, as root.
 
-import asyncio
+Hosts are network namespaces (tests/cluster/network.py) with a node's store and its pulls in a process each. Every
+object is preceded by as many bytes through a bare socket between the same two hosts; what counts is the ratio.
+
+For the broadcast the hosts' links are slowed down to what one machine's processors can feed for all of them, or the
+figure would be that of the processors, which all hosts share here.
+"""
+
+import argparse
+import json
 import os
-import secrets
-import signal
-import socket
 import statistics
-import tempfile
-import time
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import uvloop
+from tests.cluster.network import Host, Network, why_not
+from tests.source_tree import ROOT
 
-from limelight.transport.address import ProcessAddress
-from limelight.transport.bulk_client import BulkClient
-from limelight.transport.endpoint import Endpoint
-from limelight.transport.limits import MIB
-
-from .channel import Echo
-
-TOKEN = secrets.token_bytes(32)
-SIZE = 256 * MIB
-ROUNDS = 5
-
-
-class Memory:
-    """One object, and the source that has it."""
-
-    def __init__(self) -> None:
-        self.data = memoryview(bytearray(os.urandom(MIB)) * (SIZE // MIB)).toreadonly()
-        self.size = SIZE
-
-    async def open(self, name: str) -> "Memory":
-        return self
-
-    def view(self, start: int, stop: int) -> memoryview:
-        return self.data[start:stop]
-
-    def release(self) -> None: ...
+MB = 1_000_000
+OBJECT = 48 << 20
+"""50 MB."""
+BROADCAST = 1 << 30
+ROUNDS = 9
+LINK = "1gbit"
 
 
-def serve(folder: str, ready: int) -> None:
-    """The process that has the object, and a bare socket that sends the same bytes to whoever connects."""
+class Peer:
+    """A node on a host."""
 
-    async def main() -> None:
-        memory = Memory()
-        server = Endpoint(
-            process_id="server",
-            host_id="here",
-            token=TOKEN,
-            unix_path=f"{folder}/server",
-            tcp="127.0.0.1:0",
-            info={},
-            handler=Echo(),
-            bulk=memory,
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = host.popen(
+            [sys.executable, "-m", "tests.benchmarks.station_host", host.address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": path},
         )
-        await server.start()
-        bare = socket.create_server(("127.0.0.1", 0))
-        asyncio.get_running_loop().run_in_executor(None, send_bare, bare, memory.data)
-        os.write(ready, f"{server.address.tcp} {bare.getsockname()[1]}".encode())
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        await stop.wait()
-        bare.close()
-        await server.close()
+        self.about = self._hear()
 
-    uvloop.run(main())
+    def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Have it do something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([method, arguments]) + "\n")
+        self._process.stdin.flush()
+        return self._hear()
 
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
 
-def send_bare(listener: socket.socket, data: memoryview) -> None:
-    """Send the object to each of ROUNDS connections."""
-    for _ in range(ROUNDS):
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(data)
-
-
-def receive_bare(port: int, into: memoryview) -> None:
-    """What the bulk streams are compared with."""
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        left = into
-        while left:
-            left = left[connection.recv_into(left) :]
+    def _hear(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.host.name} has ended with {self._process.wait()}")
+        return json.loads(line)
 
 
-async def measure(folder: str, tcp: str, bare: int) -> None:
-    """Print the rates."""
-    into = memoryview(bytearray(SIZE))
-    rates = [rate(lambda: receive_bare(bare, into)) for _ in range(ROUNDS)]
-    print(f"bare TCP socket: median {statistics.median(rates):.2f} GB/s")
-    for label, address in {
-        "TCP": ProcessAddress("server", "elsewhere", tcp=tcp),
-        "Unix": ProcessAddress("server", "here", unix=f"{folder}/server"),
-    }.items():
-        for streams in (1, 2, 4) if label == "TCP" else (1,):
-            client = Endpoint(process_id="client", host_id="here", token=TOKEN, info={}, handler=Echo())
-            await client.start()
-            bulk = BulkClient(client, streams=streams)
-            figures: list[float] = []
-            for _ in range(ROUNDS):
-                start = time.perf_counter()
-                await bulk.fetch(address, "object", into)
-                figures.append(SIZE / (time.perf_counter() - start) / 1e9)
-            print(f"{label}, {streams} streams: median {statistics.median(figures):.2f}, best {max(figures):.2f} GB/s")
-            await bulk.close()
-            await client.close()
+def shape(network: Network, rate: str) -> None:
+    """Slow every host's link down, in both directions."""
+    for host in network.hosts:
+        network.shape(host, rate)
 
 
-def rate(work: object) -> float:
-    """GB/s of one run."""
-    start = time.perf_counter()
-    work()
-    return SIZE / (time.perf_counter() - start) / 1e9
+def bare(source: Peer, target: Peer, size: int) -> float:
+    """Seconds for so many bytes through a bare socket."""
+    port = source.ask("listen", size=size)["port"]
+    return target.ask("receive", host=source.host.address, port=port, size=size)["seconds"]
+
+
+def one_object(source: Peer, target: Peer, size: int) -> float:
+    """Seconds for an object."""
+    published = source.ask("publish", size=size)
+    seconds = target.ask("pull", **published)["seconds"]
+    for peer in (source, target):
+        peer.ask("free", object=published["object"])
+    return seconds
+
+
+def unicast(peers: list[Peer]) -> None:
+    """50 MB from one host to another, again and again."""
+    ratios: list[float] = []
+    rates: list[float] = []
+    for round_ in range(ROUNDS):
+        raw, ours = bare(*peers[:2], OBJECT), one_object(*peers[:2], OBJECT)
+        if round_ == 0:
+            print(f"first 50 MB, into memory that is new: {OBJECT / ours / MB:.0f} MB/s", flush=True)
+            continue
+        ratios.append(raw / ours)
+        rates.append(OBJECT / ours / MB)
+    print(
+        f"50 MB: median {statistics.median(rates):.0f} MB/s, {statistics.median(ratios):.0%} of a bare socket"
+        f" ({min(ratios):.0%} to {max(ratios):.0%})",
+        flush=True,
+    )
+
+
+def broadcast(peers: list[Peer], size: int) -> None:
+    """A large object from one host to four others, at the same time."""
+    source, others = peers[0], peers[1:]
+    one = one_object(source, others[0], size)
+    before = source.ask("sent")["ranges"]
+    published = source.ask("publish", size=size)
+    with ThreadPoolExecutor(len(others)) as threads:
+        all_ = max(answer["seconds"] for answer in threads.map(lambda peer: peer.ask("pull", **published), others))
+    ranges = source.ask("sent")["ranges"] - before
+    for peer in peers:
+        peer.ask("free", object=published["object"])
+    print(
+        f"{size >> 20} MiB to {len(others)} hosts: {all_:.2f} s, one copy {one:.2f} s ({size / one / MB:.0f} MB/s): "
+        f"{all_ / one:.2f}x; the source sent {ranges * (4 << 20) / size:.2f} copies",
+        flush=True,
+    )
 
 
 def main() -> None:
-    """Start the peer, measure, end the peer."""
-    with tempfile.TemporaryDirectory() as folder:
-        ready, tell = os.pipe()
-        peer = os.fork()
-        if peer == 0:
-            serve(folder, tell)
-            os._exit(0)
-        tcp, bare = os.read(ready, 100).decode().split()
-        uvloop.run(measure(folder, tcp, int(bare)))
-        os.kill(peer, signal.SIGTERM)
-        os.waitpid(peer, 0)
+    """Make hosts, measure, remove them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--link", default=LINK, help="the links' rate during the broadcast, as tc(8) takes it")
+    parser.add_argument("--size", type=int, default=BROADCAST, help="bytes of the object that is broadcast")
+    options = parser.parse_args()
+    reason = why_not()
+    if reason:
+        sys.exit(f"This benchmark {reason}.")
+    network = Network()
+    peers: list[Peer] = []
+    try:
+        peers += [Peer(network.add_host()) for _ in range(5)]
+        book = {peer.about["node"]: peer.about["address"] for peer in peers}
+        for peer in peers:
+            peer.ask("meet", peers=book)
+        unicast(peers)
+        broadcast(peers, options.size // 4)
+        shape(network, options.link)
+        print(f"with links of {options.link}:", flush=True)
+        unicast(peers)
+        broadcast(peers, options.size)
+    finally:
+        for peer in peers:
+            peer.close()
+        network.close()
 
 
 if __name__ == "__main__":

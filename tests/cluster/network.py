@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 TIMEOUT = 60.0
+_LONGEST_BASE = 18
 
 
 def why_not() -> str:
@@ -52,6 +53,12 @@ class Network:
         self.hosts.append(host)
         return host
 
+    def shape(self, host: "Host", rate: str) -> None:
+        """Let no more than `rate` through a host's link, in either direction (as tc-tbf(8) writes it: "1gbit")."""
+        limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
+        for namespace, device in ((self._switch, host.port), (host.namespace, "eth0")):
+            subprocess.run(["tc", "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
+
     def close(self) -> None:
         """End all hosts and remove what was made."""
         for host in self.hosts:
@@ -69,25 +76,26 @@ class Host:
         address: its IP address.
         name: its host name.
         folder: for its temporary files; `home` is in it.
+        namespace, port: its network namespace, and its port of the switch.
     """
 
     def __init__(self, network: str, switch: str, number: int) -> None:
         self.address = f"10.77.0.{number}"
         self.name = f"host{number}"
-        self._switch, self._port = switch, f"port{number}"
-        self._namespace = f"{network}-{number}"
-        self.folder = Path(tempfile.mkdtemp(prefix="h"))  # short: the paths of Unix sockets have little room
+        self._switch, self.port = switch, f"port{number}"
+        self.namespace = f"{network}-{number}"
+        self.folder = short_folder("h")
         self.home = self.folder / "home"
         self.home.mkdir()
-        _ip("netns", "add", self._namespace)
-        _ip("-n", switch, "link", "add", self._port, "type", "veth", "peer", "eth0", "netns", self._namespace)
-        _ip("-n", switch, "link", "set", self._port, "master", "bridge", "up")
-        _ip("-n", self._namespace, "link", "set", "lo", "up")
-        _ip("-n", self._namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
-        _ip("-n", self._namespace, "link", "set", "eth0", "up")
+        _ip("netns", "add", self.namespace)
+        _ip("-n", switch, "link", "add", self.port, "type", "veth", "peer", "eth0", "netns", self.namespace)
+        _ip("-n", switch, "link", "set", self.port, "master", "bridge", "up")
+        _ip("-n", self.namespace, "link", "set", "lo", "up")
+        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        _ip("-n", self.namespace, "link", "set", "eth0", "up")
         prepare = f"hostname {self.name} && mount -t tmpfs tmpfs /dev/shm && echo up && exec sleep infinity"
         self._init = subprocess.Popen(
-            ["ip", "netns", "exec", self._namespace, "unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc",
+            ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc",
              "--kill-child", "sh", "-c", prepare],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -125,11 +133,11 @@ class Host:
 
     def unplug(self) -> None:
         """Cut the host off: nothing gets through in either direction, and nobody is told."""
-        _ip("-n", self._switch, "link", "set", self._port, "nomaster")
+        _ip("-n", self._switch, "link", "set", self.port, "nomaster")
 
     def plug(self) -> None:
         """Undo `unplug`."""
-        _ip("-n", self._switch, "link", "set", self._port, "master", "bridge")
+        _ip("-n", self._switch, "link", "set", self.port, "master", "bridge")
 
     def processes(self) -> list[str]:
         """The command lines of what runs on the host, but for its process 1, which reaps nobody."""
@@ -147,8 +155,14 @@ class Host:
         self._init.wait()
         assert self._init.stdout is not None
         self._init.stdout.close()
-        _ip("netns", "del", self._namespace)
+        _ip("netns", "del", self.namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def short_folder(prefix: str) -> Path:
+    """A new folder whose path leaves room for Unix sockets: else sessions would lie in /tmp, with all others."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=usual if len(usual) <= _LONGEST_BASE else "/tmp"))
 
 
 def _ip(*arguments: str) -> None:

@@ -1,9 +1,12 @@
 """Runtime environments and the driver's own modules, end to end in a local session."""
 
+import functools
+import http.server
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 
@@ -110,6 +113,20 @@ def test_a_package_is_stored_once(tmp_path):
     assert in_env(folder_here, working_dir=str(tmp_path), env_vars={"OTHER": "2"}) != folder
 
 
+def test_a_working_directory_may_lie_on_the_network(tmp_path):
+    with zipfile.ZipFile(tmp_path / "repository.zip", "w") as archive:
+        archive.writestr("repository-main/data.txt", "from afar")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        where = f"http://127.0.0.1:{server.server_port}"
+        found = in_env(lambda: Path("data.txt").read_text(), working_dir=f"{where}/repository.zip")
+        with pytest.raises(RuntimeEnvSetupError, match="answered 404"):
+            in_env(pid, working_dir=f"{where}/nothing.zip")
+        server.shutdown()
+    assert found == "from afar"
+
+
 def test_modules_are_shipped(tmp_path):
     package = tmp_path / "shipped_package"
     package.mkdir()
@@ -133,7 +150,8 @@ def test_modules_are_shipped(tmp_path):
         ({"working_dir": "/no/such/folder"}, ValueError),
         ({"env_var": {}}, ValueError),
         ({"env_vars": {"A": 1}}, TypeError),
-        ({"pip": ["numpy"]}, NotImplementedError),
+        ({"container": {}}, NotImplementedError),
+        ({"pip": ["a"], "uv": ["a"]}, ValueError),
     ],
 )
 def test_nonsense_is_refused_when_it_is_given(env, error):

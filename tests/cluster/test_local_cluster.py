@@ -72,6 +72,23 @@ class TestPlacement:
         idle()
         assert ll.get(place.options(num_cpus=2).remote(small)) == cluster.head_node.node_id
 
+    def test_an_actor_that_holds_a_cpu_goes_where_its_large_arguments_lie(self, cluster) -> None:
+        @ll.actor(num_cpus=1)
+        class Reader:
+            def __init__(self, array) -> None:
+                self.size = array.size
+
+            def where(self) -> str:
+                return ll.get_runtime_context().get_node_id()
+
+        for node in (cluster.east, cluster.head_node):
+            made = noise.options(scheduling_strategy=at(node)).remote(3)
+            ll.wait([made], fetch_local=False)
+            idle()
+            reader = Reader.remote(made)
+            assert ll.get(reader.where.remote(), timeout=PATIENCE) == node.node_id
+            ll.kill(reader)
+
     def test_of_a_burst_each_task_goes_where_its_argument_lies(self, cluster) -> None:
         idle()
         homes = [cluster.head_node, cluster.east]

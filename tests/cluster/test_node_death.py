@@ -2,6 +2,7 @@
 
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +130,35 @@ def test_nodes_come_and_go_under_work(cluster) -> None:
         first, middle, last = wanted[index : index + 3]
         assert np.array_equal(found, first + middle + middle + last)
     cluster.wait_for_nodes()
+
+
+class Reader:
+    """Reads what lies in its working directory."""
+
+    def read(self) -> str:
+        return read()
+
+    def read_elsewhere(self, where) -> str:
+        return ll.get(ll.remote(read).options(scheduling_strategy=where).remote())
+
+
+def read() -> str:
+    return Path("data.txt").read_text()
+
+
+def test_packages_that_were_stored_on_it_come_from_whoever_has_them(cluster, doomed, tmp_path) -> None:
+    (tmp_path / "data.txt").write_text("content")
+
+    @ll.task
+    def start(env, where) -> str:
+        options = {"name": "reader", "lifetime": "detached", "num_cpus": 0, "scheduling_strategy": where}
+        reader = ll.remote(Reader).options(runtime_env=env, **options).remote()
+        return ll.get(reader.read.remote())
+
+    env = {"working_dir": str(tmp_path)}
+    assert ll.get(start.options(scheduling_strategy=at(doomed)).remote(env, at(cluster.east))) == "content"
+    reader = ll.get_actor("reader")
+    cluster.remove_node(doomed)
+    eventually(lambda: not alive(doomed))
+    assert ll.get(reader.read_elsewhere.remote(at(cluster.head_node)), timeout=PATIENCE) == "content"
+    ll.kill(reader)

@@ -1,6 +1,5 @@
 """Packages are stored once, unpacked once, and stay while somebody uses them, whoever dies meanwhile."""
 
-import fcntl
 import hashlib
 import io
 import multiprocessing
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from limelight.actors.package import build_package
+from limelight.cluster import package_store
+from limelight.cluster.held_folder import open_lock
 from limelight.cluster.package_store import PackageStore
 from limelight.exceptions import RuntimeEnvSetupError
 
@@ -161,6 +162,17 @@ class TestQuota:
         put(store, sized(4))
         assert not folder.exists()
 
+    def test_a_package_that_is_kept_stays_before_anybody_unpacks_it(self, root):
+        store = PackageStore(root, quota=150_000)
+        uri, data = archive(sized(1))
+        store.keep(uri)
+        store.put(uri, data)
+        put(store, sized(2))
+        assert store.has(uri)
+        store.release(uri)
+        put(store, sized(3))
+        assert not store.has(uri)
+
     def test_an_evicted_package_can_be_put_again(self, root):
         store = PackageStore(root, quota=150_000)
         files = sized(1)
@@ -252,14 +264,13 @@ def test_threads_that_want_the_same_package_unpack_it_once(store, monkeypatch):
 def test_a_package_that_another_process_unpacked_first_and_keeps_is_shared(root, monkeypatch):
     quick, slow = PackageStore(root), PackageStore(root)
     uri = put(quick, {"f": "x"})
-    original = slow._open_lock
 
-    def overtaken(path, kind):
-        if kind == fcntl.LOCK_EX:  # it has looked, and found the package packed
-            quick.acquire(uri)
-        return original(path, kind)
+    def overtaken(path, kind):  # it has looked, and found the package packed
+        monkeypatch.undo()
+        quick.acquire(uri)
+        return open_lock(path, kind)
 
-    monkeypatch.setattr(slow, "_open_lock", overtaken)
+    monkeypatch.setattr(package_store, "open_lock", overtaken)
     assert slow.acquire(uri) == quick.acquire(uri)
     slow.close()
     quick.close()

@@ -6,7 +6,9 @@ from .cost import SCENES, Load
 
 FEW, MANY = 30, 300
 FLAT = 2.0
-QUICK = Load(tasks=4_000, actors=2_000, groups=60, every=5, killed=20)
+QUICK = Load(tasks=12_000, actors=2_000, groups=60, every=5, killed=20)
+MOST = {"caller": 100, "node": 500, "scheduler": 500, "actor directory": 200, "placement groups": 500}
+"""Steps that a decision may take on average; about twice what it does."""
 RARE = 20
 """Parts with fewer decisions than that a run are not what the scene is about."""
 
@@ -19,3 +21,5 @@ def test_a_decision_costs_as_much_with_ten_times_the_nodes(scene):
     assert len(steps) >= 3
     grown = {part: (few, many) for part, (few, many) in steps.items() if many > FLAT * few}
     assert not grown, f"steps a decision, with {FEW} and {MANY} nodes: {grown}"
+    costly = {part: many for part, (_, many) in steps.items() if many > MOST[part]}
+    assert not costly, f"steps a decision, with {MANY} nodes: {costly}"

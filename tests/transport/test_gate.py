@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 import socket
+from pathlib import Path
 
 import pytest
+import trustme
 
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import inlet_beside
 from limelight.transport.error import ConnectError
 from limelight.transport.gate import dial, preamble
+from limelight.transport.limits import TransportLimits
+from limelight.transport.tls import TlsConfig
 
 
 @pytest.fixture
@@ -52,7 +56,9 @@ async def test_many_connections_at_once_all_arrive(world, host):
     assert len({id(channel) for channel in channels}) == 50
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"limelight?", preamble("x")[:-1] + b"?"])
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"limelight?", preamble("x", secure=False)[:-1] + b"?"]
+)
 async def test_who_does_not_begin_with_a_name_is_cut_off(host, said):
     owner, _ = host
     name, _, port = owner.address.tcp.rpartition(":")
@@ -69,7 +75,7 @@ async def test_a_name_may_come_in_pieces(host):
     owner, _ = host
     name, _, port = owner.address.tcp.rpartition(":")
     reader, writer = await asyncio.open_connection(name, int(port))
-    for byte in preamble("owner"):
+    for byte in preamble("owner", secure=False):
         writer.write(bytes([byte]))
         await writer.drain()
     writer.write(b"GET /nowhere HTTP/1.1\r\nHost: limelight\r\n\r\n")
@@ -81,4 +87,109 @@ async def test_a_name_may_come_in_pieces(host):
 
 async def test_dialling_a_host_that_has_no_such_name_fails():
     with pytest.raises(socket.gaierror):
-        await dial("no-such-host.invalid:1", "")
+        await dial("no-such-host.invalid:1", "", secure=False)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def tls_of(folder) -> TlsConfig:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    return TlsConfig(str(folder / "cert.pem"), str(folder / "key.pem"), str(folder / "ca.pem"))
+
+
+async def connect_many(address: str, count: int, said: bytes) -> list[socket.socket]:
+    loop = asyncio.get_running_loop()
+    name, _, port = address.rpartition(":")
+    made = []
+    for _ in range(count):
+        connection = socket.socket()
+        connection.setblocking(False)
+        await loop.sock_connect(connection, (name, int(port)))
+        await loop.sock_sendall(connection, said)
+        made.append(connection)
+    return made
+
+
+async def ended(connection: socket.socket) -> bool:
+    loop = asyncio.get_running_loop()
+    try:
+        while await loop.sock_recv(connection, 4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"limelight/",
+        *(preamble(name, secure=tls) for name in ("owner", "worker") for tls in (False, True)),
+        preamble("worker", secure=True) + b"\x16\x03\x01\x02\x00\x01",
+    ],
+    ids=["nothing", "half a name", "owner", "owner, TLS", "worker", "worker, TLS", "half a hello of TLS"],
+)
+async def test_connections_that_go_no_further_are_few_and_keep_nobody_out(world, tmp_path, until, secure, said):
+    limits = TransportLimits(handshake=60.0, handshakes=8)
+    tls = tls_of(tmp_path) if secure else None
+    settings = {"limits": limits, "tls": tls}
+    owner = await world.endpoint(
+        "owner", tcp="127.0.0.1:0", unix_path="", inlet_of=lambda name: inlet_beside(str(tmp_path / name)), **settings
+    )
+    worker = await world.endpoint("worker", unix_path=str(tmp_path / "worker"), gate=owner.address.tcp, **settings)
+    client = await world.endpoint("client", tls=tls)
+    before = descriptors()
+    flood = await connect_many(owner.address.tcp, 50, said)
+    for connection in flood[: 50 - 2 * limits.handshakes]:  # what waits at the gate, and what waits to authenticate
+        assert await asyncio.wait_for(ended(connection), 5)
+    assert descriptors() - before <= 50 + 2 * limits.handshakes
+    for server in (owner, worker):
+        assert await client.connect(seen_from_elsewhere(server))
+    for connection in flood:
+        connection.close()
+    await until(lambda: not any((len(owner._listener._strangers), len(worker._listener._strangers))))
+    await until(lambda: not any((owner._listener._gate._tasks, worker._listener._taking)))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("to", ["owner", "worker"])
+async def test_a_handshake_that_never_ends_is_ended(world, tmp_path, until, secure, to):
+    settings = {"limits": TransportLimits(handshake=0.2), "tls": tls_of(tmp_path) if secure else None}
+    owner = await world.endpoint(
+        "owner", tcp="127.0.0.1:0", unix_path="", inlet_of=lambda name: inlet_beside(str(tmp_path / name)), **settings
+    )
+    await world.endpoint("worker", unix_path=str(tmp_path / "worker"), gate=owner.address.tcp, **settings)
+    before = descriptors()
+    for connection in await connect_many(owner.address.tcp, 3, preamble(to, secure=True) + b"\x16\x03\x01\x02\x00\x01"):
+        assert await asyncio.wait_for(ended(connection), 5)
+        connection.close()
+    await until(lambda: descriptors() <= before)
+
+
+@pytest.mark.parametrize(
+    "name", ["../node", "/etc/passwd", "..", ".", "a/b", "a\0b", "x" * 64, "-" * 64, "n\xc3\xb6", " "]
+)
+async def test_a_name_is_no_path(world, tmp_path, name):
+    """Whatever the name, it is the owner that answers."""
+    asked = []
+
+    def inlet_of(process_id: str) -> str:
+        asked.append(process_id)
+        return inlet_beside(str(tmp_path / process_id[:12])) if process_id.isalnum() and process_id.isascii() else ""
+
+    owner = await world.endpoint("owner", tcp="127.0.0.1:0", unix_path="", inlet_of=inlet_of)
+    [connection] = await connect_many(
+        owner.address.tcp, 1, b"limelight/" + name.encode("latin-1").ljust(64, b"-") + b"\n"
+    )
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, b"GET /nowhere HTTP/1.1\r\nHost: limelight\r\n\r\n")
+    assert b"404" in await asyncio.wait_for(loop.sock_recv(connection, 100), 5)
+    connection.close()

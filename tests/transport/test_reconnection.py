@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from limelight.transport.address import ProcessAddress
+from limelight.transport.dialler import Dial
 from limelight.transport.endpoint import Endpoint
 from limelight.transport.error import ConnectError, PeerLostError
 from limelight.transport.limits import TransportLimits
@@ -53,10 +54,9 @@ def drop_the_next_upgrade(server, monkeypatch) -> list[None]:
     listener, dropped = server._listener, []
     upgrade = listener._upgrade
 
-    async def drop(request):
+    async def drop(request, connection):
         if dropped:
-            return await upgrade(request)
-        listener._book.take(request.headers["Limelight-Nonce"], asyncio.get_running_loop().time())
+            return await upgrade(request, connection)
         dropped.append(None)
         request.transport.abort()
         return web.Response()
@@ -86,21 +86,32 @@ async def test_a_first_dial_survives_a_cut_between_the_upgrade_and_the_welcome(w
     assert dropped
 
 
-async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, monkeypatch) -> None:
-    """A busy machine can hold up a dialler for longer than a challenge lives."""
+async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, monkeypatch, until) -> None:
+    """A busy machine can hold up a dialler until its connection is dropped, which aiohttp then makes anew."""
     server = await world.endpoint("server", recorder())
     client = await world.endpoint("client")
-    book = server._listener._book
-    monkeypatch.setattr(book, "_lifetime", 0.0)
-    original = book.give
+    strangers = []
+    give = server._listener._give_challenge
 
-    def give(challenge, now):
-        original(challenge, now)
-        book._lifetime = 5.0
+    def give_and_drop(request, connection):
+        strangers.append(connection)
+        answer = give(request, connection)
+        if len(strangers) == 1:
+            asyncio.get_running_loop().call_later(0.01, connection.expel)
+        return answer
 
-    monkeypatch.setattr(book, "give", give)
+    upgrade = Dial.upgrade
+
+    async def late(dial, hello):
+        if len(strangers) == 1:
+            await until(lambda: strangers[0].transport is None)
+        return await upgrade(dial, hello)
+
+    monkeypatch.setattr(server._listener, "_give_challenge", give_and_drop)
+    monkeypatch.setattr(Dial, "upgrade", late)
     channel = await client.connect(server.address)
     assert await channel.request("actor", "method", b"late", timeout=5) == b"late"
+    assert len(strangers) == 2
 
 
 async def test_a_full_send_buffer_survives_a_cut(world, recorder, until) -> None:

@@ -13,7 +13,7 @@ from .pin import PinTable
 from .private_view import map_privately
 from .range_lock import HAS_OFD_LOCKS, RangeLock
 from .stored_object import (
-    FIRST_WORD,
+    PLACE,
     begin_object,
     clear_object,
     move_object,
@@ -101,12 +101,12 @@ class Arena:
         return self.pins.hold(object_id, offset)
 
     def receive(self, offset: int, size: int) -> memoryview:
-        """The place for a copy of an object of `size` bytes that another arena `hold`s, all but its first word.
+        """The place for a copy of an object of `size` bytes that another arena `hold`s, from `PLACE` on.
 
         The object is not to be seen before `settle`.
         """
         self.clear(offset)
-        return self.memory[offset + FIRST_WORD : offset + size]
+        return self.memory[offset + PLACE : offset + size]
 
     def clear(self, offset: int) -> None:
         """Make what begins at `offset`, in a range that this process was granted, no object (any more)."""

@@ -7,9 +7,13 @@ Part 0 is the value's metadata (a pickle), the others are its out-of-band buffer
 names the object and its place, so that whoever finds it can tell whether it is what he looks for, and which grant it
 was written under, so that remains of earlier tenants of the memory are not mistaken for it. Its first word is written
 last. All numbers are little-endian.
+
+The stamp in the header tells apart objects of the same id that were written twice, by a task that was run again: their
+bytes may differ. Whoever copies an object copies its stamp.
 """
 
 import struct
+import time
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -19,11 +23,17 @@ from .memory_copy import Part, copy_part, part_size
 WRITING = 0x31_57_4A_42_4F_4C_4C_01
 SEALED = 0x31_53_4A_42_4F_4C_4C_01
 ALIGNMENT = 64
-FIRST_WORD = 8
-"""Bytes of the word that says whether an object is there and complete. Copies are made without it, and get theirs."""
+PLACE = 24
+"""Bytes at the front that are about this place: whether the object is complete, its grant, its offset.
+
+Copies are made without them, and get their own; all else is the same in every copy.
+"""
 
 _word = struct.Struct("<Q")
-_header = struct.Struct("<QQQQII28s4x16s")  # word, grant, offset, size, count, (free), object id, owner
+_header = struct.Struct("<QQQQII28s4x16s")  # word, grant, offset, size, count, stamp, object id, owner
+_stamp = struct.Struct("<I")
+_STAMP_AT = 36
+_STAMPS = 0xFFFFFFFF
 HEADER_SIZE = _header.size
 unpack_header = _header.unpack_from
 unpack_word = _word.unpack_from
@@ -88,7 +98,8 @@ def begin_object(
     if len(object_id) != 28 or len(owner) != 16:  # noqa: PLR2004 - the sizes that actors/ids.py fixes
         raise ValueError(f"object ids have 28 bytes and owners 16, not {len(object_id)} and {len(owner)}")
     _word.pack_into(memory, offset, 0)
-    _header.pack_into(memory, offset, 0, grant, offset, size, len(sizes), 0, object_id, owner)
+    stamp = time.time_ns() & _STAMPS
+    _header.pack_into(memory, offset, 0, grant, offset, size, len(sizes), stamp, object_id, owner)
     struct.pack_into(f"<{len(sizes)}Q", memory, offset + HEADER_SIZE, *sizes)
     _word.pack_into(memory, offset, WRITING)
     starts = accumulate(map(_align, sizes), initial=offset + data_start(len(sizes)))
@@ -141,6 +152,11 @@ def _any_header(memory: memoryview, offset: int) -> Header | None:
     if home != offset or offset + size > len(memory):
         return None
     return Header(word == SEALED, grant, home, size, count, object_id, owner)
+
+
+def read_stamp(whole: memoryview) -> int:
+    """The stamp of an object, given its whole range."""
+    return _stamp.unpack_from(whole, _STAMP_AT)[0]
 
 
 def read_sizes(memory: memoryview, offset: int, count: int) -> tuple[int, ...]:

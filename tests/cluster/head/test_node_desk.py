@@ -13,6 +13,7 @@ from limelight.cluster.cluster_message import (
     DriverLeft,
     FromNode,
     NodeExpired,
+    NodeLeaving,
     NodeOrder,
     PeerNodes,
     RegisterNode,
@@ -38,6 +39,7 @@ class Node(SystemActor):
         self.node_id = secrets.token_bytes(28)
         self.peers: dict[str, ProcessAddress] = {}
         self.expired = ""
+        self.name_for_people = ""
         self.orders: list[object] = []
         self.process = SystemProcess()
         self._path = str(folder / self.node_id.hex()[:8])
@@ -56,7 +58,9 @@ class Node(SystemActor):
         return self
 
     async def join(self) -> None:
-        body = RegisterNode(self.node_id, self.process.address, "127.0.0.1", RESOURCES.units(), {})
+        body = RegisterNode(
+            self.node_id, self.process.address, "127.0.0.1", RESOURCES.units(), {}, self.name_for_people
+        )
         registered = asyncio.ensure_future(self.process.request(self._head, HEAD, body, PATIENCE))
         await asyncio.sleep(0)
         self.report()
@@ -130,6 +134,21 @@ async def test_a_node_that_ends_is_dead_at_once(nodes) -> None:
     await second.process.close()
     await eventually(lambda: set(first.peers) == {first.node_id.hex()})
     assert (await first.rows())[second.node_id.hex()] is False
+
+
+async def test_a_node_that_leaves_is_gone_and_known_by_its_name_and_reason(nodes) -> None:
+    first, second = nodes
+    second.name_for_people = "bee"
+    for node in nodes:
+        await node.join()
+    for _ in range(2):  # it may be said twice
+        second.process.notify(second._head, HEAD, NodeLeaving(second.node_id, "it was stopped"))
+    await eventually(lambda: set(first.peers) == {first.node_id.hex()})
+    await second.process.close()
+    rows = {row["NodeName"]: row for row in msgspec.msgpack.decode(await first.ask(QueryState("nodes")))}
+    assert rows["bee"]["Alive"] is False
+    assert rows["bee"]["DeathReasonMessage"] == "it was stopped"
+    assert rows["127.0.0.1"]["Alive"] is True
 
 
 async def test_a_node_that_falls_silent_is_given_up_and_told(nodes) -> None:

@@ -2,175 +2,17 @@
 
 import asyncio
 import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from limelight.actors.contract import (
-    CORE,
-    NODE,
-    KeepObject,
-    LocateObject,
-    Location,
-    ObjectCopied,
-    ObjectFreed,
-    decoder_of,
-)
+from limelight.actors.contract import KeepObject, Location, ObjectCopied, ObjectFreed
 from limelight.actors.serialization import deserialize_error
-from limelight.cluster.node.object_source import ObjectSource
-from limelight.cluster.node.store_desk import StoreDesk
-from limelight.cluster.store.store import ObjectStore
-from limelight.cluster.system_process import SystemActor, SystemProcess
-from limelight.transport.address import ProcessAddress
-from limelight.transport.channel import Channel
-from limelight.transport.endpoint import Endpoint
 from limelight.transport.error import RemoteCallError
-from limelight.transport.protocol import Call
-from limelight.transport.shm.arena import PAGE, Arena
-from limelight.transport.shm.stored_object import object_size
+from limelight.transport.shm.arena import PAGE
 
-MIB = 1 << 20
-CAPACITY = 32 * MIB
-TOKEN = secrets.token_bytes(32)
-PATIENCE = 10.0
-
-
-class Counted(ObjectSource):
-    """Counts which objects were asked for."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        super().__init__(store)
-        self.opened: list[str] = []
-
-    async def open(self, name: str):
-        self.opened.append(name)
-        return await super().open(name)
-
-
-class Station:
-    """A node without workers: its process, store and desk."""
-
-    def __init__(self, folder, peers: dict[str, ProcessAddress]) -> None:
-        self.node_id = secrets.token_bytes(28)
-        self.store = ObjectStore(Arena.create(CAPACITY), CAPACITY, None, lambda *_: None, grant_timeout=0.3)
-        self.source = Counted(self.store)
-        self.process = SystemProcess()
-        self.peers = peers
-        self.path = str(folder / self.node_id.hex()[:8])
-
-    async def start(self) -> "Station":
-        await self.process.start(make_endpoint(self.process, self.path, self.source))
-        self.peers[self.node_id.hex()] = self.process.address
-        self.desk = StoreDesk(self.process, self.store, self.node_id, self.peers.get)
-        manager = Manager(self.desk)
-        self.process.actors[NODE] = manager
-        return self
-
-    async def close(self) -> None:
-        self.peers.pop(self.node_id.hex(), None)
-        await self.desk.close()
-        await self.store.close()
-        await self.process.close()
-
-    async def write(
-        self, object_id: bytes, owner: ProcessAddress, content: bytes, untold: list[Callable[[], None]] | None = None
-    ) -> Location:
-        """Store an object as a worker does. Into `untold` goes what tells the store of it, if that is to wait."""
-        parts = [b"meta", content]
-        size = object_size(parts, PAGE)
-        grant = await self.store.grant("ab" * 16, size)
-        self.store.arena.write(grant.offset, grant.grant, object_id, bytes.fromhex(owner.process_id), parts)
-
-        def tell() -> None:
-            self.store.sealed("ab" * 16, grant.grant, object_id, owner.process_id, grant.offset, size)
-
-        if untold is None:
-            tell()
-        else:
-            untold.append(tell)
-        return Location(self.node_id, grant.offset, size)
-
-    def read(self, object_id: bytes, location: Location) -> bytes:
-        return bytes(self.store.arena.read(object_id, location.offset)[1])
-
-    @property
-    def objects(self) -> int:
-        return self.store.stats().objects
-
-
-class Manager(SystemActor):
-    """The part of a node manager that is about objects."""
-
-    def __init__(self, desk: StoreDesk) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.methods = desk.methods
-        self._desk = desk
-
-    def on_lost(self, channel, error) -> None:
-        self._desk.process_lost(channel.peer.process_id)
-
-
-class Owner(SystemActor):
-    """A driver's core, as far as nodes talk to it."""
-
-    def __init__(self) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.copies: list[ObjectCopied] = []
-        self.untold: list[Callable[[], None]] = []
-        self.asked = 0
-        self.methods = {
-            "ObjectCopied": lambda _, call: self.copies.append(decoder_of(ObjectCopied).decode(call.body)),
-            "TellSealed": self._on_tell_sealed,
-        }
-
-    def _on_tell_sealed(self, channel: Channel, call: Call) -> None:
-        self.asked += 1
-        while self.untold:
-            self.untold.pop()()
-        channel.reply(call.call_id, b"")
-
-
-def make_endpoint(process: SystemProcess, path: str, source: ObjectSource | None = None) -> Endpoint:
-    return Endpoint(
-        process_id=secrets.token_hex(16),
-        host_id="here",
-        token=TOKEN,
-        unix_path=path,
-        info={},
-        handler=process,
-        bulk=source,
-    )
-
-
-class World:
-    """Three nodes and an owner."""
-
-    def __init__(self, folder) -> None:
-        self._folder = folder
-        self._peers: dict[str, ProcessAddress] = {}
-
-    async def start(self) -> "World":
-        self.here, self.there, self.third = [await Station(self._folder, self._peers).start() for _ in range(3)]
-        self.process = SystemProcess()
-        await self.process.start(make_endpoint(self.process, str(self._folder / "owner")))
-        self.owner = Owner()
-        self.process.actors[CORE] = self.owner
-        return self
-
-    async def close(self) -> None:
-        await self.process.close()
-        for station in (self.here, self.there, self.third):
-            await station.close()
-
-    async def locate(self, station: Station, object_id: bytes, hint: Location) -> Location | None:
-        body = LocateObject(object_id, self.process.address, hint)
-        answer = await self.process.request(station.process.address, NODE, body, PATIENCE)
-        return decoder_of(Location).decode(answer) if answer else None
-
-    def tell(self, station: Station, body: ObjectFreed | KeepObject) -> None:
-        self.process.notify(station.process.address, NODE, body)
+from .station import MIB, World, eventually
 
 
 @pytest_asyncio.fixture
@@ -178,12 +20,6 @@ async def world(tmp_path_factory) -> AsyncIterator[World]:
     made = await World(tmp_path_factory.mktemp("w")).start()
     yield made
     await made.close()
-
-
-async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_a_copy_is_bit_for_bit_the_object_and_its_owner_hears_of_it(world) -> None:
@@ -218,7 +54,7 @@ async def test_those_who_want_the_same_object_share_one_transfer(world) -> None:
     place = await world.there.write(object_id, world.process.address, os.urandom(MIB))
     found = await asyncio.gather(*(world.locate(world.here, object_id, place) for _ in range(8)))
     assert len(set(map(str, found))) == 1
-    assert world.there.source.opened == [object_id.hex()]
+    assert world.there.source.opened == {object_id.hex(): 1}
     assert world.here.objects == 1
 
 
@@ -227,7 +63,7 @@ async def test_what_is_here_already_is_not_fetched(world) -> None:
     place = await world.there.write(object_id, world.process.address, b"x" * MIB)
     first = await world.locate(world.here, object_id, place)
     assert await world.locate(world.here, object_id, place) == first
-    assert len(world.there.source.opened) == 1
+    assert world.there.source.opened.total() == 1
 
 
 async def test_an_object_is_freed_on_every_node(world) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.process.fresh import FreshSpawner
+from limelight.cluster.process.interpreter import Interpreter
 from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnRequest, WorkerProcess
 from limelight.cluster.process.watch import wait_for_death
 from limelight.cluster.process.zygote import start_fresh_zygote
@@ -23,12 +25,15 @@ DEADLINE = 20
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
 
 
-@pytest.fixture(params=["zygote", "fresh"])
-async def spawner(request, monkeypatch):
+@pytest.fixture(params=["zygote", "fresh", "foreign zygote", "foreign fresh"])
+async def spawner(request, monkeypatch, tmp_path):
     """A started spawner of each kind; closed, and with it every process, after the test."""
     here = str(Path(__file__).parent)
     monkeypatch.setenv("PYTHONPATH", here, prepend=os.pathsep)
-    made = start_fresh_zygote(MAIN) if request.param == "zygote" else FreshSpawner(MAIN)
+    start = [sys.executable, "-m"]
+    if "foreign" in request.param:
+        start = Interpreter((sys.executable,)).starting(make_shelf(tmp_path / "shelf"))
+    made = start_fresh_zygote(MAIN, start) if "zygote" in request.param else FreshSpawner(MAIN, start)
     yield made
     await asyncio.wait_for(made.close(), DEADLINE)
 

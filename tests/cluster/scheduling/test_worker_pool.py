@@ -102,3 +102,27 @@ def test_starts_for_those_who_wait_come_before_spares():
     assert pool.plan({}, 0.1) == []
     pool.started(2, "w2", 0.2)
     assert pool.plan({}, 0.2) == [StartWorker(3, "", b"")]
+
+
+def test_environments_in_the_making_take_no_room_and_have_their_own_time():
+    pool = WorkerPool(PoolConfig(max_starting=2, start_timeout=10.0))
+    assert pool.plan({("env", JOB): 5}, 0.0) == [StartWorker(1, "env", JOB), StartWorker(2, "env", JOB)]
+    assert pool.plan({("env", JOB): 5}, 0.0) == []
+    assert pool.plan({("env", JOB): 5, ("other", JOB): 1}, 0.0) == [StartWorker(3, "other", JOB)]
+    assert pool.starting_count() == 3
+    assert pool.plan({("", JOB): 3}, 0.0) == [StartWorker(4, "", JOB), StartWorker(5, "", JOB)]
+    assert pool.overdue(600.0) == [4, 5]
+
+
+def test_an_environments_workers_start_once_it_is_made():
+    pool = WorkerPool(PoolConfig(max_starting=2, start_timeout=10.0))
+    pool.plan({("env", JOB): 2}, 0.0)
+    pool.prepared(1, 100.0)
+    pool.prepared(1, 101.0)  # doubled
+    assert pool.overdue(1000.0) == []  # how long a hook may take is the environment's to say
+    assert pool.started(1, "w1", 100.0)
+    assert pool.take("env", JOB) == "w1"
+    assert pool.start_failed(2) == ("env", JOB)
+    assert pool.start_failed(2) is None
+    pool.prepared(2, 100.0)  # late
+    assert pool.starting_count() == 0

@@ -4,7 +4,7 @@ import pytest
 
 from limelight.cluster.store import command as c
 from limelight.cluster.store import event as e
-from limelight.cluster.store.machine import StoreMachine
+from limelight.cluster.store.machine import WANTED_SECONDS, StoreMachine
 from limelight.cluster.store.reading import Reader
 from limelight.cluster.store.state import StoreLimits
 
@@ -38,11 +38,11 @@ class Bench:
         self.request += 1
         return self.feed(e.GrantRequested(process, self.request, size, wish))
 
-    def put(self, size, process="w", owner="driver", primary=True):
+    def put(self, size, process="w", owner="driver", primary=True, wanted=False):
         ready = next(command for command in self.grant(size, process) if isinstance(command, c.GrantReady))
         self.number += 1
         object_id = self.number.to_bytes(28, "big")
-        self.feed(e.Sealed(process, ready.grant, object_id, owner, ready.offset, size, primary))
+        self.feed(e.Sealed(process, ready.grant, object_id, owner, ready.offset, size, primary, wanted))
         return object_id, ready.offset
 
     def after(self, seconds):
@@ -96,10 +96,32 @@ def test_above_the_high_water_mark_objects_are_spilled_ahead_of_need(bench):
 
 def test_secondary_copies_are_dropped_before_primaries_are_spilled(bench):
     primary, _ = bench.put(40)
-    secondary, _ = bench.put(40, primary=False)
-    assert kinds(bench.grant(40)) == ["GrantReady"]
+    secondary, home = bench.put(40, primary=False)
+    told, ready = bench.grant(40)
+    assert told == c.TellDropped(secondary, "driver", home, 40)
+    assert kinds([ready]) == ["GrantReady"]
     assert kinds(bench.feed(e.LocateRequested(1, secondary))) == ["LocateFailed"]
     assert kinds(bench.feed(e.LocateRequested(2, primary))) == ["Located"]
+
+
+def test_a_copy_that_is_about_to_be_read_leaves_last(bench):
+    wanted, _ = bench.put(25, primary=False, wanted=True)
+    primary, _ = bench.put(25)
+    other, _ = bench.put(25, primary=False)
+    assert [command.object_id for command in bench.grant(30) if isinstance(command, c.TellDropped)] == [other]
+    (spill,) = bench.grant(30)
+    assert spill.object_id == primary
+    assert bench.machine.state.objects.droppable_bytes(bench.now) == 0
+    bench.feed(e.LocateRequested(1, wanted))  # it is read: now it is like any other
+    bench.after(1.0)
+    assert bench.machine.state.objects.droppable_bytes(bench.now) == 25
+
+
+def test_a_copy_that_was_to_be_read_soon_and_was_not_is_nothing_special(bench):
+    wanted, _ = bench.put(30, primary=False, wanted=True)
+    bench.put(30)
+    bench.after(WANTED_SECONDS + 1)
+    assert [command.object_id for command in bench.grant(50) if isinstance(command, c.TellDropped)] == [wanted]
 
 
 def test_a_spilled_object_s_memory_is_granted_and_it_comes_back_elsewhere(bench):

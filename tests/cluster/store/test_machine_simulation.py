@@ -87,6 +87,9 @@ class Node:
                 if not pinned:
                     self.memory.pop(offset, None)
                 self.mail.insert(0, e.ReclaimResult(key, not pinned))
+            case c.TellDropped(object_id):
+                assert not any(s.primary for s in self.machine.state.objects.copies(object_id))
+                self.live.pop(object_id, None)
             case c.DeleteSpilled(url):
                 self.disk.discard(url)
             case c.Restore(key, object_id, url, offset, size):
@@ -148,7 +151,10 @@ class Node:
         self.grants[number][1] = at + size
         if sealed:
             self.live[object_id] = owner
-            self.mail.append(e.Sealed(process, number, object_id, owner, at, size, self.random.random() < 0.8))
+            primary, wanted = self.random.random() < 0.8, self.random.random() < 0.5
+            self.mail.append(
+                e.Sealed(process, number, object_id, owner, at, size, primary, wanted=not primary and wanted)
+            )
         else:
             self.mail.append(e.GrantReturned(process, number, at, size, True))
 

@@ -29,7 +29,7 @@ class Wire:
             while process.inbox:
                 process.drain()
 
-    def run(self, coroutine):
+    def run(self, coroutine, abandon=False):
         """Run a coroutine that never waits, after what was posted before it."""
         while self.process.inbox:
             self.process.drain()

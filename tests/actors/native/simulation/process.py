@@ -73,7 +73,7 @@ class Process:
         finally:
             self.busy = False
 
-    def ask(self, address, actor, body, timeout=None):
+    def ask(self, address, actor, body, timeout=None, abandon=False):
         """Stands for `Hub.ask`: waits for an answer while the world goes on."""
         del timeout
         match body:

@@ -1,0 +1,1 @@
+"""Ray's `ray.autoscaler`: what programs may say to a cluster that adds machines on demand."""

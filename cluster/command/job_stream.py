@@ -1,0 +1,62 @@
+"""Showing what a job prints, also across a restart of the head."""
+
+import asyncio
+import sys
+import time
+
+from ..job.submission_client import JobSubmissionClient
+
+_PATIENCE_S = 60.0
+"""How long a head may be away."""
+_PAUSE_S = 0.5
+
+
+def show_output(client: JobSubmissionClient, name: str) -> None:
+    """Write a job's output to stdout as it comes, until the job is over.
+
+    Where the connection is cut before, the head may be on its way back: the output is then read again from its
+    beginning, and what was shown is left out.
+
+    Raises:
+        RuntimeError: there is no such job, or its log is gone. ConnectionError: the head has been away for a minute.
+    """
+    output = _Output()
+    seen = time.monotonic()
+    while True:
+        before = output.shown
+        try:
+            asyncio.run(_show(client, name, output))
+        except ConnectionError:
+            if output.shown > before:
+                seen = time.monotonic()
+            if time.monotonic() - seen > _PATIENCE_S:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+
+
+class _Output:
+    """What was written so far.
+
+    Attributes:
+        shown: characters.
+    """
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def write(self, text: str, position: int) -> None:
+        """Write text that begins at a position, but for what was shown before."""
+        new = text[max(0, self.shown - position) :]
+        if new:
+            sys.stdout.write(new)
+            sys.stdout.flush()
+            self.shown += len(new)
+
+
+async def _show(client: JobSubmissionClient, name: str, output: _Output) -> None:
+    position = 0
+    async for text in client.tail_job_logs(name):
+        output.write(text, position)
+        position += len(text)

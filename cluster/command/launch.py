@@ -1,0 +1,102 @@
+"""`cluster up|down|exec|attach FILE`: a cluster that a file describes."""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..token_file import TokenError, make_token
+from .failure import CommandError
+
+if TYPE_CHECKING:
+    from ..launch.cluster_file import ClusterFile
+
+# What the verbs need is imported where they run: the command's other verbs do without all of that.
+
+Result = TypeVar("Result")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verbs."""
+    for name, run, about in (
+        ("up", _up, "make the machines of a cluster that a file describes"),
+        ("down", _down, "end them"),
+        ("attach", _attach, "open a shell on the head's machine"),
+        ("exec", _exec, "run a command on the head's machine"),
+    ):
+        parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        parser.add_argument("file", help="the cluster's file: see docs/cluster-yaml.md")
+        if name == "exec":
+            parser.add_argument("command", nargs=argparse.REMAINDER, help="the program and its arguments")
+        parser.set_defaults(run=run)
+
+
+def _up(options: argparse.Namespace) -> int:
+    from ..launch.launcher import up
+
+    file = _file(options)
+    try:
+        token = make_token()
+    except TokenError as error:
+        raise CommandError(str(error)) from None
+    head = _run(up(file, token, _tell))
+    _tell(f"The cluster {file.name!r} is up. Its head is at {head.address}:{file.section.head_port}.")
+    for text, verb in (
+        ("to run a program there", f"exec {options.file} python program.py"),
+        ("to look around", f"attach {options.file}"),
+        ("to end it", f"down {options.file}"),
+    ):
+        _tell(f"  {text:24} cluster {verb}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    from ..launch.launcher import down
+
+    file = _file(options)
+    count = _run(down(file, _tell))
+    _tell(f"The cluster {file.name!r} is gone." if count else f"The cluster {file.name!r} has no machines.")
+    return 0
+
+
+def _exec(options: argparse.Namespace) -> int:
+    from ..launch.launcher import head_command
+
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise CommandError("Say what to run: cluster exec FILE PROGRAM ARGUMENT…")
+    line = _run(head_command(_file(options), command, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
+    return subprocess.run(line, check=False).returncode
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from ..launch.launcher import head_command
+
+    return subprocess.run(_run(head_command(_file(options), [], terminal=True)), check=False).returncode
+
+
+def _file(options: argparse.Namespace) -> "ClusterFile":
+    from ..launch.cluster_file import read_cluster_file
+    from ..launch.document import DocumentError
+
+    try:
+        return read_cluster_file(options.file)
+    except DocumentError as error:
+        raise CommandError(f"this file will not do:\n{error}") from None
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    from ..launch.launcher import LaunchError
+    from ..provider.node_provider import ProviderError
+
+    try:
+        return asyncio.run(work)
+    except (LaunchError, ProviderError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""`cluster up`, `down`, `exec` and `attach`: clusters that are described in a file."""

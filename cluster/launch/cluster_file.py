@@ -1,0 +1,273 @@
+"""What a cluster's file says: see docs/cluster-yaml.md."""
+
+import shlex
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...actors import option_rule
+from ..autoscaler.config import ScalingConfig
+from ..command.node_option import size
+from ..provider.instance import NodeType, check_name
+from ..provider.kubernetes import KubernetesProvider, KubernetesSettings
+from ..provider.local import LocalProvider
+from ..provider.node_provider import NodeProvider
+from ..provider.node_start import NodeStart
+from ..provider.openstack import OpenStackProvider, OpenStackSettings
+from ..provider.slurm import SlurmProvider, SlurmSettings
+from ..provider.ssh import SshProvider, SshSettings
+from ..scheduling.labels import check_labels
+from ..scheduling.resources import BYTES, ResourceSet
+from .document import Document, DocumentError, read_text
+
+_EXAMPLES = {
+    "": (
+        "cluster_name: mine\nprovider: {type: local}\nhead_node_type: small\n"
+        "node_types:\n  small: {resources: {CPU: 2}, max_workers: 4}"
+    ),
+    "cluster_name": "cluster_name: mine",
+    "provider": "provider: {type: openstack, cloud: pouta}",
+    "type": "type: openstack",
+    "node_types": "node_types: {small: {resources: {CPU: 4}, max_workers: 10}}",
+    "head_node_type": "head_node_type: small",
+    "resources": "resources: {CPU: 4, GPU: 1, memory: 8GiB}",
+    "labels": "labels: {disk: nvme}",
+    "min_workers": "min_workers: 0",
+    "max_workers": "max_workers: 10",
+    "setup_commands": 'setup_commands: ["pip install limelight"]',
+    "hosts": "hosts: [node1.example.org, node2.example.org]",
+    "machine": "machine: {flavor: standard.medium}",
+}
+
+
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """For node processes on this machine. `base`: the folder that they are noted in."""
+
+    base: str = "~/.limelight/instances"
+
+
+class TypeSection(msgspec.Struct, frozen=True, kw_only=True):
+    """A node type, as it is written. See `NodeType`. Resources that are bytes may have a unit: "8GiB"."""
+
+    resources: dict[str, float | str] = {}
+    labels: dict[str, str] = {}
+    min_workers: int = 0
+    max_workers: int | None = None
+    machine: dict[str, Any] = {}
+
+
+class FileSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, as it is written.
+
+    Attributes:
+        cluster_name: part of all that is made for the cluster.
+        provider: `type`, and that provider's settings.
+        head_node_type: the type of the head's machine, which is not counted by `max_workers`.
+        node_types: by name.
+        max_workers: machines of all types together; None: as many as the types allow.
+        upscaling_speed, idle_timeout_minutes, launch_timeout_minutes: see `ScalingConfig`.
+        head_port: where the head listens.
+        program: what the `cluster` command is called on the machines.
+        environment: variables for the nodes' processes.
+        setup_commands: run by the shell of each machine before its node; then those of the head's or of workers.
+    """
+
+    cluster_name: str
+    provider: dict[str, Any]
+    head_node_type: str
+    node_types: dict[str, TypeSection]
+    max_workers: int | None = None
+    upscaling_speed: float = 1.0
+    idle_timeout_minutes: float = 5.0
+    launch_timeout_minutes: float = 10.0
+    head_port: int = 6379
+    program: list[str] = msgspec.field(default_factory=lambda: ["cluster"])
+    environment: dict[str, str] = {}
+    setup_commands: list[str] = []
+    head_setup_commands: list[str] = []
+    worker_setup_commands: list[str] = []
+
+
+_SETTINGS: dict[str, type[msgspec.Struct]] = {
+    "kubernetes": KubernetesSettings,
+    "local": LocalSettings,
+    "openstack": OpenStackSettings,
+    "slurm": SlurmSettings,
+    "ssh": SshSettings,
+}
+_MACHINE: dict[str, tuple[str, ...]] = {
+    "kubernetes": ("image", "pod"),
+    "local": (),
+    "openstack": ("flavor", "image", "network", "key_name", "security_groups", "availability_zone"),
+    "ssh": ("hosts",),
+}
+"""What `machine` may have; of Slurm any option of sbatch."""
+
+
+class ClusterFile(msgspec.Struct, frozen=True):
+    """A checked file, and its text."""
+
+    text: str
+    section: FileSection
+    node_types: dict[str, NodeType]
+    settings: Any
+
+    @property
+    def name(self) -> str:
+        """The cluster's."""
+        return self.section.cluster_name
+
+    def head_type(self) -> NodeType:
+        """What the head's machine is."""
+        return self.node_types[self.section.head_node_type]
+
+    def scaling(self) -> ScalingConfig:
+        """What an autoscaler of the cluster goes by."""
+        section = self.section
+        most = sum(one.max_workers for one in self.node_types.values())
+        return ScalingConfig(
+            node_types=self.node_types,
+            max_workers=most if section.max_workers is None else section.max_workers,
+            upscaling_speed=section.upscaling_speed,
+            idle_timeout=60 * section.idle_timeout_minutes,
+            launch_timeout=60 * section.launch_timeout_minutes,
+        )
+
+    def provider(self) -> NodeProvider:
+        """A new provider of the cluster's machines."""
+        match self.settings:
+            case KubernetesSettings():
+                return KubernetesProvider(self.name, self.settings)
+            case OpenStackSettings():
+                return OpenStackProvider(self.name, self.settings)
+            case SlurmSettings():
+                return SlurmProvider(self.name, self.settings)
+            case SshSettings():
+                return SshProvider(self.name, self.settings)
+            case _:
+                return LocalProvider(self.name, self.settings.base)
+
+    def head_start(self, token: str) -> NodeStart:
+        """How the head's machine starts."""
+        section = self.section
+        commands = (*section.setup_commands, *section.head_setup_commands)
+        arguments: tuple[str, ...] = ()
+        if any(one.max_workers > one.min_workers for one in self.node_types.values()):
+            where = f".limelight/clusters/{self.name}.yaml"
+            keep = f"printf '%s' {shlex.quote(self.text)} >\"$HOME/{where}\""
+            commands = ('mkdir -p "$HOME/.limelight/clusters"', keep, *commands)
+            arguments = ("--autoscaling", f"~/{where}")
+        return NodeStart(
+            token=token, port=section.head_port, setup=commands, environment=section.environment,
+            program=tuple(section.program), arguments=arguments,
+        )  # fmt: skip
+
+    def worker_start(self, token: str, head: str) -> NodeStart:
+        """How the others start. `head`: the head's "host:port"."""
+        section = self.section
+        commands = (*section.setup_commands, *section.worker_setup_commands)
+        return NodeStart(
+            token=token, head=head, setup=commands, environment=section.environment, program=tuple(section.program)
+        )
+
+
+def read_cluster_file(path: str | Path) -> ClusterFile:
+    """Read and check a file.
+
+    Raises:
+        DocumentError: it cannot be read, or has faults; the message has a line for each.
+    """
+    path = Path(path)
+    return parse_cluster_file(str(path), read_text(path))
+
+
+def parse_cluster_file(path: str, text: str) -> ClusterFile:
+    """Check the text of a file. `path`: shown in messages; raises as `read_cluster_file`."""
+    document = Document(path, text, _EXAMPLES)
+    section = document.read(document.root, FileSection)
+    if not isinstance(section, FileSection):
+        document.check()
+        raise DocumentError(f"{path}:1:1: the file must be a mapping of keys to values.")
+    document.guarded(document.find("cluster_name"), lambda: check_name(section.cluster_name, "a cluster"))
+    kind, settings = _provider(document)
+    node_types = _node_types(document, section, kind)
+    if section.head_node_type not in section.node_types:
+        problem = f"head_node_type: there is no node type {section.head_node_type!r}"
+        words = option_rule.unknown_name(problem, section.head_node_type, section.node_types)
+        document.fault(document.find("head_node_type"), words)
+    for key in ("upscaling_speed", "idle_timeout_minutes", "launch_timeout_minutes", "max_workers"):
+        value = getattr(section, key)
+        if value is not None and value < 0:
+            document.fault(document.find(key), f"{key!r} is {value}, and cannot be negative.")
+    document.check()
+    return ClusterFile(text, section, node_types, settings)
+
+
+def _provider(document: Document) -> tuple[str, Any]:
+    where = document.find("provider")
+    given = document.plain(where)
+    kind = given.get("type") if isinstance(given, dict) else None
+    if kind not in _SETTINGS:
+        problem = f"'provider' has no type {kind!r}" if kind else "'provider' needs the key 'type'"
+        document.fault(
+            document.find("provider", "type"), option_rule.unknown_name(problem, str(kind), _SETTINGS), "type"
+        )
+        return "", None
+    return kind, document.read(_without(where, "type"), _SETTINGS[kind], "provider")
+
+
+def _amounts(written: dict[str, float | str]) -> ResourceSet:
+    amounts: dict[str, float] = {}
+    for kind, amount in written.items():
+        if isinstance(amount, str):
+            if kind not in BYTES:
+                raise ValueError(f"The amount of {kind!r} must be a number, not {amount!r}.")
+            try:
+                amounts[kind] = size(amount)
+            except ArgumentTypeError as error:
+                raise ValueError(f"{kind!r}: {error}") from None
+        else:
+            amounts[kind] = amount
+    return ResourceSet.parse(amounts)
+
+
+def _without(node: Any, key: str) -> Any:
+    """A mapping's node, but for one of its keys."""
+    pairs = [(name, value) for name, value in node.value if name.value != key]
+    return type(node)(node.tag, pairs, node.start_mark, node.end_mark)
+
+
+def _node_types(document: Document, section: FileSection, kind: str) -> dict[str, NodeType]:
+    found: dict[str, NodeType] = {}
+    for name, one in section.node_types.items():
+        if not isinstance(one, TypeSection):
+            continue  # a fault, and noted
+        here = ("node_types", name)
+        document.guarded(document.find(*here, name=True), lambda name=name: check_name(name, "a node type"))
+        resources = document.guarded(
+            document.find(*here, "resources"), lambda one=one: _amounts(one.resources), "resources"
+        )
+        document.guarded(document.find(*here, "labels"), lambda one=one: check_labels(one.labels), "labels")
+        most = one.max_workers if one.max_workers is not None else one.min_workers
+        if not 0 <= one.min_workers <= most:
+            text = (
+                f"min_workers is {one.min_workers} and max_workers {most}: 0 <= min_workers <= max_workers must hold."
+            )
+            document.fault(document.find(*here, "min_workers"), text)
+        for key in one.machine if kind in _MACHINE else ():
+            if key not in _MACHINE[kind]:
+                allowed = _MACHINE[kind]
+                problem = f"'machine' of the provider {kind!r} has no key {key!r}"
+                text = option_rule.unknown_name(problem, key, allowed) if allowed else f"{problem}, nor any other."
+                document.fault(document.find(*here, "machine", key, name=True), text)
+        found[name] = NodeType(
+            name=name,
+            resources=resources or ResourceSet(),
+            labels=one.labels,
+            min_workers=one.min_workers,
+            max_workers=most,
+            machine=one.machine,
+        )
+    return found

@@ -1,0 +1,63 @@
+"""What is typed wrong is said in a line, with where to look."""
+
+import subprocess
+import sys
+
+import pytest
+
+from limelight.cluster.command.main import main
+
+
+def typed_wrong(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 2
+    assert "--help` shows" in error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "VERB"),
+        (["strt"], "choose from 'start', 'join'"),
+        (["start"], "say --head"),
+        (["start", "--head", "--port", "99999"], "'99999' is no port"),
+        (["start", "--head", "--num-cpus", "many"], "'many'"),
+        (["start", "--head", "--labels", "zone"], "key=value"),
+        (["start", "--head", "--host", "0.0.0.0"], "one of this machine's"),
+        (["start", "--head", "--host", "::"], "one of this machine's"),
+        (["join"], "head"),
+        (["join", "http://10.0.0.5"], "is no address of a head"),
+        (["join", "10.0.0.5:99999"], "is no address of a head"),
+        (["status", "--adress", "x"], "--adress"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(capsys, arguments, said):
+    assert said in typed_wrong(capsys, *arguments)
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("Limelight ")
+
+
+def test_a_folder_for_sessions_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setenv("LIMELIGHT_TMPDIR", "/nonexistent")
+    assert main(["status"]) == 1
+    assert "/nonexistent is not a folder" in capsys.readouterr().err
+
+
+def test_a_verb_that_asks_nobody_begins_without_aiohttp():
+    code = "import sys, limelight.cluster.command.main; print('aiohttp' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+def test_tls_needs_both_of_its_files(capsys):
+    assert main(["start", "--head", "--tls-cert", "x"]) == 1
+    assert "TLS needs two files: --tls-cert is given, and --tls-key is not" in capsys.readouterr().err

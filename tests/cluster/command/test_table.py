@@ -1,0 +1,34 @@
+"""Tables for terminals."""
+
+from limelight.cluster.command.machine_text import offer
+from limelight.cluster.command.status import render
+from limelight.cluster.command.table import table
+
+
+def test_columns_are_as_wide_as_what_is_in_them():
+    assert table(["A", "LONG"], [["wide cell", "x"], ["y", "z"]], 80) == "A          LONG\nwide cell  x\ny          z"
+
+
+def test_a_line_that_is_too_long_is_cut():
+    lines = table(["A", "B"], [["a", "b" * 100]], 20).splitlines()
+    assert lines[1] == "a  " + "b" * 16 + "…"
+
+
+def test_an_offer_names_what_there_is_and_nothing_else():
+    gib = float(1 << 30)
+    basic = {"CPU": 1.0, "memory": gib, "object_store_memory": gib, "node:10.0.0.1": 1.0, "accelerator_type:H100": 1.0}
+    assert offer(basic) == "1 CPU, 1.0 GiB of memory, 1.0 GiB for objects"
+    assert offer({**basic, "CPU": 2.5, "GPU": 1.0, "licence": 2.0}) == (
+        "2.5 CPUs, 1 GPU, 1.0 GiB of memory, 1.0 GiB for objects, 2 licence"
+    )
+
+
+def test_a_status_tells_nodes_use_and_losses():
+    node = {"NodeID": "a1" * 28, "NodeName": "bee", "Alive": True, "Resources": {"CPU": 2.0}, "Labels": {"zone": "b"}}
+    gone = {**node, "NodeID": "b2" * 28, "Alive": False, "DeathReasonMessage": "it was stopped"}
+    page = render("10.0.0.5:6379", [node, gone], {"CPU": 20_000, "memory": 1 << 44}, {"CPU": 15_000, "memory": 1 << 44})
+    lines = [line.split() for line in page.splitlines()]
+    assert page.startswith("The cluster at 10.0.0.5:6379: 1 node.\n")
+    assert ["a1a1a1a1a1a1", "bee", "2", "0", "0", "B", "0", "B", "zone=b"] in lines
+    assert ["CPU", "0.5", "2"] in lines
+    assert ["b2b2b2b2b2b2", "bee", "it", "was", "stopped"] in lines

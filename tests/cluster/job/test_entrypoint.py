@@ -1,0 +1,122 @@
+"""An entrypoint: how it ends, what it leaves behind, and what becomes of it when nobody looks after it any more."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from limelight.cluster.job.entrypoint import Entrypoint
+from tests.cluster.cluster_program import eventually
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Starts a command, whose output goes to `log`."""
+
+    def start(command: str) -> Entrypoint:
+        return Entrypoint.start(command, os.environ, tmp_path / "log")
+
+    return start
+
+
+def printed(tmp_path) -> str:
+    return (tmp_path / "log").read_text()
+
+
+def runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def read_pid(tmp_path) -> int:
+    eventually(lambda: printed(tmp_path).endswith("\n"))
+    return int(printed(tmp_path).split()[-1])
+
+
+def test_its_output_and_exit_code_are_kept(begin, tmp_path):
+    entrypoint = begin("echo out; echo err >&2; exit 3")
+    assert entrypoint.wait() == 3
+    assert printed(tmp_path) == "out\nerr\n"
+    assert entrypoint.ended_by == "failed with exit code 3"
+    assert entrypoint.tail() == "out\nerr"
+
+
+def test_a_signal_that_ended_it_is_named(begin):
+    entrypoint = begin("kill -SEGV $$")
+    assert entrypoint.wait() is None
+    assert entrypoint.ended_by == "was ended by signal 11 (SIGSEGV)"
+
+
+def test_the_tail_of_a_long_log_is_short_whatever_is_in_it(begin, tmp_path):
+    entrypoint = begin("head -c 3000000 /dev/zero; printf '\\377\\n'; seq 20; exit 1")
+    entrypoint.wait()
+    assert entrypoint.tail().split() == [str(number) for number in range(11, 21)]
+    (tmp_path / "log").write_bytes(b"\xff\0" * 50_000)
+    assert len(entrypoint.tail()) <= 20_000
+
+
+def test_what_it_left_behind_in_its_group_ends_with_it(begin, tmp_path):
+    entrypoint = begin("sleep 1000 & echo $!")
+    assert entrypoint.wait() == 0
+    pid = read_pid(tmp_path)
+    eventually(lambda: not runs(pid))
+
+
+def stop(entrypoint: Entrypoint, patience: float) -> int | None:
+    """Stop it from another thread, as the supervisor does."""
+    other = threading.Thread(target=entrypoint.stop, args=(patience,))
+    other.start()
+    code = entrypoint.wait()
+    other.join()
+    return code
+
+
+def test_stopping_gives_all_of_it_time_to_clean_up(begin, tmp_path):
+    child = "import signal, sys, time"
+    child += "; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('clean'), sys.exit()))"
+    child += "; print('up', flush=True); time.sleep(1000)"
+    entrypoint = begin(f'{sys.executable} -uc "{child}" & wait; echo never')
+    eventually(lambda: "up" in printed(tmp_path))
+    stop(entrypoint, 20.0)
+    assert printed(tmp_path) == "up\nclean\n"
+    assert entrypoint.stopped
+
+
+def test_what_does_not_listen_is_killed_also_outside_of_its_group(begin, tmp_path):
+    entrypoint = begin(
+        "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 1; done\" & wait; wait"
+    )
+    pid = read_pid(tmp_path)
+    assert stop(entrypoint, 0.2) is None
+    eventually(lambda: not runs(pid))
+
+
+def test_stopping_what_has_ended_does_nothing(begin):
+    entrypoint = begin("true")
+    assert entrypoint.wait() == 0
+    entrypoint.stop(5.0)
+    assert not entrypoint.stopped
+
+
+def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path):
+    program = (
+        "import os, pathlib, time; from limelight.cluster.job.entrypoint import Entrypoint\n"
+        f"kept = Entrypoint.start('sleep 1000 & echo $!; wait', os.environ, pathlib.Path({str(tmp_path)!r}) / 'log')\n"
+        "time.sleep(1000)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program])
+    eventually((tmp_path / "log").exists)
+    pid = read_pid(tmp_path)
+    group = os.getpgid(pid)
+    assert runs(pid)
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+    eventually(lambda: not runs(pid) and not runs(group))
+
+
+def test_a_command_that_cannot_be_started_leaves_nothing(tmp_path):
+    with pytest.raises(OSError):
+        Entrypoint.start("true", os.environ, tmp_path / "no folder" / "log")

@@ -1,0 +1,129 @@
+"""What a cluster's file may say, and how its faults are told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from limelight.cluster.launch.cluster_file import parse_cluster_file, read_cluster_file
+from limelight.cluster.launch.document import DocumentError
+from limelight.cluster.provider.local import LocalProvider
+from limelight.cluster.provider.openstack import OpenStackProvider
+from limelight.cluster.scheduling.resources import ResourceSet
+
+GOOD = """\
+cluster_name: mine
+provider:
+  type: openstack
+  cloud: pouta
+  image: Ubuntu-24.04
+head_node_type: small
+idle_timeout_minutes: 2
+setup_commands:
+  - pip install limelight
+worker_setup_commands: [echo worker]
+node_types:
+  small:
+    resources: {CPU: 4}
+    machine: {flavor: standard.medium}
+  gpu:
+    resources: {CPU: 8, GPU: 2, memory: 64GB}
+    labels: {disk: nvme}
+    min_workers: 1
+    max_workers: 3
+    machine: {flavor: gpu.1.1gpu}
+"""
+
+
+def faults(text):
+    """(line, column, words) of each fault."""
+    with pytest.raises(DocumentError) as caught:
+        parse_cluster_file("c.yaml", text)
+    found = []
+    for line in re.split(r"\n(?=c\.yaml:)", str(caught.value)):
+        match = re.match(r"c\.yaml:(\d+):(\d+): (.*)", line, re.DOTALL)
+        assert match, line
+        found.append((int(match[1]), int(match[2]), match[3]))
+    return found
+
+
+async def test_a_good_file():
+    file = parse_cluster_file("c.yaml", GOOD)
+    scaling = file.scaling()
+    assert scaling.max_workers == 3
+    assert scaling.idle_timeout == 120
+    gpu = scaling.node_types["gpu"]
+    assert gpu.resources == ResourceSet.parse({"CPU": 8, "GPU": 2, "memory": 64e9})
+    assert (gpu.min_workers, gpu.max_workers, gpu.machine) == (1, 3, {"flavor": "gpu.1.1gpu"})
+    assert file.head_type().name == "small"
+    assert file.worker_start("t", "h:1").setup == ("pip install limelight", "echo worker")
+    start = file.head_start("t")
+    assert start.setup[-1] == "pip install limelight"
+    assert start.arguments == ("--autoscaling", "~/.limelight/clusters/mine.yaml"), "for there may be more of a type"
+    fixed = parse_cluster_file("c.yaml", GOOD.replace("max_workers: 3", "max_workers: 1"))
+    assert (fixed.head_start("t").setup, fixed.head_start("t").arguments) == (("pip install limelight",), ())
+    provider = file.provider()
+    assert isinstance(provider, OpenStackProvider)
+    await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "column", "words"),
+    [
+        ("max_workers: 3", "max_worker: 3", 19, 5, "'gpu' has no key 'max_worker'. Did you mean 'max_workers'"),
+        ("max_workers: 3", "max_workers: many", 19, 18, "Expected `int | null`, got `str`"),
+        ("min_workers: 1", "min_workers: 4", 18, 18, "0 <= min_workers <= max_workers must hold"),
+        ("head_node_type: small", "head_node_type: smal", 6, 17, "there is no node type 'smal'. Did you mean 'small'"),
+        ("head_node_type: small\n", "", 1, 1, "needs the key 'head_node_type'. For example: head_node_type: small"),
+        ("type: openstack", "type: openstak", 3, 9, "no type 'openstak'. Did you mean 'openstack'"),
+        ("  type: openstack\n", "", 3, 3, "'provider' needs the key 'type'"),
+        ("cloud: pouta", "clod: pouta", 4, 3, "'provider' has no key 'clod'. Did you mean 'cloud'"),
+        ("{CPU: 4}", "{CPU: -4}", 13, 16, "resources cannot be negative"),
+        ("{CPU: 4}", "{CPU: four}", 13, 16, "The amount of 'CPU' must be a number, not 'four'"),
+        ("{CPU: 4}", "{memory: 4 bags}", 13, 16, "'memory': '4 bags' is no size"),
+        ("{CPU: 4}", "{CPU: [4]}", 13, 22, "Expected `float | str`, got `array`"),
+        ("{CPU: 4}", "[CPU]", 13, 16, "'resources' must be a mapping"),
+        ("{flavor: standard.medium}", "{flavour: x}", 14, 15, "has no key 'flavour'. Did you mean 'flavor'"),
+        ("{disk: nvme}", "{disk: -x-}", 17, 13, "no value for label 'disk'"),
+        ("  small:\n", "  Small!:\n", 12, 3, "is no name for a node type"),
+        ("cluster_name: mine", "cluster_name: My Cluster", 1, 15, "is no name for a cluster"),
+        ("idle_timeout_minutes: 2", "idle_timeout_minutes: -2", 7, 23, "cannot be negative"),
+        ("  - pip install limelight", "  pip: install", 9, 3, "'setup_commands' must be a list"),
+        ("min_workers: 1", "max_workers: 1", 19, 5, "'max_workers' stands in line 18 already"),
+        ("{CPU: 4}", "{CPU: 4", 14, 12, "this is not YAML"),
+    ],
+)
+def test_a_fault_is_told_with_its_place_and_what_would_be_right(old, new, line, column, words):
+    assert old in GOOD
+    found = faults(GOOD.replace(old, new))
+    assert (line, column) in [one[:2] for one in found], found
+    assert any(words in one[2] for one in found if one[:2] == (line, column)), found
+
+
+def test_all_faults_are_told_at_once():
+    text = GOOD.replace("max_workers: 3", "max_worker: 3").replace("cloud: pouta", "clod: pouta")
+    assert [one[:2] for one in faults(text)] == [(4, 3), (19, 5)]
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "3\n"])
+def test_what_is_no_mapping_is_told_so(text):
+    assert faults(text)[0][0] == 1
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path):
+    with pytest.raises(DocumentError, match="cannot be read: No such file"):
+        read_cluster_file(tmp_path / "nothing.yaml")
+
+
+def examples():
+    """The files that the documentation shows."""
+    text = (Path(__file__).parents[3] / "docs" / "cluster-yaml.md").read_text()
+    return re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", examples())
+async def test_the_examples_of_the_documentation_are_good(text):
+    file = parse_cluster_file("c.yaml", text)
+    provider = file.provider()
+    assert isinstance(provider, LocalProvider) == (file.section.provider["type"] == "local")
+    await provider.close()

@@ -1,0 +1,89 @@
+"""What goes wrong with SSH in particular: real connections to a real sshd."""
+
+import pytest
+
+from limelight.cluster.provider.instance import NodeType
+from limelight.cluster.provider.node_provider import ProviderError
+from limelight.cluster.provider.ssh import SshProvider
+from limelight.cluster.scheduling.resources import ResourceSet
+
+from .grounds import SshGround
+from .sshd import HOSTS
+
+CPU = NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 2}))
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    made = SshGround(tmp_path_factory.mktemp("ssh"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def provider_of(ground):
+    made = []
+
+    def make(**changes):
+        made.append(SshProvider("mine", ground.settings(**changes)))
+        return made[-1]
+
+    yield make
+    ground.sshd.know(*HOSTS)
+    for provider in made:
+        await provider.close()
+    last = SshProvider("mine", ground.settings())
+    await last.terminate([one.instance_id for one in await last.instances()])
+    await last.close()
+    ground.heal()
+    ground.forget()
+
+
+async def test_an_unknown_host_key_is_refused_with_what_to_do(ground, provider_of):
+    ground.sshd.know()
+    with pytest.raises(ProviderError, match=r"host key of 127\.0\.0\.2 is not known.*accept_new_hosts"):
+        await provider_of().instances()
+
+
+async def test_unknown_hosts_are_taken_on_first_sight_only_where_that_was_said(ground, provider_of):
+    ground.sshd.know()
+    assert await provider_of(accept_new_hosts=True).instances() == []
+    assert len((ground.sshd.folder / "known_hosts").read_text().splitlines()) == len(HOSTS)
+
+
+async def test_a_changed_host_key_is_refused_even_then(ground, provider_of):
+    known = ground.sshd.folder / "known_hosts"
+    other = (ground.sshd.folder / "user_key.pub").read_text().split()
+    known.write_text("".join(f"[{host}]:{ground.sshd.port} {other[0]} {other[1]}\n" for host in HOSTS))
+    with pytest.raises(ProviderError, match="another host key"):
+        await provider_of(accept_new_hosts=True).instances()
+
+
+async def test_a_key_that_does_not_let_in_is_named(ground, provider_of):
+    with pytest.raises(ProviderError, match="does not let this user in"):
+        await provider_of(identity_file=str(ground.sshd.folder / "host_key")).instances()
+
+
+async def test_one_host_that_is_away_does_not_hide_the_others(ground, provider_of):
+    provider = provider_of(hosts=[HOSTS[0], "127.0.0.99"])
+    made = await provider.create(CPU, ["w-1"], ground.start())
+    assert [one.address for one in made.instances] == [HOSTS[0]]
+    assert [one.name for one in await provider.instances()] == ["w-1"]
+    refused = await provider.create(CPU, ["w-2"], ground.start())
+    assert "127.0.0.99" in refused.error, "who has no free host is told which cannot be reached"
+
+
+async def test_node_types_may_have_hosts_of_their_own(ground, provider_of):
+    node_type = NodeType(name="gpu", resources=ResourceSet.parse({"CPU": 2}), machine={"hosts": [HOSTS[1]]})
+    made = await provider_of(hosts=[HOSTS[0]]).create(node_type, ["w-1"], ground.start())
+    assert [one.instance_id for one in made.instances] == [f"{HOSTS[1]}/w-1"]
+
+
+async def test_what_is_deaf_is_killed(ground, provider_of, monkeypatch):
+    monkeypatch.setattr("limelight.cluster.provider.host_script._END_S", 1)
+    (ground.reports / "behaviour").write_text("deaf")
+    provider = provider_of()
+    [made] = (await provider.create(CPU, ["w-1"], ground.start())).instances
+    await ground.report("w-1")
+    await provider.terminate([made.instance_id])
+    await ground.until(lambda: ground.is_gone("w-1"))
