@@ -1,7 +1,7 @@
 """A program that uses all of a cluster at once, and checks every result; run as a script while the head comes and goes.
 
-python load_program.py FILE: works until FILE is there, then tells in JSON, as its last line, what it did: of each kind
-of work each round's [begin, end] in Unix seconds, and every error.
+python load_program.py FILE: works until FILE is there, then tells in FILE.json what it did: of each kind of work each
+round's [begin, end] in Unix seconds, and every error.
 """
 
 import json
@@ -172,7 +172,7 @@ def main(stop: str) -> None:
         "left": left,
     }
     ll.shutdown()
-    tell(json.dumps(told))
+    Path(f"{stop}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
