@@ -110,25 +110,32 @@ async def test_bulk_streams_are_encrypted_and_checked_too(world, papers, host) -
     client = await world.endpoint("client", tls=papers("client"))
     bulk = BulkClient(client)
     into = bytearray(10)
-    await bulk.fetch(elsewhere(server), "thing", memoryview(into))
+    await bulk.fetch(elsewhere(server), "thing", 0, memoryview(into), 10)
     assert into == b"some bytes"
     await bulk.close()
     await client.connect(elsewhere(server))
     client.client_tls = None  # from here on its new connections are not encrypted
     plain = BulkClient(client)
-    with pytest.raises(BulkError, match="this cluster speaks TLS"):
-        await plain.fetch(elsewhere(server), "thing", memoryview(bytearray(10)))
+    with pytest.raises((BulkError, ConnectError), match="this cluster speaks TLS"):
+        await plain.fetch(elsewhere(server), "thing", 0, memoryview(bytearray(10)), 10)
     await plain.close()
 
 
 class _Source:
     def __init__(self, data: bytes) -> None:
         self.size = len(data)
+        self.tag = "a"
         self.view = lambda start, stop: memoryview(data)[start:stop]
         self.release = contextlib.nullcontext
 
     async def open(self, name: str) -> "_Source":
         return self
+
+    async def ready(self, start: int, stop: int) -> None:
+        """All of it is there."""
+
+    def checksum(self, start: int, stop: int) -> None:
+        return None
 
 
 @pytest.mark.parametrize(

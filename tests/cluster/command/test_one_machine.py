@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from .machine import Machine, address_in, machine, until
@@ -131,7 +132,8 @@ class TestCrash:
     def test_all_is_started_again_where_all_was_killed(self, own):
         own.start()
         for process in own.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended with another
+                process.kill()
         until(lambda: not own.processes(), "all has ended")
         assert "No cluster of yours" in own.refused("status")
         own.start()
