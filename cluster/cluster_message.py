@@ -84,6 +84,16 @@ class StandBy(Body, frozen=True):
     address: str
 
 
+class HeadLeads(Body, frozen=True):
+    """To a node manager, from a head that has begun to lead a session.
+
+    Of two, the one with the higher `term` leads: the other was paused or cut off, and has not noticed.
+    """
+
+    term: int
+    session: str
+
+
 class KnownHeads(Body, frozen=True):
     """To a node manager: where heads listen, the one that leads and those that stand by."""
 

@@ -102,10 +102,11 @@ class ActorChanged(Body, frozen=True):
 
 
 class KillActor(Body, frozen=True):
-    """To the head: end an actor at once."""
+    """To the head: end an actor at once. A head that is told twice knows it by the `request`, a random one."""
 
     actor_id: bytes
     no_restart: bool
+    request: bytes = b""
 
 
 class ActorUnreferenced(Body, frozen=True):

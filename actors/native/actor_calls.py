@@ -1,5 +1,6 @@
 """Creating, finding and calling actors, on the caller's side. On the user's threads."""
 
+import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,7 @@ class ActorCalls:
     def kill(self, actor: NativeActorEntry, no_restart: bool) -> None:
         """Have the head end an actor."""
         check_handle(actor, self._hub)
-        self._hub.ask(self._hub.head, HEAD, KillActor(actor.actor_id, no_restart))
+        self._hub.ask(self._hub.head, HEAD, KillActor(actor.actor_id, no_restart, os.urandom(8)))
 
     def find(self, name: str, namespace: str | None) -> NativeActorEntry:
         """The actor of a name."""

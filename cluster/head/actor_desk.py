@@ -86,7 +86,6 @@ class ActorDesk:
         self._early: dict[bytes, set[str]] = {}
         self.obituaries = Obituaries(head)
         self._observers: dict[bytes, Callable[[t.ActorView], None]] = {}
-        self._homes: dict[str, set[str]] = {}  # owners by node, from before the head was restarted
         self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
         self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
@@ -169,7 +168,7 @@ class ActorDesk:
                 table.actors[actor_id] = row.record
                 if row.cause:
                     self._causes[actor_id] = row.cause
-                self._homes.setdefault(row.record.spec.home, set()).add(row.record.spec.owner)
+                self._head.lives_at(row.record.spec.home, row.record.spec.owner)
         for command in self.directory.restore(table, self._head.loop.time()):
             self._execute(command)
         self._keep_changes()
@@ -180,12 +179,10 @@ class ActorDesk:
             self.feed(t.PlaceActors(node_id))
 
     def _node_lost(self, node_id: str) -> None:
-        """A node is gone: its actors, and the processes there that have created others."""
+        """A node is gone, and its actors."""
         drained = self._head.drains.reason_of(node_id)
         text = f"its node was drained ({drained})" if drained else "its node was lost"
         self.feed(t.ActorNodeLost(node_id, text))
-        for process_id in self._homes.pop(node_id, ()):
-            self._head.process_lost(process_id)
 
     def _execute(self, command: t.ActorCommand) -> None:
         match command:
@@ -339,7 +336,7 @@ class ActorDesk:
 
     def _on_kill(self, channel: Channel, call: Call) -> None:
         kill: KillActor = decoder_of(KillActor).decode(call.body)
-        self.feed(t.KillActor(kill.actor_id, kill.no_restart))
+        self.feed(t.KillActor(kill.actor_id, kill.no_restart, request=kill.request))
         channel.reply(call.call_id, b"")
 
     def _on_unreferenced(self, _: Channel, call: Call) -> None:

@@ -91,6 +91,7 @@ class GroupDesk:
             self._execute(command)
         for record in found.values():
             if record.state != "REMOVED":
+                self._head.lives_at(record.spec.home, record.spec.owner)
                 self.feed(t.SubscribeGroup(_ITSELF, record.spec.group_id))
         self._alarm.set()
 
@@ -166,6 +167,9 @@ class GroupDesk:
     def _process_lost(self, process_id: str) -> None:
         for group_id, waiting in list(self._waiting.items()):
             self._waiting[group_id] = [who for who in waiting if who[0].peer.process_id != process_id]
+            for channel, call_id in waiting:
+                if channel.peer.process_id == process_id:
+                    channel.reply(call_id, b"")  # its node keeps the question until then
         self.feed(t.GroupOwnerLost(process_id, "the process that created it is gone"))
 
     # --- from users' processes ---
@@ -173,16 +177,18 @@ class GroupDesk:
     def _on_create(self, channel: Channel, call: Call) -> None:
         request: CreateGroup = decoder_of(CreateGroup).decode(call.body)
         group_id = request.group_id
+        owner = request.owner or self._head.driver_of(request.job_id)
         spec = t.GroupSpec(
             group_id,
             tuple(ResourceSet.of_units(bundle) for bundle in request.bundles),
             request.strategy,  # type: ignore[arg-type] - checked next
-            request.owner or self._head.driver_of(request.job_id),
+            owner,
             request.name,
             request.namespace,
             request.detached,
             tuple(parse_selector(selector) for selector in request.selectors),
             request.target,
+            self._head.node_of(channel) if owner == channel.peer.process_id else "",
         )
         try:
             check_group(spec)

@@ -9,12 +9,23 @@ from typing import Any
 
 import msgspec
 
-from ...actors.contract import NODE, QueryState, decoder_of
+from ...actors.contract import HEAD, NODE, QueryState, decoder_of
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
 from ..alarm import Alarm
-from ..cluster_message import FromNode, FromProcess, KnownHeads, NodeExpired, NodeOrder, ProcessGone, StandBy
+from ..cluster_message import (
+    EndCluster,
+    FromNode,
+    FromProcess,
+    HeadLeads,
+    KnownHeads,
+    NodeExpired,
+    NodeOrder,
+    ProcessGone,
+    StandBy,
+)
 from ..scheduling import lease_message as m
 from ..scheduling.actor_table import ToLeaseMachine
 from ..scheduling.cluster_view import ClusterView
@@ -64,7 +75,7 @@ class Head(SystemActor):
         """
         super().__init__(asyncio.get_running_loop())
         self._over = over
-        self._standbys: dict[str, str] = {}
+        self._standbys: dict[str, tuple[ProcessAddress, str]] = {}
         self.session = self.dashboard = ""
         self.state = state or HeadState()
         self.process = Outbox(process, self.state)
@@ -73,6 +84,7 @@ class Head(SystemActor):
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
         self._relayed: dict[str, dict[str, RelayedProcess]] = {}
+        self._homes: dict[str, dict[str, None]] = {}
         self.methods = {
             "FromNode": self._on_from_node,
             "FromProcess": self._on_from_process,
@@ -111,16 +123,17 @@ class Head(SystemActor):
         self.groups.close()
         self.packages.close()
 
-    def restore(self, rows: Rows) -> None:
-        """Go on where the head before this one was ended. Before anything is heard.
+    def restore(self, rows: Rows, leads: HeadLeads) -> None:
+        """Go on where the head before this one was ended. Before anything is heard. `leads` is what nodes are told.
 
         Nodes come back by themselves; what they have free is not known before, so that nothing is placed on them.
         """
         self.environments.restore(rows)
         self.jobs.restore(rows)
-        self.node_desk.restore(rows)
+        self.node_desk.restore(rows, leads)
         self.groups.restore(rows)
         self.actors.restore(rows)
+        self.drains.restore(rows)
         self.submissions.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
@@ -191,6 +204,8 @@ class Head(SystemActor):
     def _on_end_cluster(self, channel: Channel, call: Call) -> None:
         for node in self.nodes.values():
             self.process.notify(node.address, NODE, NodeExpired("the cluster was stopped", over=True))
+        for standby, _ in self._standbys.values():
+            self.process.notify(standby, HEAD, EndCluster())
         self.state.clear()
 
         def done() -> None:
@@ -201,7 +216,7 @@ class Head(SystemActor):
         self.state.after(done)
 
     def _on_stand_by(self, channel: Channel, call: Call) -> None:
-        self._standbys[channel.peer.process_id] = decoder_of(StandBy).decode(call.body).address
+        self._standbys[channel.peer.process_id] = channel.peer, decoder_of(StandBy).decode(call.body).address
         self._tell_heads()
 
     def _tell_heads(self) -> None:
@@ -211,7 +226,7 @@ class Head(SystemActor):
     def tell_heads_to(self, node_id: str) -> None:
         """Have a node know where heads listen."""
         if self._standbys:
-            known = KnownHeads([self.process.address.tcp, *self._standbys.values()])
+            known = KnownHeads([self.process.address.tcp, *(where for _, where in self._standbys.values())])
             self.process.notify(self.nodes[node_id].address, NODE, known)
 
     def _on_node_back(self, node_id: str, held: m.WorkersHeld) -> None:
@@ -232,8 +247,13 @@ class Head(SystemActor):
 
     def _processes_lost(self, node_id: str) -> None:
         """The processes of a lost node are gone with it."""
-        for process_id in self._relayed.pop(node_id, {}):
+        for process_id in {**self._relayed.pop(node_id, {}), **self._homes.pop(node_id, {})}:
             self.process_lost(process_id)
+
+    def lives_at(self, node_id: str, process_id: str) -> None:
+        """A process of that node owns something, as a head before this one knew: this one may never hear of it."""
+        if node_id:
+            self._homes.setdefault(node_id, {})[process_id] = None
 
     def process_lost(self, process_id: str) -> None:
         """A process has ended; may be said more than once."""

@@ -15,7 +15,7 @@ from ...actors.contract import HEAD
 from ...transport.address import ProcessAddress
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
-from ..cluster_message import StandBy
+from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
 from ..node.head_link import about_this_process
 from ..process.birth import NodeBirth
@@ -128,7 +128,7 @@ class HeadProcess:
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
                 "ends it; --state names another place."
             )
-        await self._listen(Standby(lambda: leader))
+        await self._listen(Standby(lambda: leader, self._ended.set))
         self._ready("", leader)
         logger.info("standing by for the head at %s", leader)
         told = ""
@@ -183,15 +183,16 @@ class HeadProcess:
             known = rows[SESSION].get("name")
             session = msgspec.msgpack.decode(known, type=str) if known else self._folder.name
             state.put(SESSION, "name", session)
-            self._about |= {"head": "yes", "session": session}
+            self._about |= {"head": "yes", "session": session, "term": str(leadership.token)}
+            leads = HeadLeads(leadership.token, session)
             head.session = session
             if self._birth.is_awaited:
                 await self._listen(head)
-                head.restore(rows)
+                head.restore(rows, leads)
                 web = await self._start_web(head)
                 self._ready(session, "", head.dashboard)
             else:  # it has stood by
-                head.restore(rows)
+                head.restore(rows, leads)
                 self._process.actors[HEAD] = head
                 try:
                     web = await self._start_web(head)

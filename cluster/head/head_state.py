@@ -15,8 +15,8 @@ Rows = Mapping[str, Mapping[str, bytes]]
 """By table and key, as they were stored."""
 
 SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS = "session", "nodes", "jobs", "environments", "groups"
-ACTORS, ACTOR_SPECS, SUBMISSIONS = "actors", "actor_specs", "submissions"
-TABLES = (SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS, ACTORS, ACTOR_SPECS, SUBMISSIONS)
+ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS = "actors", "actor_specs", "submissions", "drains"
+TABLES = (SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS, ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS)
 
 
 class HeadState:

@@ -3,10 +3,10 @@
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...actors.contract import RegisterDriver, decoder_of
+from ...actors.contract import NODE, RegisterDriver, decoder_of
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..cluster_message import DescribeJob, DriverLeft
+from ..cluster_message import DescribeJob, DriverLeft, NodeOrder
 from ..scheduling import lease_message as m
 from .head_state import JOBS, Rows, decode_rows
 
@@ -47,6 +47,7 @@ class JobDesk:
         }
         head.on_process_lost.append(self._process_lost)
         head.on_node_lost.append(self._node_lost)
+        head.on_node_back.append(self._node_back)
 
     def restore(self, rows: Rows) -> None:
         """Know what a head before this one knew. Nodes tell which drivers have left meanwhile."""
@@ -91,6 +92,12 @@ class JobDesk:
                 del self._jobs[job_id]
                 self._head.state.delete(JOBS, job_id.hex())
                 self._head.order_all(m.JobEnded(job_id))
+
+    def _node_back(self, node_id: str, held: m.WorkersHeld) -> None:
+        """Tell a node that jobs are over: what was said while it, or the head, was away it has not heard."""
+        for job_id in held.job_ids:
+            if job_id not in self._jobs:
+                self._head.process.notify(self._head.nodes[node_id].address, NODE, NodeOrder(m.JobEnded(job_id)))
 
     def _node_lost(self, node_id: str) -> None:
         for job in list(self._jobs.values()):

@@ -8,7 +8,7 @@ from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
-from ..cluster_message import NodeExpired, NodeLeaving, NodeRegistered, PeerNodes, RegisterNode
+from ..cluster_message import HeadLeads, NodeExpired, NodeLeaving, NodeRegistered, PeerNodes, RegisterNode
 from ..scheduling.lease_message import NodeReport
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import NodeLost
@@ -48,14 +48,15 @@ class NodeDesk:
         """Give nobody up any more."""
         self._timer.cancel()
 
-    def restore(self, rows: Rows) -> None:
-        """Know the nodes that a head before this one knew, and wait a while for them to come back."""
+    def restore(self, rows: Rows, leads: HeadLeads) -> None:
+        """Know the nodes that a head before this one knew, tell them so, and wait a while for them to come back."""
         for node_id, node in decode_rows(rows, NODES, RegisterNode).items():
             self.alive[node_id] = node
             self._processes[node.address.process_id] = node_id
             self._silence.awaited(node_id, _RETURN_S)
             total = ResourceSet.of_units(node.resources)
             self._head.feed(NodeReport(node_id, 0, total, {}, {}, node.labels))
+            self._head.process.notify(node.address, NODE, leads)
 
     def at(self, process_id: str) -> str:
         """The node whose node process that is; "" where it is none's."""
@@ -65,7 +66,8 @@ class NodeDesk:
         """A node has said something; False where it is none of the cluster's (any more), which it is told."""
         if node_id not in self.alive:
             reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
-            channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason)))
+            # Only when it is certain that no other head leads, to whom the node may belong.
+            self._head.process.after(lambda: channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason))))
             return False
         self._silence.heard(node_id)
         return True
@@ -75,7 +77,8 @@ class NodeDesk:
         waiting = self._registering.pop(node_id, None)
         if waiting is not None:
             channel, call_id = waiting
-            channel.reply(call_id, encode(NodeRegistered(time.time())))
+            answer = encode(NodeRegistered(time.time()))
+            self._head.process.after(lambda: channel.reply(call_id, answer))
 
     def channel_lost(self, channel: Channel, error: TransportError) -> None:
         """A process is out of reach for good; it may have been a node's."""

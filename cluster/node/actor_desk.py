@@ -121,7 +121,8 @@ class NodeActorDesk:
                 address if outcome.status == "ok" else None,
                 b"" if outcome.status == "ok" else outcome.returns[0].data,
             )
-            worker.constructed[order.actor_id] = (order.incarnation, started)
+            if worker.constructed.get(order.actor_id) == (order.incarnation, None):  # else it was dropped meanwhile
+                worker.constructed[order.actor_id] = (order.incarnation, started)
             self._process.notify(self._head, HEAD, started)
 
         creation: Creation = decoder_of(Creation).decode(order.creation)

@@ -1,6 +1,7 @@
 """A node manager's way to the head: it registers, reports, and brings the head's orders to the lease machine."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -19,6 +20,7 @@ from ...transport.version import VERSION
 from ..cluster_message import (
     DriverLeft,
     FromNode,
+    HeadLeads,
     HeadStanding,
     KnownHeads,
     NodeDrained,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _FIRST_GREET_S = 5.0
 _JOIN_S = 20.0
+_BACK_S = 5.0
+"""How long a head that is there again may take to count this node in."""
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 """Between attempts to reach a head that is away."""
 _GREET_S = 1.5
@@ -47,6 +51,19 @@ _CLOCK_S = 60.0
 """Clocks that differ by more make logs and timelines of several nodes hard to read together."""
 _REMEMBERED = 1000
 """Nodes that are gone and whose addresses are kept."""
+
+_ORDERS = (
+    "NodeOrder",
+    "PeerNodes",
+    "NodeExpired",
+    "KnownHeads",
+    "StartActor",
+    "TerminateActor",
+    "RequestLightWorker",
+    "ReleaseLightWorker",
+    "DrainOrder",
+)
+"""What a node does for its head only: one that was paused or cut off, and replaced, may go on for a while."""
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +120,10 @@ class HeadLink:
         self._away_since = 0.0
         self._refused = ""
         self._closing = False
+        self._term = 0
+        self._announced = ""
+        self._news = asyncio.Event()
+        self._waiting: asyncio.Task[None] | None = None
         self.cluster = route.tcp or route.unix
         self.relay = None if self._is_here else HeadRelay(process)
         self.session = ""
@@ -128,6 +149,17 @@ class HeadLink:
             "DescribeHead": self._on_describe_head,
             "KnownHeads": self._on_known_heads,
         }
+        manager.methods |= {name: self._for_head(manager.methods[name]) for name in _ORDERS}
+        manager.methods["HeadLeads"] = self._on_head_leads
+
+    def _for_head(self, obey: Callable[[Channel, Call], None]) -> Callable[[Channel, Call], None]:
+        def obeyed(channel: Channel, call: Call) -> None:
+            if channel.peer.process_id == self._head.process_id:
+                obey(channel, call)
+            else:
+                logger.warning("process %s is not the head, and orders %s", channel.peer.process_id, call.method)
+
+        return obeyed
 
     async def greet(self) -> None:
         """Connect to the head, and see that this node can join it. Nothing to do where the head is in this process.
@@ -149,6 +181,7 @@ class HeadLink:
             raise
         self._head = channel.peer
         self.session = channel.peer_info.get("session", "")
+        self._term = int(channel.peer_info.get("term", "0"))
 
     async def find(self) -> None:
         """`greet`, as often as it takes: for a node that the cluster has given up, and that nobody waits for."""
@@ -171,6 +204,8 @@ class HeadLink:
                 f"At {where} answers a {told.get('kind', 'process')} of this cluster, and not its head. "
                 "`cluster status` on the head's machine says what the head's address is."
             )
+        if self.session == told.get("session", "") and int(told.get("term", "0")) < self._term:
+            raise WrongHeadError(f"The head at {where} was replaced by another, and has not noticed yet.")
         version, python = told.get("version", ""), told.get("python", "")
         if version != VERSION:
             raise WrongHeadError(
@@ -192,21 +227,21 @@ class HeadLink:
             TransportError: the head cannot be reached, or does not answer.
         """
         self._registration = registration
-        await self._register(registration, begin, replaced=False)
+        await self._register(registration, begin, _JOIN_S)
 
-    async def _register(self, registration: RegisterNode, begin: Callable[[], None], *, replaced: bool) -> None:
+    async def _register(self, registration: RegisterNode, begin: Callable[[], None], patience: float) -> None:
         sent = time.time()
-        answer = self._process.spawn(self._process.request(self._head, HEAD, registration, _JOIN_S))
+        answer = self._process.spawn(self._process.request(self._head, HEAD, registration, patience))
         await asyncio.sleep(0)  # one turn: the question is on its way before all that follows
         if self.relay is not None:
-            self.relay.connected(self._head, replaced=replaced)
+            self.relay.connected(self._head)
         if self._manager is not None:
             self._manager.feed(m.HeadConnected())
         begin()
         try:
             registered: NodeRegistered = decoder_of(NodeRegistered).decode(await answer)
         except DeadlineExceededError:
-            raise DeadlineExceededError(f"The head has not answered within {_JOIN_S:g} s.") from None
+            raise DeadlineExceededError(f"The head has not answered within {patience:g} s.") from None
         self._compare_clocks(sent, registered.time)
 
     def _compare_clocks(self, sent: float, theirs: float) -> None:
@@ -227,41 +262,59 @@ class HeadLink:
         if self._route.process_id:
             self._leave(f"the head is out of reach: {reason}", True)
             return
-        self._away = True
-        self._away_since = time.monotonic()
         logger.warning("the head at %s is out of reach, and waited for; what runs goes on: %s", self.cluster, reason)
+        self._look_for_head()
+
+    def _on_head_leads(self, channel: Channel, call: Call) -> None:
+        """A head has begun to lead: follow it, if it comes after the one that this node follows, which may live on."""
+        told: HeadLeads = decoder_of(HeadLeads).decode(call.body)
+        if self._is_here or self._closing or told.session != self.session or told.term <= self._term:
+            return
+        logger.warning("the head at %s leads now", channel.peer.tcp)
+        self._term, self._head, self._announced = told.term, channel.peer, channel.peer.tcp
+        self._look_for_head()
+
+    def _look_for_head(self) -> None:
+        if not self._away:
+            self._away_since = time.monotonic()
+        self._lost_head()
+        self._news.set()
+        if self._waiting is None:
+            self._waiting = self._process.spawn(self._wait_for_head())
+
+    def _lost_head(self) -> None:
+        self._away = True
         if self.relay is not None:
             self.relay.disconnected()
-        self._process.spawn(self._wait_for_head())
 
     async def _wait_for_head(self) -> None:
-        pause, before = _FIRST_PAUSE_S, self._head.process_id
+        pause = _FIRST_PAUSE_S
         while self._registration is not None and not self._closing:
+            self._news.clear()
             self._try_next()
             try:
                 async with asyncio.timeout(_GREET_S):
                     await self.greet()
-                replaced = self._head.process_id != before
-                back = msgspec.structs.replace(self._registration, back=True)
                 self._away = False
-                await self._register(back, _nothing, replaced=replaced)
+                await self._register(msgspec.structs.replace(self._registration, back=True), _nothing, _BACK_S)
             except (TransportError, TimeoutError) as error:
                 logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
-                self._away = True
                 self._refused = str(error) if isinstance(error, ConnectError) and error.final else ""
-                if self.relay is not None:
-                    self.relay.disconnected()
-                await asyncio.sleep(pause)
+                self._lost_head()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), pause)
                 pause = min(2 * pause, _MOST_PAUSE_S)
-            else:
+            if not self._away:
                 logger.warning("the head at %s is back", self.cluster)
-                return
+                break
+        self._waiting = None
 
     def _try_next(self) -> None:
-        """Look for the head at the next of the addresses where one may be."""
-        known = self._known_heads
+        """Look for the head where it has said that it is, or else at the next of the addresses where one may be."""
+        known, announced = self._known_heads, self._announced
+        self._announced = ""
         here = known.index(self._route.tcp) if self._route.tcp in known else -1
-        self._route = msgspec.structs.replace(self._route, tcp=known[(here + 1) % len(known)])
+        self._route = msgspec.structs.replace(self._route, tcp=announced or known[(here + 1) % len(known)])
         self.cluster = self._route.tcp
 
     def _on_known_heads(self, _: Channel, call: Call) -> None:
@@ -301,7 +354,7 @@ class HeadLink:
 
     def drained(self) -> None:
         """Tell the head that this node may end."""
-        self._process.notify(self._head, HEAD, NodeDrained(self._node_id))
+        self._process.notify(self._process.address, HEAD, NodeDrained(self._node_id))
 
     def address_of(self, node_id: str) -> ProcessAddress | None:
         """Another node's manager; None when there is no such node (any more)."""

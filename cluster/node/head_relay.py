@@ -33,20 +33,17 @@ class HeadRelay(SystemActor):
         super().__init__(asyncio.get_running_loop())
         self._process = process
         self._head: ProcessAddress | None = None
+        self._last = ""
         self._unanswered: dict[int, tuple[FromProcess, Channel | None, int]] = {}
         self._next = 0
         self._speakers: dict[str, ProcessAddress] = {}
 
     # --- the head ---
 
-    def connected(self, head: ProcessAddress, *, replaced: bool) -> None:
-        """The head takes messages: send all that is unanswered.
-
-        Args:
-            head: where it is.
-            replaced: it is another than before, and does not know who listens.
-        """
-        self._head = head
+    def connected(self, head: ProcessAddress) -> None:
+        """The head takes messages: send all that is unanswered. Another than before does not know who listens."""
+        replaced = self._last not in {"", head.process_id}
+        self._head, self._last = head, head.process_id
         for number in list(self._unanswered):
             self._send(number)
         if replaced:
@@ -77,7 +74,8 @@ class HeadRelay(SystemActor):
         """A process says something to the head, the head to a process, or a process has ended."""
         match message:
             case Arrived(channel, call) if call.method == ToProcess.__name__:
-                self._to_process(call)
+                if channel.peer.process_id == self._last:  # one that was replaced may go on for a while
+                    self._to_process(call)
             case Arrived(channel, call):
                 self._speakers[channel.peer.process_id] = channel.peer
                 said = FromProcess(channel.peer, call.method, call.body, wants_reply=call.call_id != 0)

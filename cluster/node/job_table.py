@@ -27,6 +27,10 @@ class JobTable:
         """A job is over."""
         self._known.pop(job_id, None)
 
+    def known(self) -> tuple[bytes, ...]:
+        """The jobs that are not over, as far as this node has heard."""
+        return tuple(self._known)
+
     def of_driver(self, process_id: str) -> list[bytes]:
         """The jobs of a driver process."""
         return [job_id for job_id, driver in self._known.items() if driver.address.process_id == process_id]

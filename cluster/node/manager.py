@@ -147,7 +147,7 @@ class NodeManager(SystemActor):
                 if not self.actors.answered(command):
                     self.to_head(command)
             case m.WorkersHeld():
-                self.to_head(m.WorkersHeld(self.actors.held(command.request_ids), command.group_ids))
+                self.to_head(m.WorkersHeld(self.actors.held(command.request_ids), command.group_ids, self.jobs.known()))
             case _:
                 self.to_head(command)
 

@@ -51,6 +51,9 @@ from .scheduler import Scheduler
 MAX_DEAD = 10_000
 """Dead actors that are remembered, for those who ask late."""
 
+_KILLS = 16
+"""Requests to kill an actor and start it again that are known when they are said again."""
+
 RETRY = 0.25
 """Seconds between attempts for actors that wait."""
 
@@ -292,7 +295,11 @@ class ActorDirectory:
         cause = DeathCause("killed", event.text)
         if event.no_restart:
             self._die(record, cause)
-        elif record.worker_id:
+            return
+        if event.request and event.request in record.kills:
+            return
+        record.kills = (*record.kills, event.request)[-_KILLS:]
+        if record.worker_id:
             self._worker_lost(record, cause, now)
 
     def _reported(
@@ -360,6 +367,9 @@ class ActorDirectory:
         for record in self._index.owned_by(event.process_id):
             if not record.spec.detached:
                 self._die(record, DeathCause("owner_died", event.text))
+            elif record.state == "DEPENDENCIES_UNREADY":
+                text = f"{event.text} before the arguments of its constructor were there"
+                self._die(record, DeathCause("owner_died", text))
 
     def _die(self, record: ActorRecord, cause: DeathCause) -> None:
         self._changed[record.spec.actor_id] = None

@@ -84,6 +84,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
         problem: why it cannot be placed now, for people.
         locality: (node id, bytes of the constructor's large arguments that lie there), largest first.
         spared: restarts that do not count against `max_restarts`, since its node was drained.
+        kills: the latest requests to kill it and start it again: each is said until somebody answers, but meant once.
     """
 
     spec: ActorSpec
@@ -100,6 +101,7 @@ class ActorRecord(msgspec.Struct, array_like=True):
     problem: str = ""
     spared: int = 0
     locality: tuple[tuple[str, int], ...] = ()
+    kills: tuple[bytes, ...] = ()
 
 
 class ActorTable(msgspec.Struct, array_like=True):
@@ -193,11 +195,12 @@ class ActorExited(Struct, frozen=True, tag="exited"):
 
 
 class KillActor(Struct, frozen=True, tag="kill"):
-    """End the actor's process at once; with `no_restart` for good."""
+    """End the actor's process at once; with `no_restart` for good. The same `request` is meant once."""
 
     actor_id: bytes
     no_restart: bool = True
     text: str = "it was passed to limelight.kill()"
+    request: bytes = b""
 
 
 class HandlesGone(Struct, frozen=True, tag="handles_gone"):

@@ -23,6 +23,7 @@ class GroupSpec(Struct, frozen=True):
         owner: process id of its creator; a non-detached group ends with it.
         selectors: conditions on the labels of each bundle's node, in the order of the bundles; empty: none.
         target: the node to be preferred, where it has room for all; "": any.
+        home: the owner's node; "" where that is not known.
     """
 
     group_id: bytes
@@ -34,6 +35,7 @@ class GroupSpec(Struct, frozen=True):
     detached: bool = False
     selectors: tuple[LabelSelector, ...] = ()
     target: str = ""
+    home: str = ""
 
 
 class GroupRecord(msgspec.Struct, array_like=True):

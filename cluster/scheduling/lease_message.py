@@ -314,13 +314,14 @@ class RequestedWorkerLost(Struct, frozen=True, tag="worker_gone"):
 
 
 class WorkersHeld(Struct, frozen=True, tag="held"):
-    """The requests whose workers run here, and the groups that have bundles here, open or prepared.
+    """The requests whose workers run here, the groups that have bundles here, open or prepared, and the jobs it knows.
 
-    What the head believes beyond that has ended; what it does not know it releases.
+    What the head believes beyond that has ended; what it does not know it releases, or says is over.
     """
 
     request_ids: tuple[str, ...]
     group_ids: tuple[bytes, ...] = ()
+    job_ids: tuple[bytes, ...] = ()
 
 
 class Reserved(Struct, frozen=True, tag="reserved"):

@@ -313,6 +313,42 @@ def test_a_node_that_comes_back_says_which_workers_it_has():
     assert (head.state(A), head.state(B)) == ("DEAD", "ALIVE")
 
 
+def test_a_request_to_kill_that_is_said_again_does_not_kill_the_next_incarnation():
+    head = HeadDriver("n")
+    head.live(A, max_restarts=-1)
+    kill = t.KillActor(A, no_restart=False, request=b"1")
+    head.tell(kill)
+    head.grant(A)
+    head.tell(t.ActorCreated(A, 1, ADDRESS))
+    again = HeadDriver("n")
+    again.directory.restore(msgspec.convert(msgspec.to_builtins(head.directory.table), t.ActorTable), 0.0)
+    again.tell(kill)
+    assert (again.state(A), again.record(A).incarnation) == ("ALIVE", 1)
+    again.tell(t.KillActor(A, no_restart=False, request=b"2"))
+    assert (again.state(A), again.record(A).incarnation) == ("RESTARTING", 2)
+
+
+def test_a_request_to_kill_that_came_while_the_actor_was_started_again_is_not_meant_for_later():
+    head = HeadDriver("n")
+    head.live(A, max_restarts=-1)
+    head.lose_worker(A)
+    kill = t.KillActor(A, no_restart=False, request=b"1")
+    head.tell(kill)
+    head.grant(A)
+    head.tell(t.ActorCreated(A, 1, ADDRESS))
+    head.tell(kill)
+    assert head.state(A) == "ALIVE"
+
+
+def test_a_detached_actor_does_not_wait_for_ever_for_arguments_that_a_dead_process_was_to_make():
+    head = HeadDriver("n")
+    head.register(A, detached=True, ready=False)
+    head.register(B, detached=True)
+    head.tell(t.OwnerLost("driver", "the process that created it is gone"))
+    assert (head.state(A), head.record(A).cause.kind) == ("DEAD", "owner_died")
+    assert head.state(B) == "PENDING_CREATION"
+
+
 def test_a_restarted_head_goes_on_from_its_table():
     head = HeadDriver("n")
     head.live(A, name="x")

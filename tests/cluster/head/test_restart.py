@@ -1,0 +1,148 @@
+"""What a head that follows another says again, and what none says before it is certain."""
+
+import pytest
+
+from limelight.actors import contract as c
+from limelight.actors.contract import HEAD, encode
+from limelight.cluster import cluster_message as cm
+from limelight.cluster.head.head_state import DRAINS, NODES
+from limelight.cluster.head.standby import Standby
+from limelight.cluster.scheduling import lease_message as m
+from limelight.cluster.system_process import Arrived
+from limelight.transport.protocol import Call, Reply
+
+from .crash_world import Process, World
+
+
+@pytest.fixture
+def world():
+    made = World(1)
+    made.run(1.0)
+    return made
+
+
+def ask(world, body) -> list[Reply]:
+    """Ask the head, as a command does; the answers, which come later."""
+    answers: list[Reply] = []
+    with world.running():
+        Process(world, f"command {world.random.random()}").ask(world.head_process.address, HEAD, body, answers.append)
+    return answers
+
+
+def restart(world) -> None:
+    with world.running():
+        world.crash_head()
+        world.start_head()
+
+
+def test_a_node_that_is_drained_is_drained_after_a_restart(world):
+    node, other = world.nodes
+    ask(world, cm.DrainNode(node.node_id, "maintenance", 30.0))
+    world.run(1.0)
+    restart(world)
+    node.orders.clear()
+    world.run(1.0)
+    assert "DrainOrder" in node.orders
+    assert "DrainOrder" not in other.orders
+    assert world.head.drains.reason_of(node.node_id.hex()) == "maintenance"
+    assert world.head.view.nodes[node.node_id.hex()].leaving
+    world.run(200.0)
+    assert node.ended == "it was drained (maintenance)"
+    assert world.store.rows[DRAINS] == {}
+
+
+def test_a_node_learns_of_jobs_that_ended_while_it_could_not_hear(world):
+    node, user = world.nodes[0], world.users["user0"]
+    job = c.RegisterDriver(user.process.address, b"lives", "", log_to_driver=False)
+    with world.running():
+        node.process.notify(node.process.address, HEAD, job)
+    world.run(1.0)
+    node.known_jobs = (b"lives", b"ended")
+    restart(world)
+    world.run(1.0)
+    assert [event for event in node.told if isinstance(event, m.JobEnded)] == [m.JobEnded(b"ended")]
+
+
+def test_a_node_is_not_told_that_it_can_be_used_before_that_is_kept(world):
+    world.store.rows[NODES].clear()
+    with world.running():
+        world.crash_head()
+        world.store.rows[NODES].clear()
+        world.start_head()
+        written, world.writer.step = world.writer.step, lambda: False
+    node = world.nodes[0]
+    node.registered = False
+    world.run(1.0)
+    assert not node.registered
+    world.writer.step = written
+    world.run(1.0)
+    assert node.registered
+
+
+def test_a_node_is_not_given_up_by_a_head_that_cannot_be_sure_to_lead(world):
+    world.writer.step = lambda: False  # another has taken over, and this one will learn of it
+    node = world.nodes[0]
+    with world.running():
+        world.head.node_desk.end(node.node_id.hex(), "it was silent")
+    world.run(5.0)  # it goes on reporting
+    assert not node.ended
+
+
+def test_those_who_stand_by_end_with_the_cluster(world):
+    with world.running():
+        ended: list[bool] = []
+        standby = Process(world, "standby")
+        standby.actors = {HEAD: Standby(lambda: "elsewhere", lambda: ended.append(True))}
+        standby.notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
+    world.run(0.1)
+    answers = ask(world, cm.EndCluster())
+    world.run(0.1)
+    assert ended == [True]
+    assert answers == [Reply(1, False, b"")]
+
+
+def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
+    ended: list[bool] = []
+    with world.running():
+        standby = Standby(lambda: "elsewhere", lambda: ended.append(True))
+        standby.on_receive(
+            Arrived(Process(world, "x").channel("user0"), Call(7, HEAD, "EndCluster", encode(cm.EndCluster())))
+        )
+    assert not ended
+
+
+def test_a_question_of_a_process_that_died_is_kept_by_nobody(world):
+    user, node = world.users["user0"], world.nodes[0]
+    with world.running():
+        user.ask(c.CreateGroup(b"g" * 18, [{"CPU": 10**9}], "PACK", "", "", False, b"", user.name))
+        user.ask(c.AwaitGroup(b"g" * 18))
+    world.run(1.0)
+    assert len(node.relay._unanswered) == 1
+    with world.running():
+        world.end(user.process)
+    world.run(1.0)
+    assert not node.relay._unanswered
+
+
+def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatch):
+    world = World(1, nodes=1)
+    world.run(1.0)
+    monkeypatch.setattr(world.random, "choice", lambda options: options[-1])  # it takes half a second
+    user, actor_id = world.users["user0"], b"a" * 16
+    lease = c.LeaseSpec({}, {}, {}, "", b"job")
+    world.creations[b"make"] = actor_id
+    creation = encode(c.Creation(b"", b"make"))
+    spec = c.ActorSpec(
+        actor_id, "A", "", "", False, -1, user.process.address, lease, lease, True, b"", True, creation
+    )  # fmt: skip
+    with world.running():
+        user.ask(c.RegisterActor(spec, get_if_exists=False))
+    world.run(0.3)
+    with world.running():
+        user.ask(c.KillActor(actor_id, no_restart=False, request=b"1"))
+    world.run(0.3)  # the first constructor has ended, the second has not
+    restart(world)
+    world.run(2.0)
+    workers = [worker for node in world.nodes for worker in node.workers.values()]
+    assert sum(worker.constructions.count(actor_id) for worker in workers) == 2
+    assert world.head.actors.directory.table.actors[actor_id].state == "ALIVE"
