@@ -219,6 +219,18 @@ class Head(SystemActor):
         self._standbys[channel.peer.process_id] = channel.peer, decoder_of(StandBy).decode(call.body).address
         self._tell_heads()
 
+    @property
+    def has_standby(self) -> bool:
+        """Whether another head would take over."""
+        return bool(self._standbys)
+
+    def step_down(self, reason: str) -> None:
+        """Lead no more, with everything as it is: another head goes on with it."""
+        logger.warning("this head steps down: %s", reason)
+        self.close()
+        if self._over is not None:
+            self._over()
+
     def _tell_heads(self) -> None:
         for node_id in self.nodes:
             self.tell_heads_to(node_id)

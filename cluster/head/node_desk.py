@@ -23,6 +23,9 @@ _REMEMBERED = 1000
 _RETURN_S = 4.0
 """How much longer than usual nodes may be silent after the head was restarted: they are still looking for it."""
 
+_QUIET_S = 2.5
+"""Nodes report every second: one that has not for so long is on its way to be given up."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -136,10 +139,24 @@ class NodeDesk:
             if node_id != but:
                 self._head.process.notify(node.address, NODE, news)
 
+    def _is_cut_off(self) -> bool:
+        """Whether it may be this head that nobody reaches any more, rather than all nodes of other hosts that failed.
+
+        One that stands by will know: it leads as soon as this one does not, and then hears the nodes, or misses them.
+        """
+        here = self._head.process.address.host_id
+        others = [node_id for node_id, node in self.alive.items() if node.address.host_id != here]
+        quiet = all(self._silence.since(node_id) >= _QUIET_S for node_id in others)
+        return bool(others) and quiet and self._head.has_standby
+
     def _look(self) -> None:
         """Give up nodes that are silent."""
         self._timer = self._head.loop.call_later(LOOK_S, self._look)
-        for node_id, seconds in self._silence.look():
+        silent = self._silence.look()
+        if silent and self._is_cut_off():
+            self._head.step_down("no node of another host has been heard for seconds, and another head stands by")
+            return
+        for node_id, seconds in silent:
             node = self.alive[node_id]
             if node.address.process_id == self._head.process.address.process_id:
                 continue  # it shares this loop

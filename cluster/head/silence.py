@@ -35,6 +35,10 @@ class Silence:
         """The node has not spoken yet, and may take so much longer than usual to do so."""
         self._heard[node_id] = self._looks + round(seconds / self._look)
 
+    def since(self, node_id: str) -> float:
+        """How many seconds of those that this head was listening the node has been silent."""
+        return max(0, self._looks - self._heard.get(node_id, self._looks)) * self._look
+
     def forget(self, node_id: str) -> None:
         """The node is gone."""
         self._heard.pop(node_id, None)

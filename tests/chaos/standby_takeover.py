@@ -156,7 +156,9 @@ def cut_off_from_nodes(cluster: StandbyCluster) -> None:
         cluster.heads[0].run(["ip", "route", "add", "blackhole", host.address])
 
 
-WAYS = {way.__name__.replace("_", "-"): way for way in (power_cut, killed, paused, cut_off_from_state)}
+WAYS = {
+    way.__name__.replace("_", "-"): way for way in (power_cut, killed, paused, cut_off_from_state, cut_off_from_nodes)
+}
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -190,8 +192,8 @@ def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
             if way == "paused":
                 cluster.signal_head(first, signal.SIGCONT)
                 until(lambda: not first.alive or "limelight: head" not in first.processes(), "the first head ends")
-            if way == "cut-off-from-state":
-                first.run(["ip", "route", "del", "blackhole", cluster.store.address])
+            if way.startswith("cut-off"):
+                first.run(["ip", "route", "flush", "type", "blackhole"])
                 until(lambda: "limelight: head" not in first.processes(), "the first head ends")
             time.sleep(2.0)
             if first.alive:

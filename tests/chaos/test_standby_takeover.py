@@ -14,7 +14,13 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("state", "way"),
-    [("redis", "power-cut"), ("redis", "paused"), ("redis", "cut-off-from-state"), ("postgresql", "killed")],
+    [
+        ("redis", "power-cut"),
+        ("redis", "paused"),
+        ("redis", "cut-off-from-state"),
+        ("redis", "cut-off-from-nodes"),
+        ("postgresql", "killed"),
+    ],
 )
 def test_a_takeover_fails_nothing(state, way):
     load, _, _ = take_over_under_load(state, way)
