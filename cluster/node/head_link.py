@@ -115,6 +115,7 @@ class HeadLink:
         self._gone: dict[str, ProcessAddress] = {}
         self._manager: NodeManager | None = None
         self._end: Callable[[str, bool], None] | None = None
+        self._moved: Callable[[], None] | None = None
         self._registration: RegisterNode | None = None
         self._away = False
         self._away_since = 0.0
@@ -133,15 +134,19 @@ class HeadLink:
     def _is_here(self) -> bool:
         return self._route.process_id == self._process.address.process_id
 
-    def attach(self, manager: "NodeManager", end: Callable[[str, bool], None]) -> None:
+    def attach(
+        self, manager: "NodeManager", end: Callable[[str, bool], None], moved: Callable[[], None] | None = None
+    ) -> None:
         """Say who follows the head's orders.
 
         Args:
             manager: that.
             end: called when this node has to leave the cluster, with the reason, and whether the cluster is over.
+            moved: called when the head may be at another address, `cluster`.
         """
         self._manager = manager
         self._end = end
+        self._moved = moved
         manager.methods |= {
             "NodeOrder": self._on_order,
             "PeerNodes": self._on_peers,
@@ -306,6 +311,8 @@ class HeadLink:
                 pause = min(2 * pause, _MOST_PAUSE_S)
             if not self._away:
                 logger.warning("the head at %s is back", self.cluster)
+                if self._moved is not None:
+                    self._moved()
                 break
         self._waiting = None
 

@@ -260,7 +260,7 @@ class NodeProcess:
         manager = NodeManager(
             process, machine, self._workers, self._desk, self._environments, link, about, inventory.devices
         )
-        link.attach(manager, self._expelled)
+        link.attach(manager, self._expelled, self._announce)
         return manager
 
     def _shelf(self) -> Path:

@@ -189,6 +189,8 @@ def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
             WAYS[way](cluster)
             until(lambda: cluster.followed(second), "the node follows the second head")
             seconds = time.time() - failed
+            told = cluster.done(cluster.worker, "status")
+            assert f"The cluster at {second.address}:" in told, told
             if way == "paused":
                 cluster.signal_head(first, signal.SIGCONT)
                 until(lambda: not first.alive or "limelight: head" not in first.processes(), "the first head ends")
