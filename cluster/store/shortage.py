@@ -23,7 +23,7 @@ def describe_shortage(state: StoreState, request: Request, now: float) -> str:
         f" and {amount(state.grants.bytes)} are granted to processes that write."
     )
     lines += _largest("Objects by owner", _named(objects.bytes_by_owner(), state.name_of))
-    lines += _largest("Objects by reader", _read(state.readers()) if pinned else Counter[str]())
+    lines += _largest("Objects by reader", _read(state.readers()))
     lines += _largest("Grants by process", _named(state.grants.bytes_by_process(), state.name_of))
     if not limits.can_spill:
         lines.append("Spilling to disk is off.")
