@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 
 TIMEOUT = 60.0
+
+_TC = shutil.which("tc", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "tc"
+"""Of iproute2, like `ip`, but in a folder that users have not in their path."""
 _LONGEST_BASE = 18
 
 
@@ -57,7 +60,7 @@ class Network:
         """Let no more than `rate` through a host's link, in either direction (as tc-tbf(8) writes it: "1gbit")."""
         limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         for namespace, device in ((self._switch, host.port), (host.namespace, "eth0")):
-            subprocess.run(["tc", "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
+            subprocess.run([_TC, "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
 
     def close(self) -> None:
         """End all hosts and remove what was made."""

@@ -54,7 +54,9 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
 def test_leaving_a_job_does_not_end_it(cluster, client):
     program = "import time\nprint('up')\nwhile True: time.sleep(0.1)"
     typed = ["job", "submit", "--submission-id", "j3", "--", "python", "-c", program]
-    with cluster.popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+    # Who runs the tests in the background may have had SIGINT ignored, and its children with it.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with cluster.popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **heeding) as watching:
         assert watching.stdout.readline() == "up\n"
         watching.send_signal(signal.SIGINT)
         _, told = watching.communicate(timeout=30)

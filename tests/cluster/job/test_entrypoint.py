@@ -87,7 +87,8 @@ def test_stopping_gives_all_of_it_time_to_clean_up(begin, tmp_path):
 
 def test_what_does_not_listen_is_killed_also_outside_of_its_group(begin, tmp_path):
     entrypoint = begin(
-        "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 1; done\" & wait; wait"
+        "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 1; done\" &"
+        " while :; do sleep 1; done"
     )
     pid = read_pid(tmp_path)
     assert stop(entrypoint, 0.2) is None
