@@ -7,14 +7,13 @@ from .cluster_world import run_chaos
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
-SECONDS = 25.0
+SECONDS = 20.0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [1, 3])
-def test_every_result_is_right_and_nothing_is_left(seed, capsys):
-    report = run_chaos(seed, SECONDS, print)
+def test_every_result_is_right_and_nothing_is_left():
+    report = run_chaos(1, SECONDS, print)
     assert report.wrong == []
     assert report.left == []
     assert report.counts["tasks"] > 0

@@ -14,13 +14,7 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("state", "way"),
-    [
-        ("redis", "power-cut"),
-        ("redis", "paused"),
-        ("redis", "cut-off-from-state"),
-        ("redis", "cut-off-from-nodes"),
-        ("postgresql", "killed"),
-    ],
+    [("redis", "power-cut"), ("redis", "cut-off-from-nodes"), ("postgresql", "paused")],
 )
 def test_a_takeover_fails_nothing(state, way):
     load, _, _ = take_over_under_load(state, way)
