@@ -17,8 +17,8 @@ GROUP_REMOVED = "its placement group was removed"
 """The `reason` of `StopWorker` where a worker ends with the bundle that it ran in."""
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True):
-    """All events and commands: frozen values."""
+class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All events and commands: frozen values, so never in a cycle, and nothing for the garbage collector to look at."""
 
 
 # Events: from callers
