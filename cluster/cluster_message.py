@@ -184,6 +184,7 @@ class NodeOrder(Body, frozen=True):
         | m.Place
         | m.Unplaceable
         | m.PeersChanged
+        | m.ReportPace
         | m.JobEnded
         | m.Drain
     )

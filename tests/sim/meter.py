@@ -97,6 +97,10 @@ class Meter:
         self._counted[part] += _decisions(answer)
         return answer
 
+    def seconds(self, part: str) -> float:
+        """CPU seconds that a part has taken so far."""
+        return self._seconds[part]
+
     def costs(self) -> dict[str, Cost]:
         """By part; the run is over."""
         self.collection.close()
