@@ -14,7 +14,7 @@ import limelight
 _ROOT = Path(limelight.__file__).resolve().parent
 _NATIVE = _ROOT / "actors" / "native"
 COUNTED = {str(path.resolve()) for path in (_ROOT / "cluster" / "scheduling").glob("*.py")} | {
-    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality")
+    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality", "task_choice")
 }
 """The files whose steps count: the scheduler's, and none of the simulation's own."""
 
