@@ -77,7 +77,7 @@ class LeaseClass:
         self.spec = spec
         self.scattered = False
         self.keeps = True
-        self._choice = TaskChoice(port)
+        self.choice = TaskChoice(port)
         self.leases: dict[str, Lease] = {}
         self.held: dict[str, int] = {}
         self.queue: deque[TaskRecord] = deque()
@@ -112,7 +112,7 @@ class LeaseClass:
         self.held[lease.node] = self.held.get(lease.node, 0) + 1
         self.moved.add(lease.node)
         self._loads.put(lease)
-        self._choice.granted(self.queue, lease, now)
+        self.choice.granted(self.queue, lease, now)
         self.dispatch(now)
 
     def reclaim(self, lease_id: str, now: float) -> None:
@@ -338,7 +338,7 @@ class LeaseClass:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue, loads = self.queue, self._loads
         self._weigh()
-        self._choice.holding = False
+        self.choice.holding = False
         limit = self._limit()
         full = False
         passed: list[Lease] = []  # nothing is queued behind what is taking long, however short others are
@@ -353,14 +353,14 @@ class LeaseClass:
                     full = self._fill_one(lease, limit, now) or full
                 if len(lease.in_flight) == load:
                     passed.append(lease)
-                    if self._choice.holding and len(passed) == LOOKED_AT:
+                    if self.choice.holding and len(passed) == LOOKED_AT:
                         break
                 else:
                     loads.put(lease)
         for lease in passed:
             loads.put(lease)
         if not queue:
-            self._choice.until = None
+            self.choice.until = None
         return full
 
     def _limit(self) -> int:
@@ -374,7 +374,7 @@ class LeaseClass:
 
     def _pick(self, load: int) -> Lease | None:
         """Take out a lease with so many tasks: the newest, or one that suits the next task where that matters."""
-        lease = self._choice.lease(self.queue, self._idle) if self.scattered and not load else None
+        lease = self.choice.lease(self.queue, self._idle) if self.scattered and not load else None
         if lease is None:
             return self._loads.pop(load)
         self._loads.take(lease)
@@ -392,7 +392,7 @@ class LeaseClass:
         """Send what one lease takes up to `limit`; whether it would take more, were its channel not full."""
         queue, in_flight = self.queue, lease.in_flight
         while queue and len(in_flight) < limit:
-            task = self._choice.task(queue, lease, now) if self.scattered else queue[0]
+            task = self.choice.task(queue, lease, now) if self.scattered else queue[0]
             if task is None:
                 break
             if in_flight and (task.alone or next(iter(in_flight.values())).alone):
@@ -418,7 +418,7 @@ class LeaseClass:
         work = len(self.queue) + len(lost) + self._in_flight - self._in_flight_stuck
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
         needed = -(-work // depth)
-        if self._choice.holding:  # what is free does not count
+        if self.choice.holding:  # what is free does not count
             busy, needed = len(self.leases), -(-len(self.queue) // depth)
         enough, wanted = (max(len(self.leases), busy + count) for count in (needed, _rounded(needed)))
         if self.queue and wanted > _EXACT and enough <= self.declared <= 3 * wanted // 2 and not self._refused:
@@ -430,8 +430,8 @@ class LeaseClass:
     def _arm(self, now: float, full: bool) -> None:
         """See that `tick` comes when there may be something for it to do, or sooner."""
         times = [now + FULL_S] if full else []
-        if self._choice.holding and self._choice.until is not None:
-            times.append(self._choice.until)
+        if self.choice.holding and self.choice.until is not None:
+            times.append(self.choice.until)
         if self._working and (self.queue or self._in_flight > len(self.leases) - len(self._idle)):
             # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
             times.append(next(iter(self._working.values())).seen + STUCK_S)

@@ -327,8 +327,10 @@ class Submission:
 
     def _ready_with_arguments(self, record: TaskRecord) -> None:
         record.near = nearest(record)
-        if record.near and record.near != self._hub.identity.node_id.hex():
-            self._classes[record.template.class_key].scattered = True
+        if record.near:
+            lease_class = self._classes[record.template.class_key]
+            lease_class.choice.matters = True
+            lease_class.scattered |= record.near != self._hub.identity.node_id.hex()
         self._ready(record)
 
     def _ready(self, record: TaskRecord) -> None:

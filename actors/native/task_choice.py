@@ -39,11 +39,12 @@ class TaskChoice:
     the cluster has no room there. What is queued behind may go meanwhile.
 
     Attributes:
+        matters: tasks with large arguments have come.
         holding: there are free leases, and tasks that leave them alone until `until`.
     """
 
     def __init__(self, port: ChoicePort) -> None:
-        self.holding = False
+        self.matters = self.holding = False
         self.until: float | None = None
         self._port = port
         self._passed_over = 0
@@ -57,11 +58,13 @@ class TaskChoice:
             return None
         task, port = queue[0], self._port
         free = [lease for _, lease in islice(reversed(idle.items()), LOOKED_AT)]
-        near = next((lease for lease in free if port.is_near(lease, task)), None)
+        near = next((lease for lease in free if port.is_near(lease, task)), None) if self.matters else None
         return near or next((lease for lease in free if port.is_home(lease)), None)
 
     def task(self, queue: deque[TaskRecord], lease: Lease, now: float) -> TaskRecord | None:
         """The task that goes to this lease, put first in the queue; None: none of those that are queued does."""
+        if not self.matters:
+            return queue[0]
         port = self._port
         if self._passed_over < MOST_PASSED_OVER:
             for index, task in enumerate(islice(queue, LOOKED_AT)):

@@ -159,6 +159,7 @@ class Caller:
     def submit_more(self, work: Work, tasks: range) -> None:
         """Tasks of a class that there is, with arguments of their own."""
         lease_class = self.classes[work.key]
+        lease_class.choice.matters |= bool(work.arguments)
         lease_class.scattered |= any(one._entry.location.node_id.hex() != self.home for one in work.arguments)
         for number in tasks:
             lease_class.submit(Task(number, work))  # type: ignore[arg-type]

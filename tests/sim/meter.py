@@ -1,6 +1,7 @@
 """What decisions cost: in steps, which repeat to the last one, and in CPU time, which does not."""
 
 import gc
+import random
 import sys
 import time
 from collections import Counter, defaultdict
@@ -60,7 +61,8 @@ class Meter:
     as running them, so in long runs only some calls are counted, and the others timed.
 
     Args:
-        every: of each part's calls, one in so many is counted.
+        every: of each part's calls, one in so many is counted, drawn by lot: calls come in rounds (a report, a grant,
+            an answer), and every fifth of them may be always the dear one, or never.
 
     Attributes:
         collection: what the garbage collector took since the meter was made, which is not on the account of a part.
@@ -69,7 +71,7 @@ class Meter:
     def __init__(self, every: int = 1) -> None:
         self.collection = Collection()
         self._every = every
-        self._calls: Counter[str] = Counter()
+        self._lot = random.Random(every)
         self._decisions: Counter[str] = Counter()
         self._counted: Counter[str] = Counter()  # decisions whose steps were counted
         self._steps: Counter[str] = Counter()
@@ -79,8 +81,7 @@ class Meter:
 
     def run(self, part: str, work: Callable[..., Any], *args: Any) -> Any:
         """Call `work`, on the account of `part`."""
-        self._calls[part] += 1
-        if self._calls[part] % self._every:
+        if self._lot.randrange(self._every):
             collected, began = self.collection.seconds, time.thread_time()
             answer = work(*args)
             self._seconds[part] += time.thread_time() - began - (self.collection.seconds - collected)

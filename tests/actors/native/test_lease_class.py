@@ -342,7 +342,7 @@ def test_a_refused_class_declares_what_is_left_anew():
 
 
 def test_tasks_go_to_the_workers_that_are_near_their_arguments(world):
-    world.lease_class.scattered = True
+    world.lease_class.scattered = world.lease_class.choice.matters = True
     nodes = [node for _ in range(25) for node in range(4)]
     world.random.shuffle(nodes)
     world.submit_near(*nodes)
@@ -353,7 +353,7 @@ def test_tasks_go_to_the_workers_that_are_near_their_arguments(world):
 
 def test_a_task_that_is_near_nobody_is_not_passed_over_for_ever():
     world = World(1, Random(0))
-    world.lease_class.scattered = True
+    world.lease_class.scattered = world.lease_class.choice.matters = True
     world.submit_near("elsewhere", *[0] * 300)
     finish(world)
     order = sorted(world.started, key=lambda task_id: world.started[task_id])
