@@ -245,9 +245,9 @@ class LeaseClass:
         unused, self._unused = self._unused, []
         unused = [lease for lease in unused if self._remove(lease.lease_id) is not None]
         # Demand goes down before the leases go back, or they would be granted again at once.
-        if unused and not self.keeps and self.queue:
-            self.declared = len(self.leases)
-            self._port.demand(self, self.declared)
+        if unused and self.queue and not (self.keeps or self.leases):
+            self.declared = 0
+            self._port.demand(self, 0)
         self._declare(lost)
         for lease in unused:
             self._port.give_back(lease, worker_ok=not lease.spent)
