@@ -135,6 +135,7 @@ class Head(SystemActor):
         self.actors.restore(rows)
         self.drains.restore(rows)
         self.submissions.restore(rows)
+        self.requested.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""

@@ -5,7 +5,7 @@ import pytest
 from limelight.actors import contract as c
 from limelight.actors.contract import HEAD, encode
 from limelight.cluster import cluster_message as cm
-from limelight.cluster.head.head_state import DRAINS, NODES
+from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
 from limelight.cluster.head.standby import Standby
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
@@ -49,6 +49,34 @@ def test_a_node_that_is_drained_is_drained_after_a_restart(world):
     world.run(200.0)
     assert node.ended == "it was drained (maintenance)"
     assert world.store.rows[DRAINS] == {}
+
+
+def test_room_that_was_requested_is_requested_after_a_restart(world):
+    def floor():
+        return [(want.resources.units(), want.count, want.selector) for want in world.head.requested.floor]
+
+    ask(world, c.RequestResources([{"CPU": 20_000}] * 3 + [{"GPU": 10_000}], [{}] * 3 + [{"zone": "in(a, b)"}]))
+    world.run(1.0)
+    asked = floor()
+    restart(world)
+    assert floor() == asked
+    assert asked[0] == ({"CPU": 20_000}, 3, ())
+    assert (asked[1][:2], asked[1][2][0].values) == (({"GPU": 10_000}, 1), ("a", "b"))
+    ask(world, c.RequestResources([], []))
+    world.run(1.0)
+    restart(world)
+    assert floor() == []
+    assert world.store.rows[FLOOR] == {}
+
+
+def test_room_is_promised_only_when_that_is_kept(world):
+    written, world.writer.step = world.writer.step, lambda: False
+    answers = ask(world, c.RequestResources([{"CPU": 20_000}], [{}]))
+    world.run(1.0)
+    assert answers == []
+    world.writer.step = written
+    world.run(1.0)
+    assert [answer.failed for answer in answers] == [False]
 
 
 def test_a_node_learns_of_jobs_that_ended_while_it_could_not_hear(world):
