@@ -1,6 +1,7 @@
 """Showing what a job prints, also across a restart of the head."""
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -32,6 +33,8 @@ def show_output(client: JobSubmissionClient, name: str) -> None:
             if time.monotonic() - seen > _PATIENCE_S:
                 raise
             time.sleep(_PAUSE_S)
+            with contextlib.suppress(ConnectionError):  # none leads yet
+                client.find_again()
         else:
             return
 

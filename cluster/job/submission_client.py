@@ -57,15 +57,35 @@ class JobSubmissionClient:
         del create_cluster_if_needed
         if address is not None and not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"address must be a string, but {address!r} was given.")
-        server = find_server(address, token)
-        sent = dict(headers or {})
+        self._sent = dict(headers or {})
+        if cookies:
+            self._sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        self._metadata = dict(metadata or {})
+        self._address, self._token, self._verify = address, token, verify
+        self._http = self._find()
+        self.get_version()
+
+    def find_again(self) -> bool:
+        """Find the web server again: that of the head which leads by now, where another has taken over.
+
+        Of no effect where the address is a web server's own, rather than the cluster's.
+
+        Returns:
+            Whether it is another one.
+
+        Raises:
+            ConnectionError: there is no such cluster, or its head does not answer.
+        """
+        before, self._http = self._http, self._find()
+        return self._http.url != before.url
+
+    def _find(self) -> HttpRequests:
+        server = find_server(self._address, self._token)
+        sent = dict(self._sent)
         if server.token and not any(name.lower() == "authorization" for name in sent):
             sent["Authorization"] = f"Bearer {server.token}"
-        if cookies:
-            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        self._metadata = dict(metadata or {})
-        self._http = HttpRequests(server.url, sent, server.authority if verify is True and server.authority else verify)
-        self.get_version()
+        authority = server.authority if self._verify is True and server.authority else self._verify
+        return HttpRequests(server.url, sent, authority)
 
     def get_address(self) -> str:
         """The web server's address."""
@@ -210,11 +230,27 @@ class JobSubmissionClient:
     # --- requests ---
 
     def _ask(self, method: str, path: str, kind: type[T], body: bytes | None = None) -> T:
-        answer = self._checked(self._http.send(method, path, body))
+        answer = self._checked(self._send(method, path, body))
         try:
             return msgspec.json.decode(answer.body, type=kind)
         except msgspec.DecodeError as error:
             raise RuntimeError(f"What answers at {self._http.url} is no head of Limelight: {error}.") from None
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+        try:
+            return self._http.send(method, path, body)
+        except ConnectionError as error:
+            # What changes nothing when it is done twice is asked of the head that has taken over; a submission that
+            # was under way may be known there, or not: that is for its user to see.
+            if body is not None or method == "DELETE" or not self._has_moved():
+                raise error from None
+        return self._http.send(method, path, body)
+
+    def _has_moved(self) -> bool:
+        try:
+            return self.find_again()
+        except ConnectionError:
+            return False
 
     def _checked(self, answer: Answer, *more: int) -> Answer:
         if answer.status == _UNAUTHORIZED:

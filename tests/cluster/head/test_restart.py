@@ -1,5 +1,7 @@
 """What a head that follows another says again, and what none says before it is certain."""
 
+from pathlib import Path
+
 import pytest
 
 from limelight.actors import contract as c
@@ -120,7 +122,7 @@ def test_those_who_stand_by_end_with_the_cluster(world):
     with world.running():
         ended: list[bool] = []
         standby = Process(world, "standby")
-        standby.actors = {HEAD: Standby(lambda: "elsewhere", lambda: ended.append(True))}
+        standby.actors = {HEAD: Standby(standby, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))}
         standby.notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
     world.run(0.1)
     answers = ask(world, cm.EndCluster())
@@ -132,7 +134,8 @@ def test_those_who_stand_by_end_with_the_cluster(world):
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
     ended: list[bool] = []
     with world.running():
-        standby = Standby(lambda: "elsewhere", lambda: ended.append(True))
+        process = Process(world, "y")
+        standby = Standby(process, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))
         standby.on_receive(
             Arrived(Process(world, "x").channel("user0"), Call(7, HEAD, "EndCluster", encode(cm.EndCluster())))
         )
