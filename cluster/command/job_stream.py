@@ -23,13 +23,17 @@ def show_output(client: JobSubmissionClient, name: str) -> None:
     """
     output = _Output()
     seen = time.monotonic()
+    told = False
     while True:
         before = output.shown
         try:
             asyncio.run(_show(client, name, output))
         except ConnectionError:
             if output.shown > before:
-                seen = time.monotonic()
+                seen, told = time.monotonic(), False
+            if not told:
+                sys.stderr.write("The head is away; the job goes on, and what it prints is shown when there is one.\n")
+                told = True
             if time.monotonic() - seen > _PATIENCE_S:
                 raise
             time.sleep(_PAUSE_S)

@@ -88,9 +88,29 @@ class HttpRequests:
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise ConnectionError(
-                f"Failed to connect to the cluster's web server at {self.url}: {reason}. Does the head run, and does "
-                "its dashboard listen at an address that this machine reaches (--dashboard-host)?"
+                f"Failed to connect to the cluster's web server at {self.url}: {reason}. {_advice(self.url, reason)}"
             ) from None
+
+
+def _advice(url: str, reason: object) -> str:
+    """What may be wrong where there is no answer."""
+    match reason:
+        case ssl.SSLCertVerificationError():
+            return "Name the authority that vouches for it (verify=FILE, --verify FILE), if you trust it."
+        case ssl.SSLError():
+            return "What listens there speaks no TLS: is it http://?"
+        case ConnectionResetError() | http.client.HTTPException():  # RemoteDisconnected is both
+            other = "http" if url.startswith("https://") else "https"
+            return (
+                f"What listens there speaks another protocol, or has ended meanwhile: is it {other}://? The head's own "
+                "address (HOST:6379) is given without http://."
+            )
+        case _:
+            return (
+                "Does the head run, and does its dashboard listen at an address that this machine reaches "
+                "(--dashboard-host)? Where another head may have taken over: the cluster's address (HOST:6379), rather "
+                "than the dashboard's, finds the one that leads."
+            )
 
 
 def _context(verify: bool | str) -> ssl.SSLContext:

@@ -16,6 +16,7 @@ from ...exceptions import AuthenticationError
 from .http_request import Answer, HttpRequests
 from .job_details import JobDetails, JobStatus
 from .job_server import find_server
+from .submit_request import new_name
 
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 _MOST_MESSAGE = 4 << 20
@@ -131,9 +132,10 @@ class JobSubmissionClient:
             ValueError, TypeError, NotImplementedError: the runtime environment makes no sense.
             ConnectionError, AuthenticationError: as for the client.
         """
+        name = submission_id or job_id or new_name()
         asked = {
             "entrypoint": entrypoint,
-            "submission_id": submission_id or job_id,
+            "submission_id": name,
             "runtime_env": self._packaged(runtime_env or {}),
             "metadata": {**(metadata or {}), **self._metadata},
             "entrypoint_num_cpus": entrypoint_num_cpus,
@@ -143,7 +145,12 @@ class JobSubmissionClient:
             "entrypoint_label_selector": entrypoint_label_selector,
         }
         body = json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
-        return self._ask("POST", "/api/jobs/", dict[str, str], body)["submission_id"]
+        try:
+            return self._ask("POST", "/api/jobs/", dict[str, str], body)["submission_id"]
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"{error} Whether job {name} was submitted before is not known: its status says, when a head is there."
+            ) from None
 
     def stop_job(self, job_id: str) -> bool:
         """Have a job stopped; does not wait for that. Its processes get SIGTERM, and after 3 s SIGKILL.

@@ -185,7 +185,7 @@ async def _until_left(socket: web.WebSocketResponse) -> None:
 
 
 def _no_such_job(name: str) -> web.Response:
-    return web.Response(status=404, text=f"Job {name} does not exist")
+    return web.Response(status=404, text=f"Job {name} does not exist; `cluster job list` shows all")
 
 
 def _escaped(text: str) -> bytes:

@@ -50,6 +50,7 @@ def test_a_head_that_was_killed_finds_its_jobs_as_they_are_by_then(cluster, tmp_
         cluster.start()
         shown, told = watching.communicate(timeout=50)
     assert (shown, watching.returncode) == ("last\n", 3), told
+    assert told.count("The head is away; the job goes on") == 1
     assert client.get_job_info(runs) == before
     assert client.get_job_status(over) is JobStatus.SUCCEEDED
     assert client.get_job_logs(over) == "over\n"
