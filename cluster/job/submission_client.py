@@ -132,6 +132,7 @@ class JobSubmissionClient:
             ValueError, TypeError, NotImplementedError: the runtime environment makes no sense.
             ConnectionError, AuthenticationError: as for the client.
         """
+        self.get_version()  # the head is there; where another has taken over, it is found
         name = submission_id or job_id or new_name()
         asked = {
             "entrypoint": entrypoint,
