@@ -13,13 +13,15 @@ from ...actors import runtime_env
 from ...actors.package import SCHEME, build_package
 from ...actors.runtime_env import RuntimeEnv
 from ...exceptions import AuthenticationError
-from .http_request import Answer, HttpRequests
+from .http_request import CONNECT_S, Answer, HttpRequests
 from .job_details import JobDetails, JobStatus
 from .job_server import find_server
 from .submit_request import new_name
 
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 _MOST_MESSAGE = 4 << 20
+_HEARTBEAT_S = 10.0
+"""Who follows a log asks so often whether the head is there; half as long without an answer, and it is not."""
 
 T = TypeVar("T")
 logger = logging.getLogger("limelight")
@@ -197,12 +199,13 @@ class JobSubmissionClient:
         import aiohttp  # here: commands that follow nothing start sooner without it
 
         http = self._http
-        async with aiohttp.ClientSession(headers=http.headers) as session:
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        async with aiohttp.ClientSession(headers=http.headers, timeout=patience) as session:
             try:
                 socket = await session.ws_connect(
                     f"{http.url}{_path(job_id)}/logs/tail",
                     ssl=http.context if http.context is not None else True,
-                    heartbeat=30.0,
+                    heartbeat=_HEARTBEAT_S,
                     max_msg_size=_MOST_MESSAGE,
                 )
             except aiohttp.WSServerHandshakeError as error:
