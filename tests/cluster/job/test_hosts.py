@@ -93,6 +93,19 @@ def test_a_job_without_wishes_runs_beside_the_head(site, far):
     assert site.run(far, "job", "submit", "--address", site.url, "hostname").startswith("host1\n")
 
 
+def test_where_the_dashboard_is_for_the_heads_machine_only_a_node_says_so(site, far):
+    site.run(site.head, "start", "--head", "--host", site.head.address, "--port", "6400", "--head-only")
+    site.run(far, "join", f"{site.head.address}:6400", "--num-cpus", "1")
+    typed = ["job", "list", "--address", f"{site.head.address}:6400"]
+    assert site.run(site.head, *typed)
+    told = site.run(far, *typed, code=1)
+    assert (
+        f"The dashboard of the cluster at {site.head.address}:6400, which takes jobs, listens for the head's own"
+        in told
+    )
+    assert "--dashboard-host" in told
+
+
 @pytest.mark.slow
 def test_a_job_fails_with_its_host_and_says_so(site):
     doomed = site.join("doomed")
