@@ -82,9 +82,9 @@ def keep_token(token: str, environment: Mapping[str, str] = os.environ, *, repla
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
         try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(token + "\n")
             if replace:
                 new.replace(path)
             else:

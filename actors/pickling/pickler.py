@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, cast
 
 import cloudpickle
@@ -10,12 +10,14 @@ import cloudpickle
 from ...exceptions.rebuild import reduce_exception
 from .array import OUT_OF_BAND, array_reducers
 from .arrow import arrow_reducers
+from .code import reduce_code
 from .reducer import add_imported, reducers, when_imported
 from .tensor import tensor_reducers
 
 when_imported("numpy", array_reducers)
 when_imported("torch", tensor_reducers)
 when_imported("pyarrow", arrow_reducers)
+reducers[CodeType] = reduce_code
 
 
 # `copyreg`'s table and cloudpickle's. The C pickler looks an object up in the chain of both, in Python and raising

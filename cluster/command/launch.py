@@ -68,13 +68,22 @@ def _exec(options: argparse.Namespace) -> int:
     if not command:
         raise CommandError("Say what to run: cluster exec FILE PROGRAM ARGUMENT…")
     line = _run(head_command(_file(options), command, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
-    return subprocess.run(line, check=False).returncode
+    return _become(line)
 
 
 def _attach(options: argparse.Namespace) -> int:
     from ..launch.launcher import head_command
 
-    return subprocess.run(_run(head_command(_file(options), [], terminal=True)), check=False).returncode
+    return _become(_run(head_command(_file(options), [], terminal=True)))
+
+
+def _become(line: list[str]) -> int:
+    """Run a program in the foreground, here or by way of ssh and its like; its exit code."""
+    try:
+        return subprocess.run(line, check=False).returncode
+    except OSError as error:
+        shell = " A line for a shell is written: sh -c 'LINE'." if " " in line[0] else ""
+        raise CommandError(f"{line[0]!r} cannot be run on this machine: {error.strerror}.{shell}") from None
 
 
 def _file(options: argparse.Namespace) -> "ClusterFile":

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from ...transport.address import ProcessAddress
-from ...transport.error import AddressInUseError
 from ..head.head_config import HeadConfig, HeadReady
 from ..node.node_config import NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
@@ -24,6 +23,8 @@ from .running import ClusterProcess, cluster_processes
 
 STATE_VARIABLE = "LIMELIGHT_STATE"
 """What `--state` is unless given: other users can read a command's arguments, and a URL may have a password."""
+
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - what users type
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
 
@@ -62,7 +63,7 @@ def add_parser(verbs: Any) -> None:
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not options.head:
         parser.error("say --head to start a cluster here. To join one, type: cluster join HEAD")
-    if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
+    if options.host in _EVERYWHERE:
         shown = ", ".join(own_addresses()) or "none that others could reach"
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
     address = join_host_port(options.host, options.port)
@@ -107,7 +108,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     else:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
         shown = token if sys.stdout.isatty() or not options.block else ""
-        _tell(ready, options.host, shown, node, waiting, secure=tls is not None)
+        _tell(ready, options, shown, node, waiting, secure=tls is not None)
     return foreground.stay(started[::-1]) if foreground is not None else 0
 
 
@@ -128,12 +129,15 @@ def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
     try:
         return launch_node(msgspec.msgpack.encode(config), main=_HEAD_MAIN, detached=detached)
     except NodeStartError as error:
-        if error.error_type == AddressInUseError.__name__:
-            mine = [one for one in cluster_processes() if one.info.kind == "head" and one.info.address == config.tcp]
+        # The default state is a file that goes with the port: a second head fails at that first, whatever its --host.
+        if error.error_type in {"AddressInUseError", "HeadElsewhereError"}:
+            own_port = host_and_port(config.tcp)[1]
+            heads = [one.info.address for one in cluster_processes() if one.info.kind == "head" and one.info.address]
+            mine = [one for one in heads if host_and_port(one)[1] == own_port]
             if mine:
                 raise CommandError(
-                    f"A head of yours runs at {config.tcp} already: {mine[0].what}. `cluster status` shows its "
-                    "cluster, `cluster stop` ends it; --port starts another beside it."
+                    f"A head of yours runs at {mine[0]} already. `cluster status` shows its cluster, `cluster stop` "
+                    "ends it; --port starts another beside it."
                 ) from None
         raise start_failure("The head", error) from None
 
@@ -165,9 +169,15 @@ def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
 
 
 def _tell(
-    head: HeadReady, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
+    head: HeadReady,
+    options: argparse.Namespace,
+    token: str,
+    node: NodeReady | None,
+    waiting: ClusterProcess | None,
+    *,
+    secure: bool,
 ) -> None:
-    address, alone = head.address.tcp, is_loopback(own_host)
+    address, alone = head.address.tcp, is_loopback(options.host)
     own_port = address.rpartition(":")[2]
     lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
     if node is not None:
@@ -180,7 +190,7 @@ def _tell(
         "",
         '  in a program       limelight.init(address="auto")',
         "  to see the cluster cluster status",
-        *(["  to run a job       cluster job submit -- python script.py"] if head.dashboard else []),
+        *(["  to run a job       cluster job submit --working-dir . -- python script.py"] if head.dashboard else []),
         "  to end it          cluster stop",
         "",
     ]
@@ -200,18 +210,31 @@ def _tell(
         join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
         lines += [f"On each other machine, type{hidden}{made}:", "", join]
     sys.stdout.write("\n".join(lines) + "\n")
-    if head.dashboard and not is_loopback(host_and_port(head.dashboard.partition("://")[2])[0]):
-        sys.stderr.write(
-            f"\nWARNING: the dashboard at {head.dashboard} is open to the network. Whoever has the token can run "
+    sys.stdout.flush()
+    sys.stderr.write(_open_ports(head, options, secure=secure))
+
+
+def _open_ports(head: HeadReady, options: argparse.Namespace, *, secure: bool) -> str:
+    """What is said about the ports that others reach; "" where there are none."""
+    said = ""
+    if head.dashboard and not is_loopback(options.dashboard_host):
+        port = head.dashboard.rpartition(":")[2]
+        at = options.dashboard_host
+        where = f"all addresses of this machine ({at})" if at in _EVERYWHERE else at
+        said += (
+            f"\nWARNING: the dashboard, port {port} of {where}, is open to the network. Whoever has the token can run "
             "programs as you.\n"
         )
-    if not alone:
-        plain = (
-            "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and "
-            "so run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
-        )
-        sys.stderr.write(
-            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can run programs "
-            f"as you, on every machine of the cluster.\n{'' if secure else plain}"
-        )
-    sys.stdout.flush()
+        if not secure:
+            said += "WARNING: without TLS, whoever is on the way can read the token, which its users send.\n"
+    if is_loopback(options.host):
+        return said
+    plain = (
+        "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and so "
+        "run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
+    )
+    port = head.address.tcp.rpartition(":")[2]
+    return (
+        f"{said}\nWARNING: port {port} of {options.host} is open to the network. Whoever "
+        f"has the token can run programs as you, on every machine of the cluster.\n{'' if secure else plain}"
+    )

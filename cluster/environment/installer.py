@@ -70,7 +70,9 @@ def variables(recipe: Recipe, folder: Path, inherited: Mapping[str, str]) -> dic
     for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH"):
         found.pop(name, None)  # they would lead the installer elsewhere
     found |= {"PIP_USER": "0", "PIP_NO_INPUT": "1"}
-    if recipe.kind != "conda":
+    if recipe.kind == "conda":
+        found.setdefault("CONDA_REGISTER_ENVS", "false")  # the user's list of environments is not for ours
+    else:
         found["VIRTUAL_ENV"] = str(folder)
     return found
 

@@ -60,6 +60,8 @@ def find_server(address: str | None, token: str | None, environment: Mapping[str
 
 def _ask_cluster(address: str, token: str | None) -> JobServer:
     from ..command.failure import CommandError
+    from ..command.network_address import host_and_port, is_loopback
+    from ..command.running import cluster_processes
     from ..command.session_client import ask_head, find_cluster
 
     try:
@@ -72,5 +74,11 @@ def _ask_cluster(address: str, token: str | None) -> JobServer:
     if not url:
         raise ConnectionError(
             f"The cluster at {target.cluster} takes no jobs: its head was started with --include-dashboard false."
+        )
+    head_here = any(one.info.kind == "head" and one.info.address == target.cluster for one in cluster_processes())
+    if is_loopback(host_and_port(url.partition("://")[2])[0]) and not head_here:
+        raise ConnectionError(
+            f"The dashboard of the cluster at {target.cluster}, which takes jobs, listens for the head's own machine "
+            "only. Submit there, or start the head with --dashboard-host, at an address that this machine reaches."
         )
     return JobServer(url, token or target.token, target.tls.authority if target.tls is not None else "")

@@ -1,5 +1,6 @@
 """Where a machine keeps the cluster's secret."""
 
+import errno
 import os
 import stat
 import threading
@@ -83,3 +84,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(TokenError, match="cannot be kept"):
         make_token({FILE_VARIABLE: str(tmp_path / "x" / "token")})
+
+
+def test_a_full_disk_is_told_and_nothing_is_left_of_the_try(environment, monkeypatch):
+    def fdopen(descriptor, *_, **__):
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fdopen", fdopen)
+    with pytest.raises(TokenError, match="No space left on device"):
+        make_token(environment)
+    assert list(token_path(environment).parent.iterdir()) == []

@@ -155,8 +155,18 @@ class TestWhatIsOffered:
 class TestTwice:
     def test_a_second_head_on_the_port(self, running):
         error = running.refused("start", "--head", "--port", running.head.rpartition(":")[2])
-        assert f"A head of yours runs at {running.head} already: the head (pid" in error
+        assert f"A head of yours runs at {running.head} already." in error
         assert "--port" in error
+
+    def test_a_second_head_on_the_port_where_the_first_keeps_its_state_in_the_usual_file(self, own):
+        """The two fail at that file before they fail at the port."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = str(server.getsockname()[1])
+        own.done("start", "--head", "--head-only", "--include-dashboard", "false", "--port", port)
+        for host in ("127.0.0.1", "127.0.0.2"):
+            error = own.refused("start", "--head", "--head-only", "--host", host, "--port", port)
+            assert f"A head of yours runs at 127.0.0.1:{port} already." in error
+            assert "--port" in error
 
     def test_a_head_on_a_strangers_port(self, guest, mute):
         port = mute.rpartition(":")[2]

@@ -59,6 +59,23 @@ def program(own: Machine, *arguments: str, code: str = PROGRAM, **environment: s
     )
 
 
+class TestOpenPorts:
+    """What others on the network can reach is told loudly, and nothing else is."""
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+    def test_a_dashboard_that_is_open_on_all_addresses(self, own, host):
+        result = own.cluster("start", "--head", "--port", "0", "--head-only", "--dashboard-host", host)
+        assert result.returncode == 0, result.stderr
+        port = result.stdout.partition("The dashboard is at ")[2].partition(".\n")[0].rpartition(":")[2]
+        assert f"WARNING: the dashboard, port {port} of all addresses of this machine ({host})" in result.stderr
+        assert "read the token" in result.stderr
+
+    def test_nothing_is_open_unless_asked(self, own):
+        result = own.cluster("start", "--head", "--port", "0", "--head-only")
+        assert result.returncode == 0
+        assert result.stderr == ""
+
+
 class TestUse:
     def test_status_shows_the_node_and_what_is_in_use(self, running):
         said = running.done("status")

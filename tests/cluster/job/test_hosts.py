@@ -33,11 +33,11 @@ print(*sorted(set(ll.get([where.remote() for _ in range(4)]))))
 class Site:
     """A head's host, and others that are nodes of its cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, dashboard: str = "0.0.0.0") -> None:
         self.network = Network()
         self.head = self.network.add_host()
         started = self.run(
-            self.head, "start", "--head", "--host", self.head.address, "--num-cpus", "2", "--dashboard-host", "0.0.0.0"
+            self.head, "start", "--head", "--host", self.head.address, "--num-cpus", "2", "--dashboard-host", dashboard
         )
         self.token = re.search(r"LIMELIGHT_TOKEN=(\w+)", started)[1]
         self.url = re.search(r"dashboard is at (\S+)\.\n", started)[1]
@@ -91,6 +91,18 @@ def test_a_job_runs_on_the_host_it_asks_for_with_its_files(site, far, tmp_path):
 
 def test_a_job_without_wishes_runs_beside_the_head(site, far):
     assert site.run(far, "job", "submit", "--address", site.url, "hostname").startswith("host1\n")
+
+
+def test_where_the_dashboard_is_for_the_heads_machine_only_a_node_says_so():
+    site = Site(dashboard="127.0.0.1")
+    try:
+        assert site.run(site.head, "job", "list")
+        told = site.run(site.join("far"), "job", "list", code=1)
+    finally:
+        site.network.close()
+    at = f"{site.head.address}:6379"
+    assert f"The dashboard of the cluster at {at}, which takes jobs, listens for the head's own machine only" in told
+    assert "--dashboard-host" in told
 
 
 @pytest.mark.slow

@@ -83,6 +83,9 @@ def test_a_cluster_of_local_processes_comes_runs_a_program_and_goes(cluster, tmp
         assert out == "3 5.0 ['cpu', 'cpu', 'small']\n"
         assert "making" not in cluster("up", path), "what is there is not made again"
         assert "exit" not in cluster("exec", path, "sh", "-c", "exit 7", code=7)
+        told = cluster("exec", path, "echo 1; echo 2", code=1)
+        assert told.startswith("cluster: 'echo 1; echo 2' cannot be run on this machine: No such file or directory.")
+        assert "sh -c 'LINE'" in told
     finally:
         told = cluster("down", path)
     assert "ending 2 machines" in told
