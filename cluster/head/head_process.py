@@ -17,7 +17,7 @@ from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
-from ..node.head_link import about_this_process
+from ..node.head_check import about_this_process
 from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete

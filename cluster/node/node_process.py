@@ -30,7 +30,8 @@ from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
 from .environment_desk import EnvironmentDesk
-from .head_link import HeadLink, about_this_process
+from .head_check import about_this_process
+from .head_link import HeadLink
 from .inventory import take_inventory
 from .manager import NodeManager
 from .memory_watch import MemoryWatch
@@ -209,7 +210,7 @@ class NodeProcess:
         session = config.session or link.session or self._folder.name
         head = process.address  # it has the actor "head": the head itself, or what passes on to it
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
-        self._desk = StoreDesk(process, self._store, self._source, node_id, link.address_of)
+        self._desk = StoreDesk(process, self._store, self._source, node_id, link.peers.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,
@@ -246,7 +247,7 @@ class NodeProcess:
         folder = str(self._folder.path)
         about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
         quota = int(self._settings.runtime_env_packages_bytes)
-        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers)
+        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers.all)
         workshop = Workshop(
             session,
             self._folder.logs,
