@@ -30,6 +30,7 @@ from ..cluster_message import (
 from ..scheduling import lease_message as m
 from ..system_process import SystemProcess
 from .head_joining import HeadJoining
+from .head_patience import PATIENCE_S, HeadPatience
 from .head_relay import HeadRelay
 from .head_route import HeadRoute
 from .peer_table import PeerTable
@@ -70,13 +71,22 @@ class HeadLink:
             for.
         node_id: of this node.
         any_python: the head's minor version of Python may be another.
+        patience: seconds that the head may leave a question unanswered; see `HeadPatience`.
 
     Attributes:
         peers: the other nodes.
         relay: passes on what this node's processes say to the head; None where the head is one of them.
     """
 
-    def __init__(self, process: SystemProcess, address: ProcessAddress, node_id: bytes, *, any_python: bool) -> None:
+    def __init__(
+        self,
+        process: SystemProcess,
+        address: ProcessAddress,
+        node_id: bytes,
+        *,
+        any_python: bool,
+        patience: float = PATIENCE_S,
+    ) -> None:
         self._process = process
         self._route = HeadRoute(address)
         self._joining = HeadJoining(process, self._route, any_python=any_python)
@@ -93,7 +103,9 @@ class HeadLink:
         self._waiting: asyncio.Task[None] | None = None
         self._is_here = address.process_id == process.address.process_id
         self.peers = PeerTable(process)
-        self.relay = None if self._is_here else HeadRelay(process)
+        self.relay = None
+        if not self._is_here:
+            self.relay = HeadRelay(process, HeadPatience(patience), lambda: self.cluster, self._waiting_callers)
 
     @property
     def cluster(self) -> str:
@@ -241,9 +253,15 @@ class HeadLink:
         told: KnownHeads = decoder_of(KnownHeads).decode(call.body)
         self._route.learn(told.addresses)
 
+    def _waiting_callers(self) -> list[str]:
+        """Whose tasks wait for a worker that this node has not got."""
+        return self._manager.waiting_callers() if self._manager is not None else []
+
     def close(self) -> None:
         """Wait for no head any more."""
         self._closing = True
+        if self.relay is not None:
+            self.relay.close()
 
     def leave(self, reason: str) -> None:
         """Tell the head that this node ends; the last word, when nothing runs here any more."""

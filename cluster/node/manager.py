@@ -255,6 +255,10 @@ class NodeManager(SystemActor):
         lease_id = int(returned.lease_id.partition("@")[0])
         self.feed(m.LeaseReturned(lease_id, returned.worker_ok))
 
+    def waiting_callers(self) -> list[str]:
+        """The processes whose demand for workers is not met here."""
+        return self._machine.waiting_callers
+
     # --- drivers and callers ---
 
     def _on_register_driver(self, channel: Channel, call: Call) -> None:

@@ -144,7 +144,13 @@ class NodeProcess:
             self._head = Head(process)
             process.actors["head"] = self._head
         head = config.head or process.address
-        self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
+        self._link = link = HeadLink(
+            process,
+            head,
+            self._node_id,
+            any_python=config.any_python,
+            patience=self._settings.gcs_server_request_timeout_seconds,
+        )
         try:
             await (link.find() if patient else link.greet())
         except BaseException:
