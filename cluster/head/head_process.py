@@ -66,6 +66,7 @@ class HeadProcess:
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
         self._fenced = False
+        self._head: Head | None = None
 
     async def run(self) -> None:
         """See `run_head`.
@@ -172,11 +173,11 @@ class HeadProcess:
         if self._config.fresh and self._birth.is_awaited:
             await leadership.apply([Delete(table, key) for table, found in rows.items() for key in found])
             rows = {table: {} for table in TABLES}
-        writer = StateWriter(leadership, self._on_fenced)
+        writer = StateWriter(leadership, self._on_fenced, self._on_trouble)
         state = HeadState(writer, rows)
         renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
         packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
-        head = Head(self._process, state, self._over, packages)
+        head = self._head = Head(self._process, state, self._over, packages)
         web: WebServer | None = None
         scaling: ScalingDesk | None = None
         try:
@@ -249,6 +250,10 @@ class HeadProcess:
         logger.error("another head has taken over: %s", error)
         self._fenced = True
         self._ended.set()
+
+    def _on_trouble(self, reason: str) -> None:
+        if self._head is not None:
+            self._head.troubled(reason)
 
     async def _renew(self, leadership: Leadership) -> None:
         while True:

@@ -19,6 +19,7 @@ from ..cluster_message import (
     FromNode,
     HeadLeads,
     HeadStanding,
+    HeadTroubled,
     KnownHeads,
     NodeDrained,
     NodeExpired,
@@ -56,6 +57,7 @@ _ORDERS = (
     "RequestLightWorker",
     "ReleaseLightWorker",
     "DrainOrder",
+    "HeadTroubled",
 )
 """What a node does for its head only: one that was paused or cut off, and replaced, may go on for a while."""
 
@@ -97,7 +99,7 @@ class HeadLink:
         self._registration: RegisterNode | None = None
         self._away = False
         self._away_since = 0.0
-        self._refused = ""
+        self._refused = self._trouble = ""
         self._closing = False
         self._news = asyncio.Event()
         self._waiting: asyncio.Task[None] | None = None
@@ -141,6 +143,7 @@ class HeadLink:
             "NodeExpired": self._on_expired,
             "DescribeHead": self._on_describe_head,
             "KnownHeads": self._on_known_heads,
+            "HeadTroubled": self._on_head_troubled,
         }
         manager.methods |= {name: self._for_head(manager.methods[name]) for name in _ORDERS}
         manager.methods["HeadLeads"] = self._on_head_leads
@@ -222,6 +225,7 @@ class HeadLink:
 
     def _lost_head(self) -> None:
         self._away = True
+        self._trouble = ""
         if self.relay is not None:
             self.relay.disconnected()
 
@@ -268,9 +272,15 @@ class HeadLink:
         if self._registration is not None and not self._is_here and not self._away:
             self._process.notify(self._joining.head, HEAD, NodeLeaving(self._node_id, reason))
 
+    def _on_head_troubled(self, _: Channel, call: Call) -> None:
+        told: HeadTroubled = decoder_of(HeadTroubled).decode(call.body)
+        self._trouble = told.reason
+        if self.relay is not None:
+            self.relay.troubled(told.reason)
+
     def _on_describe_head(self, channel: Channel, call: Call) -> None:
         away = time.monotonic() - self._away_since if self._away else None
-        channel.reply(call.call_id, encode(HeadStanding(away, self._refused)))
+        channel.reply(call.call_id, encode(HeadStanding(away, self._refused, self._trouble)))
 
     def _on_expired(self, _: Channel, call: Call) -> None:
         expired: NodeExpired = decoder_of(NodeExpired).decode(call.body)

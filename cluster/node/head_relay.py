@@ -188,7 +188,7 @@ class HeadRelay(SystemActor):
         self._next += 1
         kept = self._unanswered[self._next] = _Kept(said, channel, call_id)
         self._bytes += kept.size
-        if channel is not None:
+        if channel is not None and channel.peer.process_id != self._process.address.process_id:
             self._patience.said(self._next, said.sender.process_id, said.method, self._loop.time())
             self._watch()
         self._send()

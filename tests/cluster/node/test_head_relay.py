@@ -64,6 +64,7 @@ class Process:
 
     def __init__(self) -> None:
         self.links = self.endpoint = self
+        self.address = ProcessAddress("node", "h")
         self.asked: list[Asked] = []
         self.notified: list[tuple[str, object]] = []
         self.channels: dict[str, Channel] = {}
