@@ -164,14 +164,22 @@ class DescribeHead(Body, frozen=True):
     """To a node manager: how is its head? Answered with `HeadStanding`, also when the head is out of reach."""
 
 
+class HeadTroubled(Body, frozen=True):
+    """To a node manager: the head cannot keep what it decides, so it answers nothing; "": it can again."""
+
+    reason: str
+
+
 class HeadStanding(Body, frozen=True):
     """What a node knows of its head: for how many seconds it has been `away`, or None where it is not.
 
-    `refused` says why whoever answers at its address now cannot be this node's head; "" where nobody does.
+    `refused` says why whoever answers at its address now cannot be this node's head; "" where nobody does. `trouble`
+    says why a head that is there answers nothing; "" where it does.
     """
 
     away: float | None
     refused: str = ""
+    trouble: str = ""
 
 
 class FromNode(Body, frozen=True):

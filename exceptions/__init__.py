@@ -35,9 +35,10 @@
     ├── RaySystemError
     ├── NodeDiedError
     ├── LocalRayletDiedError
+    ├── RpcError                           the head did not answer in time
     └── AuthenticationError
 
-Not here: Ray's errors of compiled graphs, of its RPC layer and of other languages, which Limelight does not have.
+Not here: Ray's errors of compiled graphs and of other languages, which Limelight does not have.
 """
 
 from .actor import (
@@ -69,7 +70,7 @@ from .object import (
     OwnerDiedError,
     ReferenceCountingAssertionError,
 )
-from .system import AuthenticationError, LocalRayletDiedError, NodeDiedError, RaySystemError
+from .system import AuthenticationError, LocalRayletDiedError, NodeDiedError, RaySystemError, RpcError
 from .task import (
     OutOfMemoryError,
     RayTaskError,
@@ -116,6 +117,7 @@ __all__ = [
     "RaySystemError",
     "RayTaskError",
     "ReferenceCountingAssertionError",
+    "RpcError",
     "RuntimeEnvSetupError",
     "TaskCancelledError",
     "TaskError",

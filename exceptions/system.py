@@ -28,5 +28,19 @@ class LocalRayletDiedError(RayError):
     """
 
 
+class RpcError(RayError):
+    """The head of the cluster has not answered a question in time. What runs goes on; ask again when the head is back.
+
+    Attributes:
+        message: what was asked of whom, how long that took, and what to do.
+        rpc_code: gRPC's number for it, as Ray gives it: 14, unavailable.
+    """
+
+    def __init__(self, message: str, rpc_code: int = 14) -> None:
+        self.message = message
+        self.rpc_code = rpc_code
+        super().__init__(message)
+
+
 class AuthenticationError(RayError):
     """The cluster's token was refused or is missing. Give every process the same token: see `cluster token`."""

@@ -127,6 +127,18 @@ class HeadReplaced(Body, frozen=True):
     """To a core: the head was restarted, or another has taken over, and does not know who watches what."""
 
 
+class HeadNotice(Body, frozen=True):
+    """To a core that waits for the head: what its user should know of that."""
+
+    text: str
+
+
+class HoldSubmissions(Body, frozen=True):
+    """To a core: whether its threads are to wait before they say more to the head, as too much waits for it already."""
+
+    holds: bool
+
+
 class NodesGone(Body, frozen=True):
     """To a core: the cluster has given up these nodes (in hexadecimal), so nothing comes from their processes."""
 

@@ -49,6 +49,7 @@ class ActorCalls:
     ) -> NativeActorEntry:
         """Register an actor with the head; its constructor's arguments follow as soon as they are ready."""
         core, templates, placement = self._hub, self._runtime.templates, options.placement
+        core.holding.wait()
         light = options.isolation == "shared"
         template = templates.of_creation(descriptor, options)
         record = core.values.record(core.ids.task_id(), template, args, kwargs)

@@ -26,6 +26,7 @@ from ..contract import (
     AwaitGroup,
     DriverRegistered,
     GroupPending,
+    HeadNotice,
     LeaseGranted,
     LeaseInfeasible,
     LeaseRedirected,
@@ -48,6 +49,7 @@ from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
 from .forked import guard
+from .holding import Holding
 from .identity import Identity
 from .links import Links
 from .node_loss import NodeLoss
@@ -92,6 +94,7 @@ class Hub:
         self.values = Values(self)
         self.unseen = UnseenErrors(self.table)
         self.waiting = Waiting(self)
+        self.holding = Holding(self)
         self.recovery = Recovery(self)
         self.prefetch = Prefetch(self)
         self.directory = Directory(self.table.find, self.store.free, self.recovery.recover)
@@ -138,6 +141,8 @@ class Hub:
             "WriterLost": self.orphans.on_writer_lost,
             "ActorChanged": self.actors.on_changed,
             "HeadReplaced": self.actors.on_head_replaced,
+            "HeadNotice": lambda _, call: self.warn(decoder_of(HeadNotice).decode(call.body).text),
+            "HoldSubmissions": self.holding.on_hold,
             "NodesGone": self._on_nodes_gone,
             "AssignWorker": self._on_assign,
             "OutputLines": self._on_output,

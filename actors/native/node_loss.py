@@ -32,6 +32,7 @@ class NodeLoss:
         if self._reason or (isinstance(error, PeerClosedError) and error.by_us):
             return
         self._reason = self.obituary() or str(error)
+        self._hub.holding.over()
         data = serialize_error(self.error())
         self._hub.submission.node_lost(data)
         for client in list(self._hub.actors.clients.values()):
@@ -42,6 +43,7 @@ class NodeLoss:
         if runtime.interpreter_ends:
             return  # only daemon threads wait still, which end without a word
         self._reason = self._reason or "it was told to end"
+        self._hub.holding.over()
         data = serialize_error(
             TaskCancelledError(error_message="shutdown() ended the session before this task was done.")
         )

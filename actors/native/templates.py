@@ -1,11 +1,13 @@
 """From options, as users give them, to templates, as workers get them."""
 
+import contextlib
 import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from ...exceptions import RpcError
 from ..actor_descriptor import ActorDescriptor
 from ..contract import HEAD, LeaseSpec, QueryState, Template
 from ..options import ActorOptions, MethodOptions, NumReturns, Placement, RetryExceptions, TaskOptions
@@ -231,7 +233,11 @@ class Templates:
         found = self._bundles.get(group_id)
         if found is None:
             hub = self._hub
-            groups = msgspec.msgpack.decode(hub.ask(hub.head, HEAD, QueryState("placement_groups")))
+            answer = None
+            while answer is None:
+                with contextlib.suppress(RpcError):  # what is submitted waits for the head, however long it is away
+                    answer = hub.ask(hub.head, HEAD, QueryState("placement_groups"))
+            groups = msgspec.msgpack.decode(answer)
             rows = [row for row in groups if row["placement_group_id"] == group_id.hex()]
             found = list(rows[0]["bundles"].values()) if rows else []
             _keep(self._bundles, group_id, found)

@@ -138,6 +138,11 @@ async def _ask(target: Target, bodies: tuple[Any, ...]) -> list[bytes]:
                 raise CommandError(f"{standing.refused} `cluster stop` ends this machine's node, which waits for it.")
             if standing.away is not None:
                 raise _head_away(target, standing.away)
+            if standing.trouble:
+                raise CommandError(
+                    f"The head at {target.cluster} cannot keep what it decides, and so answers nothing; what runs "
+                    f"goes on. {standing.trouble}"
+                )
         return [await channel.request(HEAD, type(body).__name__, encode(body), _ANSWER_S) for body in bodies]
     finally:
         await endpoint.close()

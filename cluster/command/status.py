@@ -29,10 +29,12 @@ def _run(options: argparse.Namespace) -> int:
     from .session_client import ask_head, find_cluster  # with aiohttp: the other verbs begin twice as fast without
 
     target = find_cluster(options.address, tls_of(options))
-    kinds = ("nodes", "cluster_resources", "available_resources", "autoscaler")
+    kinds = ("nodes", "cluster_resources", "available_resources", "autoscaler", "trouble")
     answers = ask_head(target, *(QueryState(kind) for kind in kinds))
-    nodes, total, available, scaling = (msgspec.msgpack.decode(answer) for answer in answers)
+    nodes, total, available, scaling, trouble = (msgspec.msgpack.decode(answer) for answer in answers)
     sys.stdout.write(render(target.cluster, nodes, total, available) + "\n")
+    if trouble:
+        sys.stdout.write(f"\nThe head cannot keep what it decides, so what is new waits: {trouble}\n")
     if scaling:
         sys.stdout.write("\nMachines on demand:\n" + "".join(f"  {line}\n" for line in scaling))
     return 0

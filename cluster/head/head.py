@@ -20,6 +20,7 @@ from ..cluster_message import (
     FromNode,
     FromProcess,
     HeadLeads,
+    HeadTroubled,
     KnownHeads,
     NodeExpired,
     NodeOrder,
@@ -54,6 +55,7 @@ class Head(SystemActor):
     Attributes:
         session: the cluster's name for its session; "" where the node beside it knows that.
         dashboard: the address of its web server; "" where it has none.
+        trouble: why nothing can be kept, and so nothing be said, now; "": it can.
     """
 
     name = "head"
@@ -79,6 +81,8 @@ class Head(SystemActor):
         self.session = self.dashboard = ""
         self.state = state or HeadState()
         self.process = Outbox(process, self.state)
+        self._process = process
+        self.trouble = ""
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
         self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
@@ -242,6 +246,12 @@ class Head(SystemActor):
         for node_id in self.nodes:
             self.tell_heads_to(node_id)
 
+    def troubled(self, reason: str) -> None:
+        """What is decided cannot be kept, and so is not said, for that reason; "": it can again. Nodes hear of that."""
+        self.trouble = reason
+        for node in self.nodes.values():
+            self._process.notify(node.address, NODE, HeadTroubled(reason))  # at once, as nothing was decided
+
     def tell_heads_to(self, node_id: str) -> None:
         """Have a node know where heads listen."""
         if self._standbys:
@@ -250,6 +260,8 @@ class Head(SystemActor):
 
     def _on_node_back(self, node_id: str, held: m.WorkersHeld) -> None:
         """A node has connected: it and the desks bring together what each believes of the other."""
+        if self.trouble:
+            self._process.notify(self.nodes[node_id].address, NODE, HeadTroubled(self.trouble))
         for told in self.on_node_back:
             told(node_id, held)
 

@@ -17,7 +17,7 @@ from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
-from ..node.head_link import about_this_process
+from ..node.head_check import about_this_process
 from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete
@@ -67,6 +67,7 @@ class HeadProcess:
         self._about = about_this_process("head", folder.name, is_head=False)
         self._fenced = False
         self._packages = Path(config.packages) if config.packages else folder.path / "packages"
+        self._head: Head | None = None
 
     async def run(self) -> None:
         """See `run_head`.
@@ -175,10 +176,10 @@ class HeadProcess:
         if self._config.fresh and self._birth.is_awaited:
             await leadership.apply([Delete(table, key) for table, found in rows.items() for key in found])
             rows = {table: {} for table in TABLES}
-        writer = StateWriter(leadership, self._on_fenced)
+        writer = StateWriter(leadership, self._on_fenced, self._on_trouble)
         state = HeadState(writer, rows)
         renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
-        head = Head(self._process, state, self._over, self._packages)
+        head = self._head = Head(self._process, state, self._over, self._packages)
         web: WebServer | None = None
         scaling: ScalingDesk | None = None
         try:
@@ -251,6 +252,10 @@ class HeadProcess:
         logger.error("another head has taken over: %s", error)
         self._fenced = True
         self._ended.set()
+
+    def _on_trouble(self, reason: str) -> None:
+        if self._head is not None:
+            self._head.troubled(reason)
 
     async def _renew(self, leadership: Leadership) -> None:
         while True:

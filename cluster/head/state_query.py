@@ -29,6 +29,8 @@ class StateQuery:
                 return self._sum(available=True)
             case "autoscaler":
                 return self._head.scaling()
+            case "trouble":
+                return self._head.trouble
             case "actors":
                 return self._head.actors.rows()
             case "dashboard":

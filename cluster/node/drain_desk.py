@@ -89,7 +89,7 @@ class DrainDesk:
 
     async def _copy(self, one: OwnedObject) -> None:
         """Have another node copy an object, and keep it as its owner's first copy; the next one where that fails."""
-        peers = self._head.peers()
+        peers = self._head.peers.all()
         first = next(self._turn)
         request = LocateObject(one.object_id, one.owner, one.location)
         for index in range(len(peers)):

@@ -94,7 +94,7 @@ class NodeManager(SystemActor):
             "ReturnLease": self._on_return_lease,
             **store.methods,
             **environments.methods,
-            **TimelineDesk(process, workers.channels, head.peers).methods,
+            **TimelineDesk(process, workers.channels, head.peers.all).methods,
         }
         self.worker_desk = WorkerDesk(self, workers, environments)
         self.output = OutputDesk(self, process, workers, self.jobs, head)
@@ -127,7 +127,7 @@ class NodeManager(SystemActor):
             case m.Reclaim():
                 self._tell(command.caller, ReclaimLease(self._name(command.lease_id)))
             case m.Redirect():
-                node = self._head.last_address_of(command.node_id)
+                node = self._head.peers.last_address_of(command.node_id)
                 if node is not None:
                     self._tell(command.caller, LeaseRedirected(_class_key(command.class_key), command.total, node))
             case m.Infeasible():
@@ -254,6 +254,10 @@ class NodeManager(SystemActor):
         returned: ReturnLease = decoder_of(ReturnLease).decode(call.body)
         lease_id = int(returned.lease_id.partition("@")[0])
         self.feed(m.LeaseReturned(lease_id, returned.worker_ok))
+
+    def waiting_callers(self) -> list[str]:
+        """The processes whose demand for workers is not met here."""
+        return self._machine.waiting_callers
 
     # --- drivers and callers ---
 

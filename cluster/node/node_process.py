@@ -30,7 +30,8 @@ from ..store.spill_storage import DirectoryStorage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
 from .environment_desk import EnvironmentDesk
-from .head_link import HeadLink, about_this_process
+from .head_check import about_this_process
+from .head_link import HeadLink
 from .inventory import take_inventory
 from .manager import NodeManager
 from .memory_watch import MemoryWatch
@@ -143,7 +144,13 @@ class NodeProcess:
             self._head = Head(process)
             process.actors["head"] = self._head
         head = config.head or process.address
-        self._link = link = HeadLink(process, head, self._node_id, any_python=config.any_python)
+        self._link = link = HeadLink(
+            process,
+            head,
+            self._node_id,
+            any_python=config.any_python,
+            patience=self._settings.gcs_server_request_timeout_seconds,
+        )
         try:
             await (link.find() if patient else link.greet())
         except BaseException:
@@ -209,7 +216,7 @@ class NodeProcess:
         session = config.session or link.session or self._folder.name
         head = process.address  # it has the actor "head": the head itself, or what passes on to it
         arena_location = msgspec.msgpack.encode(self._store.arena.location)
-        self._desk = StoreDesk(process, self._store, self._source, node_id, link.address_of)
+        self._desk = StoreDesk(process, self._store, self._source, node_id, link.peers.address_of)
         base = WorkerConfig(
             process_id="",
             host_id=self._host_id,
@@ -246,7 +253,7 @@ class NodeProcess:
         folder = str(self._folder.path)
         about = DriverRegistered(node_id, link.cluster, arena_location, session, folder, inventory.labels)
         quota = int(self._settings.runtime_env_packages_bytes)
-        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers)
+        packages = PackageDesk(process, self._folder.path / "packages", quota, link.peers.all)
         workshop = Workshop(
             session,
             self._folder.logs,

@@ -52,7 +52,7 @@ class OutputDesk:
 
     async def _flush(self, channel: Channel, call_id: int, everywhere: bool) -> None:
         here = [self._workers.flush_output()]
-        peers = self._head.peers() if everywhere else []
+        peers = self._head.peers.all() if everywhere else []
         there = [self._process.request(peer, NODE, FlushOutput(everywhere=False), _FLUSH_S) for peer in peers]
         await asyncio.gather(*here, *there, return_exceptions=True)  # a node that is gone has nothing left to show
         channel.reply(call_id, b"")

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import msgspec
 
+from .head_patience import PATIENCE_S
+
 PREFIX = "LIMELIGHT_"
 """Of environment variables: LIMELIGHT_memory_usage_threshold=0.9."""
 
@@ -23,6 +25,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
         runtime_env_cache_bytes: what environments made by pip, uv and conda may take of the disk, over all sessions
             of the user; those used longest ago are removed, but never what a worker uses.
         runtime_env_packages_bytes: likewise for the packages (working_dir, py_modules) of the session.
+        gcs_server_request_timeout_seconds: how long the head may take to answer a question that changes nothing
+            (`nodes()`, `get_actor()` and such) before that raises RpcError, in seconds; 0: without end.
         runtime_env_idle_s: how long an interpreter that no worker runs in any more stays warm, in seconds.
     """
 
@@ -31,6 +35,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     oom_grace_period_s: float = 2
     runtime_env_cache_bytes: float = 10 * 2**30
     runtime_env_packages_bytes: float = 10 * 2**30
+    gcs_server_request_timeout_seconds: float = PATIENCE_S
     runtime_env_idle_s: float = 60
 
     @classmethod

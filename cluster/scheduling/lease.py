@@ -139,6 +139,11 @@ class LeaseMachine:
                 self._tick(now)
 
     @property
+    def waiting_callers(self) -> list[str]:
+        """Callers of whose demand this node cannot meet all."""
+        return list({caller: None for (caller, _), demand in self.queue.demands.items() if caller and demand.unmet})
+
+    @property
     def busy(self) -> bool:
         """Whether somebody has a worker of this node."""
         return bool(self.book)

@@ -219,4 +219,9 @@ class RedisStore(StateStore):
                 f"Redis at {self.place} is out of reach: {error}. Are host and port right, is it running?"
             ) from error
         except e.RedisError as error:
+            if isinstance(error, e.OutOfMemoryError):
+                raise StateStoreError(
+                    f"Redis at {self.place} has no memory left for the state (maxmemory): type "
+                    "`redis-cli CONFIG SET maxmemory SIZE` with more, or remove what else is in it."
+                ) from error
             raise StateStoreError(f"Redis at {self.place} failed: {error}") from error

@@ -269,5 +269,5 @@ class SqliteStore(StateStore):
                 f"{self._path.name}-wal beside it), and the cluster starts empty."
             )
         if name.startswith("SQLITE_FULL"):
-            return f"The disk of the state in {self.place} is full: make room there."
+            return f"The disk of the state in {self.place} is full: make room there, and it is written."
         return f"The state in {self.place} failed: {error} ({name or type(error).__name__})."

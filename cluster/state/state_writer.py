@@ -19,9 +19,6 @@ from .write_queue import WriteQueue
 
 logger = logging.getLogger(__name__)
 
-BACKLOG_BYTES: Final = 64 * 2**20
-"""What may wait before `room` does."""
-
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 3.0
 """Between tries while the store is out of reach; doubled from the first to the longest."""
@@ -33,31 +30,34 @@ class StateWriter:
     What is queued in one step of the loop (between two awaits of anybody) is written in one batch or not at all; and a
     batch is whatever was queued while the one before was under way, so a store that is slow gets larger batches, not
     more of them. While the store is out of reach everything stays queued and is tried again for as long as it takes;
-    the log says so once, and once when it is back. A store that keeps nothing is not asked to: then `put` does nothing
+    the log says why once, and once when it is back. A store that keeps nothing is not asked to: then `put` does nothing
     and `when_durable` calls at once, and callers can save themselves the encoding (`keeps`).
 
     Args:
         leadership: the right to write.
         on_fenced: called once, when another head turns out to have taken over. From then on nothing is queued or
             written, and nobody is told that anything is durable: it was not, and the other head answers them.
-        backlog_bytes: how much may wait before `room` waits.
+        on_trouble: called with the reason when nothing can be written, and with "" when it is written again.
 
     Attributes:
         keeps: whether the store keeps anything.
     """
 
     def __init__(
-        self, leadership: Leadership, on_fenced: Callable[[FencedError], None], *, backlog_bytes: int = BACKLOG_BYTES
+        self,
+        leadership: Leadership,
+        on_fenced: Callable[[FencedError], None],
+        on_trouble: Callable[[str], None] | None = None,
     ) -> None:
         self.keeps = leadership.store.keeps
         self._leadership = leadership
         self._on_fenced = on_fenced
-        self._limit = backlog_bytes
+        self._on_trouble = on_trouble
+        self._trouble = ""
         self._queue = WriteQueue()
         self._task: asyncio.Task[None] | None = None
         self._over: StateStoreError | None = None
         self._waits: set[asyncio.Future[None]] = set()
-        self._no_room: list[asyncio.Future[None]] = []
 
     def put(self, table: str, key: str, value: bytes) -> None:
         """Queue a record, in place of one that is there.
@@ -105,27 +105,6 @@ class StateWriter:
             await done
         finally:
             self._waits.discard(done)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether new work should be accepted: False while the store is far behind."""
-        return self._queue.backlog_bytes < self._limit
-
-    async def room(self) -> None:
-        """Wait until there is room: to be awaited before a request is accepted whose state will be queued.
-
-        `put` itself never refuses: by then the head has made up its mind, and must not forget.
-
-        Raises:
-            FencedError: another head has taken over.
-            StateStoreError: the writer was closed meanwhile.
-        """
-        while not self.has_room:
-            turn = asyncio.get_running_loop().create_future()
-            self._no_room.append(turn)
-            await turn
-        if self._over is not None:
-            raise self._over
 
     async def close(self, grace_s: float = 5.0) -> int:
         """Write what is queued, then stop. Does not release the leadership.
@@ -177,18 +156,27 @@ class StateWriter:
                 await self._leadership.apply(batch)
             except FencedError:
                 raise
-            except Exception as error:  # whatever it is, what is queued must not be lost
-                if pause == FIRST_PAUSE_S:
-                    known = isinstance(error, StateStoreError)
-                    logger.warning(
-                        "The state cannot be written, and is kept until it can: %s", error, exc_info=not known
-                    )
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is queued must not be lost
+                self._troubled(error)
             else:
-                if pause > FIRST_PAUSE_S:
-                    logger.warning("The state is written again to %s.", self._leadership.store.place)
+                self._troubled(None)
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that heads do not come in step
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _troubled(self, error: Exception | None) -> None:
+        """Say what is the matter, or that nothing is, once."""
+        text = "" if error is None else str(error) or type(error).__name__
+        if text == self._trouble:
+            return
+        before, self._trouble = self._trouble, text
+        if error is None:
+            logger.warning("The state is written again to %s.", self._leadership.store.place)
+        elif not before:
+            known = None if isinstance(error, StateStoreError) else error
+            logger.warning("The state cannot be written, and is kept until it can: %s", text, exc_info=known)
+        if self._on_trouble is not None:
+            self._on_trouble(text)
 
     def _tell(self) -> None:
         for callback in self._queue.written():
@@ -196,14 +184,6 @@ class StateWriter:
                 callback()
             except Exception:
                 logger.exception("What was to happen once the state was durable failed.")
-        if self._no_room and self.has_room:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        turns, self._no_room = self._no_room, []
-        for turn in turns:
-            if not turn.done():
-                turn.set_result(None)
 
     def _end(self, error: StateStoreError) -> None:
         """Nothing more will be written: nobody need wait."""
@@ -212,4 +192,3 @@ class StateWriter:
         for wait in self._waits:
             if not wait.done():
                 wait.set_exception(error)
-        self._make_room()

@@ -3,10 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .change import Change, Put
-
-_OVERHEAD = 64
-"""Bytes that a change costs beyond its key and value, roughly."""
+from .change import Change
 
 
 class WriteQueue:
@@ -14,17 +11,11 @@ class WriteQueue:
 
     One batch is under way at a time. It stays what it is until it is written, however often that is tried: so what a
     store holds is always what the head had queued up to some moment, and at least up to what was said to be durable.
-
-    Attributes:
-        backlog_bytes: about how much memory the changes take that are not durable yet.
     """
 
     def __init__(self) -> None:
-        self.backlog_bytes = 0
         self._waiting: dict[tuple[str, str], Change] = {}
-        self._waiting_bytes = 0
         self._batch: Sequence[Change] | None = None
-        self._batch_bytes = 0
         # A watcher waits for the batch that was not yet taken when it came, or else for the one under way.
         self._for_waiting: deque[Callable[[], None]] = deque()
         self._for_batch: deque[Callable[[], None]] = deque()
@@ -35,12 +26,7 @@ class WriteQueue:
 
     def add(self, change: Change) -> None:
         """Queue a change; of one key only the last that waits is written."""
-        place = change[:2]
-        before = self._waiting.get(place)
-        self._waiting[place] = change
-        grown = _size(change) - (_size(before) if before is not None else 0)
-        self._waiting_bytes += grown
-        self.backlog_bytes += grown
+        self._waiting[change[:2]] = change
 
     def watch(self, callback: Callable[[], None]) -> bool:
         """Have `written` return this when all that is queued now is durable; False where it is already."""
@@ -56,21 +42,15 @@ class WriteQueue:
         """The batch to write now: the one under way, or else all that waits; empty when there is nothing."""
         if self._batch is None and self._waiting:
             self._batch, self._waiting = tuple(self._waiting.values()), {}
-            self._batch_bytes, self._waiting_bytes = self._waiting_bytes, 0
             self._for_batch, self._for_waiting = self._for_waiting, deque()
         return self._batch or ()
 
     def written(self) -> deque[Callable[[], None]]:
         """The batch under way is durable. Returns whom to tell, in the order they came."""
-        self.backlog_bytes -= self._batch_bytes
-        self._batch, self._batch_bytes = None, 0
+        self._batch = None
         due, self._for_batch = self._for_batch, deque()
         return due
 
     def clear(self) -> None:
         """Forget everything: nothing more will be written."""
         self.__init__()
-
-
-def _size(change: Change) -> int:
-    return _OVERHEAD + len(change.key) + (len(change.value) if isinstance(change, Put) else 0)

@@ -58,6 +58,7 @@ SAMPLES = [
     ex.ObjectRefStreamEndOfStreamError(),
     ex.OufOfBandObjectRefSerializationException("held by nobody"),
     ex.RaySystemError(OSError(2, "no"), "trace"),
+    ex.RpcError("it has not answered"),
     ex.NodeDiedError("node gone"),
     ex.LocalRayletDiedError("node process gone"),
     ex.AuthenticationError("refused"),

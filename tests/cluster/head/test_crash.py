@@ -185,7 +185,7 @@ class Program:
             assert held == wanted, "a node has a worker for each actor that lives there, and no other"
             bundles = {gid for gid, record in groups.items() if node.node_id.hex() in record.nodes.values()}
             assert set(node.machine.bundles.groups()) == bundles
-            left = [said for said, _, _ in node.relay._unanswered.values()]
+            left = [kept.said for kept in node.relay._unanswered.values()]
             assert left == [], "all was answered"
 
     def _check_users(self, records) -> None:

@@ -20,6 +20,14 @@ def test_demand_is_granted_as_far_as_resources_go_and_the_rest_reported():
     assert node.available() == 0
 
 
+def test_who_waits_for_room_is_known():
+    node = NodeDriver()
+    node.demand(4)
+    assert node.machine.waiting_callers == []
+    node.demand(2, caller="b")
+    assert node.machine.waiting_callers == ["b"]
+
+
 def test_a_returned_lease_serves_who_waits_with_the_same_worker():
     node = NodeDriver()
     node.demand(4)

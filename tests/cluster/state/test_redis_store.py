@@ -92,7 +92,10 @@ async def test_memory_that_runs_out_tears_no_batch_apart(server, console):
         leadership = await store.acquire(b"", LONG)
         await leadership.apply([Put("t", "a", b"1")])
         console.config_set("maxmemory", "1mb")
-        with pytest.raises(StateStoreError, match="maxmemory"):
+        with pytest.raises(
+            StateStoreError,
+            match=r"no memory left for the state \(maxmemory\): type `redis-cli CONFIG SET",
+        ):
             await leadership.apply([Put("t", "a", b"2"), Put("t", "b", b"2")])
         assert await store.load("t") == {"a": b"1"}
         console.config_set("maxmemory", "0")

@@ -157,25 +157,28 @@ async def test_who_was_taken_over_from_is_told_once_and_never_writes_again(serve
     writer.when_durable(lambda: told.append(2))
     with pytest.raises(FencedError):
         await writer.durable()
-    with pytest.raises(FencedError):
-        await writer.room()
     await writer.close()
     assert (told, fenced, server.tables) == ([], [caught.value], {})
 
 
-async def test_who_is_far_ahead_of_the_store_waits_for_room(server, leadership):
-    writer = StateWriter(leadership, pytest.fail, backlog_bytes=1000)
-    server.fault = out_of_reach
-    await writer.room()
-    for n in range(10):
-        writer.put("t", f"{n}", b"x" * 100)
-    assert not writer.has_room
-    waiting = asyncio.ensure_future(writer.room())
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    server.fault = lambda verb: None
-    await waiting
-    assert writer.has_room
+async def test_the_head_hears_why_nothing_can_be_written_and_when_it_can_again(server, leadership, caplog):
+    troubles: list[str] = []
+    reasons = iter(["full", "full", "gone", "full"])
+
+    def fault(verb: str) -> None:
+        reason = next(reasons, "")
+        if reason:
+            raise StateStoreError(reason)
+
+    server.fault = fault
+    writer = StateWriter(leadership, pytest.fail, troubles.append)
+    writer.put("t", "a", b"1")
+    await writer.durable()
+    assert troubles == ["full", "gone", "full", ""]
+    assert caplog.text.count("cannot be written") == 1
+    writer.put("t", "b", b"1")
+    await writer.durable()
+    assert troubles[4:] == []
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,7 @@ async def test_without_a_store_nothing_is_queued_and_nobody_waits():
     told = []
     writer.put("t", "a", b"1")
     writer.when_durable(lambda: told.append(1))
-    assert (told, writer.keeps, writer.has_room) == ([1], False, True)
+    assert (told, writer.keeps) == ([1], False)
     await leadership.apply([Put("t", "a", b"1")])
     await leadership.renew()
     assert await store.load("t") == {}
