@@ -363,10 +363,10 @@ class Hub:
         self.links.notify(self.node, NODE, WorkerLeaving(reason))
 
     @staticmethod
-    def death_cause(reply: Reply | TransportError) -> DeathCause | None:
+    def death_cause(reply: Reply | TransportError, node_id: str) -> DeathCause | None:
         """What a node manager says of a process's end; when it says nothing, it is lost itself."""
         if isinstance(reply, TransportError):
-            return DeathCause(DeathKind.NODE_LOST, str(reply))
+            return DeathCause(DeathKind.NODE_LOST, str(reply), node_id=node_id)
         if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)

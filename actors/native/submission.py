@@ -306,7 +306,8 @@ class Submission:
             if self._hub.node_loss:
                 self._hub.completion.fail(record, self._hub.node_loss.error())
             else:
-                self._hub.completion.fail(record, lost_error(record, self._hub.death_cause(reply)))
+                node_id = link.channel.peer_info.get("node", "")
+                self._hub.completion.fail(record, lost_error(record, self._hub.death_cause(reply, node_id)))
 
         self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 

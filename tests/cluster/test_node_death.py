@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import limelight as ll
-from limelight.exceptions import ActorDiedError, DeathKind, ObjectLostError, OwnerDiedError, WorkerCrashedError
+from limelight.exceptions import ActorDiedError, DeathKind, NodeDiedError, ObjectLostError, OwnerDiedError
 
 from .cluster_program import PATIENCE, SIZE, Counter, alive, at, digest, eventually, expected, noise, runs
 
@@ -46,8 +46,9 @@ class TestNodeDeath:
         ref = stuck.options(scheduling_strategy=at(doomed)).remote()
         eventually((tmp_path / "started").exists)
         cluster.remove_node(doomed)
-        with pytest.raises(WorkerCrashedError, match="lost with its node"):
+        with pytest.raises(NodeDiedError, match="lost with its node") as died:
             ll.get(ref, timeout=PATIENCE)
+        assert died.value.cause.node_id == doomed.node_id
 
     def test_an_actor_restarts_elsewhere(self, cluster, doomed) -> None:
         actor = Counter.options(max_restarts=1, max_task_retries=-1, scheduling_strategy=at(doomed, soft=True)).remote()
