@@ -49,12 +49,13 @@ from .execution import Execution
 from .executor import Executor, TaskHost
 from .forked import guard
 from .identity import Identity
+from .lineage import Lineage
 from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .orphan import Orphans
 from .prefetch import Prefetch
-from .recovery import Recovery, forget_lineage
+from .recovery import Recovery
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
@@ -87,7 +88,9 @@ class Hub:
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.captured = b""
         self.store = store
-        self.table = ObjectTable(self.wire, store.free, forget_lineage)
+        self.lineage = Lineage()
+        self.table = ObjectTable(self.wire, store.free, self.lineage.freed)
+        self.table.is_kept, self.lineage.table = self.lineage.keeps, self.table
         self.borrowing = Borrowing(self)
         self.values = Values(self)
         self.unseen = UnseenErrors(self.table)
