@@ -65,6 +65,8 @@ from .waiting import Waiting
 from .wire import WireThread
 from .worker_link import WorkerLink
 
+_MOST_GONE = 1000
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,6 +77,7 @@ class Hub:
 
     Attributes:
         captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
+        gone_nodes: ids, in hexadecimal, of the last nodes that the cluster has given up.
     """
 
     def __init__(self, identity: Identity, store: Any, wire: WireThread | None = None) -> None:
@@ -87,6 +90,7 @@ class Hub:
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.captured = b""
+        self.gone_nodes: dict[str, None] = {}
         self.store = store
         self.lineage = Lineage()
         self.table = ObjectTable(self.wire, store.free, self.lineage.freed)
@@ -340,6 +344,9 @@ class Hub:
     def _on_nodes_gone(self, _: Channel, call: Call) -> None:
         """Give up the channels to processes of nodes that are gone: a host without power does not say so."""
         gone = set(decoder_of(NodesGone).decode(call.body).node_ids)
+        self.gone_nodes |= dict.fromkeys(gone)
+        while len(self.gone_nodes) > _MOST_GONE:
+            del self.gone_nodes[next(iter(self.gone_nodes))]
         for channel in list(self.endpoint.channels.values()):
             node_id = channel.peer_info.get("node", "")
             if node_id in gone:
