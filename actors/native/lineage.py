@@ -76,7 +76,7 @@ class Lineage:
     def freed(self, entry: ObjectEntry) -> None:
         """An object was freed: how it was made is forgotten, unless a remembered task would need it."""
         if entry not in self._needed:
-            self._forget_producer(entry)
+            self.forget_producer(entry)
             return
         entry.state = PENDING if _can_be_made(entry) else FAILED
         entry.location = entry.near = entry.copies = None
@@ -130,9 +130,10 @@ class Lineage:
         if entry.tracked:
             self.table.free_if_unused(entry)
         else:
-            self._forget_producer(entry)
+            self.forget_producer(entry)
 
-    def _forget_producer(self, entry: ObjectEntry) -> None:
+    def forget_producer(self, entry: ObjectEntry) -> None:
+        """An object will not be made again: its task is forgotten, unless it made others that may be."""
         record: TaskRecord | None = entry.producer
         entry.producer = None
         if record is None:

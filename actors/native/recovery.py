@@ -72,7 +72,7 @@ class Recovery:
 
     def give_up(self, entry: ObjectEntry, record: "TaskRecord | None") -> None:
         """A lost object will not be made again."""
-        entry.producer = None
+        self._hub.lineage.forget_producer(entry)
         entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))
 
     def made(self, entry: ObjectEntry, value: Value) -> bool:
