@@ -19,22 +19,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.debian import find, why_no
+
 TIMEOUT = 60.0
 
-_TC = shutil.which("tc", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "tc"
-"""Of iproute2, like `ip`, but in a folder that users have not in their path."""
 _LONGEST_BASE = 16
+_PROGRAMS = {
+    **dict.fromkeys(("ip", "tc"), "iproute2"),
+    **dict.fromkeys(("unshare", "nsenter"), "util-linux"),
+    "mount": "mount",
+    "ps": "procps",
+}
+"""What hosts are made with, and the packages of it."""
 
 
 def why_not() -> str:
     """Why hosts cannot be made here; "" where they can."""
     if sys.platform != "linux":
         return "needs Linux's namespaces"
-    missing = [tool for tool in ("ip", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
-    if missing:
-        return f"needs {', '.join(missing)} (Debian: iproute2, util-linux, mount)"
     if os.geteuid() != 0:
         return "needs root, to make network namespaces"
+    for program, package in _PROGRAMS.items():
+        if reason := why_no(program, package):
+            return reason
     probe = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "true"], capture_output=True, text=True, check=False)
     return f"namespaces are not to be had here: {probe.stderr.strip()}" if probe.returncode else ""
 
@@ -61,7 +68,7 @@ class Network:
         """Let no more than `rate` through a host's link, in either direction (as tc-tbf(8) writes it: "1gbit")."""
         limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         for namespace, device in ((self._switch, host.port), (host.namespace, "eth0")):
-            subprocess.run([_TC, "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
+            subprocess.run([find("tc") or "tc", "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
 
     def close(self) -> None:
         """End all hosts and remove what was made."""

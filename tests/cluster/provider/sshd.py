@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,24 +12,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.debian import why_no
+
 HOSTS = ["127.0.0.2", "127.0.0.3"]
 """On Linux all of 127.0.0.0/8 is this machine: two names for it are two hosts with a home each."""
 
 
-def install() -> None:
-    """See to it that there is an sshd, or skip."""
+_WHY_NO = why_no("sshd", "openssh-server") or why_no("ssh", "openssh-client") if os.geteuid() == 0 else ""
+
+
+def require_sshd() -> None:
+    """Skip the test where there is no sshd that users can log in to."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs root on Linux, to run an sshd that logs in")
-    if shutil.which("sshd", path="/usr/sbin:/usr/bin") and shutil.which("ssh"):
-        return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["update", "-q"],
-        ["install", "-qy", "--no-install-recommends", "openssh-server", "openssh-client"],
-    ):
-        done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"needs Debian's openssh-server, which cannot be installed here: {done.stderr.strip()[-300:]}")
+    if _WHY_NO:
+        pytest.skip(_WHY_NO)
 
 
 class Sshd:
