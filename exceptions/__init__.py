@@ -4,6 +4,7 @@
     ├── RayTaskError (also TaskError)      user code raised; `get` raises it as the user's class too
     ├── TaskCancelledError
     ├── WorkerCrashedError                 the process that ran a task died; `.cause` is a DeathCause
+    │   └── NodeDiedError                  and its whole node with it
     ├── OutOfMemoryError                   the memory monitor stopped a task or an actor
     ├── TaskUnschedulableError
     ├── TaskPlacementGroupRemoved
@@ -33,7 +34,6 @@
     ├── ObjectRefStreamEndOfStreamError
     ├── OufOfBandObjectRefSerializationException
     ├── RaySystemError
-    ├── NodeDiedError
     ├── LocalRayletDiedError
     ├── RpcError                           the head did not answer in time
     └── AuthenticationError
@@ -70,8 +70,9 @@ from .object import (
     OwnerDiedError,
     ReferenceCountingAssertionError,
 )
-from .system import AuthenticationError, LocalRayletDiedError, NodeDiedError, RaySystemError, RpcError
+from .system import AuthenticationError, LocalRayletDiedError, RaySystemError, RpcError
 from .task import (
+    NodeDiedError,
     OutOfMemoryError,
     RayTaskError,
     RuntimeEnvSetupError,

@@ -17,10 +17,6 @@ class RaySystemError(RayError):
         super().__init__(f"{client_exc}\n{traceback_str}" if traceback_str else f"{client_exc}")
 
 
-class NodeDiedError(RayError):
-    """The node a task or actor was bound to is gone. Bind softly (`soft=True`), or wait until it joins again."""
-
-
 class LocalRayletDiedError(RayError):
     """The node process on this machine died (Ray calls it the raylet), so this process can run nothing any more.
 

@@ -135,6 +135,14 @@ class WorkerCrashedError(RayError):
         super().__init__(message)
 
 
+class NodeDiedError(WorkerCrashedError):
+    """The node that ran the task is gone, or out of reach for good, and the task may not run again.
+
+    Raise `max_retries` where running it again is safe: it then runs on another node. Catch it as WorkerCrashedError to
+    treat the loss of a worker and that of its whole node alike.
+    """
+
+
 class OutOfMemoryError(RayError):
     """The memory monitor stopped the task or the actor because its node was about to run out of memory.
 

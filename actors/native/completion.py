@@ -6,7 +6,7 @@ from ...transport.address import ProcessAddress
 from .. import ids
 from ..contract import Outcome, Value
 from ..serialization import serialize_error
-from .entry import PENDING, STORED
+from .entry import FAILED, PENDING, STORED
 from .task_failure import cancelled_error
 from .task_record import TaskRecord
 
@@ -54,8 +54,8 @@ class Completion:
             if entry is None or not self._hub.recovery.made(entry, value):
                 borrowing.discard(ids.object_id(record.task_id, index + 1), value)
         for entry in results:
-            if entry.state == STORED:
-                lineage = True
+            if entry.state == STORED or (record.attempt and self._hub.lineage.is_needed(entry)):
+                lineage |= entry.producer is not None
             else:
                 entry.producer = None
         if record.generator is None:
@@ -83,20 +83,33 @@ class Completion:
         return limit < 0 or record.attempt < limit
 
     def again(self, record: TaskRecord) -> bool:
-        """Have a lost result made again; False when its task may not run once more."""
-        if record.template.max_retries == 0:
+        """Have a lost result made again, with all it came from that is gone; False when its task may not run again."""
+        if not self._may_begin_again(record):
             return False
         if not record.ended:
             return True  # it runs already, because another one was lost
-        if not self.may_retry(record):
-            return False
+        lost = [record]
         record.ended = False
-        record.attempt += 1
-        if record.actor_id:
-            self._hub.actors.client(record.actor_id, "").again(record)
-        else:
-            self._hub.submission.run_again(record)
+        while lost:
+            one = lost.pop()
+            one.attempt += 1
+            for entry in self._hub.lineage.recall(one):
+                producer: TaskRecord | None = entry.producer
+                if entry.state == FAILED or producer is None or not self._may_begin_again(producer):
+                    self._hub.recovery.give_up(entry, producer)
+                elif producer.ended:
+                    producer.ended = False
+                    lost.append(producer)
+            if one.actor_id:
+                self._hub.actors.client(one.actor_id, "").again(one)
+            else:
+                self._hub.submission.run_again(one)
         return True
+
+    def _may_begin_again(self, record: TaskRecord) -> bool:
+        if record.template.max_retries == 0 or record.evicted:
+            return False
+        return not record.ended or self.may_retry(record)
 
     def fail(self, record: TaskRecord, error: BaseException) -> None:
         """End a task with an error of the runtime's own."""
@@ -118,7 +131,9 @@ class Completion:
         """Let go of what the task needed, unless a result of it may have to be made again."""
         record.ended = True
         record.lease = record.held_actor = None
-        if not keep:
+        if keep:
+            self._hub.lineage.remember(record)
+        else:
             record.generator = None
             record.dependencies = record.nested = record.stored_args = None
             record.results = []

@@ -51,12 +51,13 @@ from .executor import Executor, TaskHost
 from .forked import guard
 from .holding import Holding
 from .identity import Identity
+from .lineage import Lineage
 from .links import Links
 from .node_loss import NodeLoss
 from .object_table import ObjectTable
 from .orphan import Orphans
 from .prefetch import Prefetch
-from .recovery import Recovery, forget_lineage
+from .recovery import Recovery
 from .running import Job
 from .streaming import Streaming
 from .submission import Submission
@@ -65,6 +66,8 @@ from .values import Values
 from .waiting import Waiting
 from .wire import WireThread
 from .worker_link import WorkerLink
+
+_MOST_GONE = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class Hub:
 
     Attributes:
         captured: the placement group that what runs here puts its own tasks and actors into; b"": none.
+        gone_nodes: ids, in hexadecimal, of the last nodes that the cluster has given up.
     """
 
     def __init__(self, identity: Identity, store: Any, wire: WireThread | None = None) -> None:
@@ -88,8 +92,11 @@ class Hub:
         self.job_id = b""
         self.assignment = AssignWorker(b"", "", {}, {}, b"", False, 0)
         self.captured = b""
+        self.gone_nodes: dict[str, None] = {}
         self.store = store
-        self.table = ObjectTable(self.wire, store.free, forget_lineage)
+        self.lineage = Lineage()
+        self.table = ObjectTable(self.wire, store.free, self.lineage.freed)
+        self.table.is_kept, self.lineage.table = self.lineage.keeps, self.table
         self.borrowing = Borrowing(self)
         self.values = Values(self)
         self.unseen = UnseenErrors(self.table)
@@ -342,6 +349,9 @@ class Hub:
     def _on_nodes_gone(self, _: Channel, call: Call) -> None:
         """Give up the channels to processes of nodes that are gone: a host without power does not say so."""
         gone = set(decoder_of(NodesGone).decode(call.body).node_ids)
+        self.gone_nodes |= dict.fromkeys(gone)
+        while len(self.gone_nodes) > _MOST_GONE:
+            del self.gone_nodes[next(iter(self.gone_nodes))]
         for channel in list(self.endpoint.channels.values()):
             node_id = channel.peer_info.get("node", "")
             if node_id in gone:
@@ -368,10 +378,10 @@ class Hub:
         self.links.notify(self.node, NODE, WorkerLeaving(reason))
 
     @staticmethod
-    def death_cause(reply: Reply | TransportError) -> DeathCause | None:
+    def death_cause(reply: Reply | TransportError, node_id: str) -> DeathCause | None:
         """What a node manager says of a process's end; when it says nothing, it is lost itself."""
         if isinstance(reply, TransportError):
-            return DeathCause(DeathKind.NODE_LOST, str(reply))
+            return DeathCause(DeathKind.NODE_LOST, str(reply), node_id=node_id)
         if reply.failed or not reply.body:
             return None
         return _death_decoder.decode(reply.body)

@@ -35,6 +35,7 @@ class ObjectTable:
         on_forgotten: told, on the wire thread, that a borrowed object is held here no more.
         on_stray: told, on the wire thread, of a borrowed object whose ref was unpickled outside of any value that the
             runtime reads, so that nobody else will register it.
+        is_kept: asked, on the wire thread, whether a stored object is to stay although nobody holds it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ObjectTable:
         self._release_lineage = release_lineage
         self.on_forgotten: Callable[[ObjectEntry], None] = _ignore
         self.on_stray: Callable[[ObjectEntry], None] = _ignore
+        self.is_kept: Callable[[ObjectEntry], bool] = _is_not
         self._address = ProcessAddress("", "")
         self._entries: dict[bytes, ObjectEntry] = {}
         self._owners: dict[str, ProcessAddress] = {}
@@ -172,10 +174,21 @@ class ObjectTable:
         while dropped:
             self.free_if_unused(dropped.popleft())
 
+    def held_again(self, entry: ObjectEntry) -> ObjectRef[Any]:
+        """A ref to an owned object that may have been freed since; on the wire thread."""
+        with self._lock:
+            entry.count += 1
+            if not entry.tracked:
+                self._entries[entry.object_id] = entry
+                entry.tracked = True
+        return ObjectRef(entry.object_id, None, entry)
+
     # --- the end of an entry (wire thread) ---
 
     def free_if_unused(self, entry: ObjectEntry) -> None:
         """Forget an entry that nobody holds any more; free the object where this process owns it."""
+        if entry.state == STORED and self.is_kept(entry):
+            return
         with self._lock:
             if entry.count > 0 or entry.borrowers:
                 return
@@ -210,6 +223,11 @@ class ObjectTable:
             if entry.owner is not None and entry.owner.process_id == process_id:
                 entry.registered = 0
                 entry.givers = None
+
+
+def _is_not(_: ObjectEntry) -> bool:
+    """Nothing is kept that nobody holds."""
+    return False
 
 
 def _ignore(_: ObjectEntry) -> None:

@@ -2,7 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import GetTimeoutError, ObjectLostError, ObjectReconstructionFailedMaxAttemptsExceededError
+from ...exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    ObjectReconstructionFailedLineageEvictedError,
+    ObjectReconstructionFailedMaxAttemptsExceededError,
+)
 from ...transport.error import DeadlineExceededError, RemoteCallError
 from ..contract import NODE, KeepObject, LocateObject, Location, Value, decoder_of
 from ..object_ref import ObjectRef
@@ -11,7 +16,6 @@ from .entry import FAILED, PENDING, STORED, ObjectEntry
 
 if TYPE_CHECKING:
     from .hub import Hub
-    from .stream import Stream
     from .task_record import TaskRecord
 
 
@@ -68,7 +72,7 @@ class Recovery:
 
     def give_up(self, entry: ObjectEntry, record: "TaskRecord | None") -> None:
         """A lost object will not be made again."""
-        entry.producer = None
+        self._hub.lineage.forget_producer(entry)
         entry.complete(FAILED, serialize_error(_why_lost(entry.object_id.hex(), record)))
 
     def made(self, entry: ObjectEntry, value: Value) -> bool:
@@ -98,25 +102,16 @@ def _why_lost(object_id: str, record: "TaskRecord | None") -> ObjectLostError:
         )
         return ObjectLostError(object_id, reason=reason)
     name, limit = record.template.wire.name, record.template.max_retries
+    if record.evicted:
+        reason = (
+            f"the node that held its only copy is lost, and what {name} would need to run again is not kept any more: "
+            "too much would be needed to make again all that this process holds. Hold fewer refs, or keep a copy of "
+            "what long chains of tasks come from"
+        )
+        return ObjectReconstructionFailedLineageEvictedError(object_id, reason_message=reason)
     option = "max_task_retries" if record.actor_id else "max_retries"
     reason = (
         f"the node that held its only copy is lost, and {name} has run as often as its {option} of {limit} allows; "
         "raise it to have more losses made good"
     )
     return ObjectReconstructionFailedMaxAttemptsExceededError(object_id, reason_message=reason)
-
-
-def forget_lineage(entry: ObjectEntry) -> None:
-    """An object is freed: what would make it again is not needed any more, unless a sibling needs it."""
-    record, entry.producer = entry.producer, None
-    if record is None:
-        return
-    stream: Stream | None = record.generator
-    if stream is not None:
-        stream.forget(entry)
-        if stream.has_items() or not record.ended:
-            return
-        record.generator = None
-    if all(result.producer is None for result in record.results):
-        record.dependencies = record.nested = record.stored_args = None
-        record.results = []

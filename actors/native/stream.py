@@ -96,6 +96,7 @@ class Stream:
         for index, entry in list(self._items.items()):
             if entry.state == PENDING and (error is not None or index not in self._passed):
                 entry.producer = None
+                del self._items[index]
                 self._hub.borrowing.complete(entry, Value("e", error or self._not_again(entry)))
         if error is not None:
             self._next = 0

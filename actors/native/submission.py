@@ -311,14 +311,19 @@ class Submission:
 
     def _fail_with_cause(self, record: TaskRecord, link: WorkerLink) -> None:
         """Ask the worker's node manager how it ended, and fail the task with that."""
+        node_id = link.channel.peer_info.get("node", "")
 
         def described(reply: Reply | TransportError) -> None:
             if self._hub.node_loss:
                 self._hub.completion.fail(record, self._hub.node_loss.error())
             else:
-                self._hub.completion.fail(record, lost_error(record, self._hub.death_cause(reply)))
+                self._hub.completion.fail(record, lost_error(record, self._hub.death_cause(reply, node_id)))
 
-        self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
+        lost = link.channel.error
+        if lost is not None and node_id in self._hub.gone_nodes:
+            described(lost)  # the node may live on, cut off from its head only, but says nothing that counts any more
+        else:
+            self._hub.links.ask(link.node, NODE, DescribeDeath(link.channel.peer.process_id), described)
 
     def run_again(self, record: TaskRecord) -> None:
         """Run a task once more."""

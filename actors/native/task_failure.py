@@ -3,6 +3,7 @@
 from ...exceptions import (
     DeathCause,
     DeathKind,
+    NodeDiedError,
     OutOfMemoryError,
     RayError,
     RaySystemError,
@@ -37,7 +38,9 @@ def lost_error(record: TaskRecord, cause: DeathCause | None) -> RayError:
         return TaskPlacementGroupRemoved(f"{name} was ended: {cause.explanation}.")
     if cause is not None and cause.kind is DeathKind.OUT_OF_MEMORY:
         return OutOfMemoryError(f"{name} was stopped. {cause.render()}", cause=cause)
-    return WorkerCrashedError(task_name=name, cause=cause, attempt=record.attempt + 1)
+    lost = cause is not None and cause.kind is DeathKind.NODE_LOST
+    kind = NodeDiedError if lost else WorkerCrashedError
+    return kind(task_name=name, cause=cause, attempt=record.attempt + 1)
 
 
 def refused_error(record: TaskRecord, link: WorkerLink) -> RaySystemError:

@@ -52,7 +52,9 @@ class TaskRecord:
         missing: how many dependencies are not ready yet.
         alone: it must not share a worker's queue (a worker died under it and others).
         cancelled: the caller asked to cancel it.
-        ended: it does not run, and will not, unless a result of it is lost.
+        ended: it does not run, and will not, unless a result of it is lost. Then `dependencies` and `nested` have
+        entries in place of refs, where the lineage does not need the values (see lineage.py).
+        evicted: it cannot run again, as too much is remembered.
         generator: where streamed items go; kept as long as one of them may have to be made again.
         home: the lease class or actor client it was given to.
         near: the node (id in hexadecimal) where most of its large arguments lie; "": it has none; None: not looked yet.
@@ -68,6 +70,7 @@ class TaskRecord:
         "cancelled",
         "dependencies",
         "ended",
+        "evicted",
         "generator",
         "held_actor",
         "home",
@@ -103,6 +106,7 @@ class TaskRecord:
         self.alone = template.alone
         self.cancelled = False
         self.ended = False
+        self.evicted = False
         self.generator: Any = None
         self.home: Any = None
         self.held_actor: Any = None

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..cluster.network import Host, Network
+from ..cluster.network import Host, Network, short_folder
 
 COMMAND = [sys.executable, "-m", "limelight.cluster.command.main"]
 TOKEN = "c5" * 32
@@ -167,6 +168,15 @@ class ChaosCluster:
                 raise AssertionError(f"after {timeout:g} s the cluster is not as it was: {rows}, in use: {used}")
             time.sleep(0.5)
 
+    def fill_stores(self) -> list[str]:
+        """Put an object into each store that fits only beside little else; returns what had to make room for it."""
+        filled = self.first.run([sys.executable, "-c", _FILL], env=self.env)
+        left = [] if filled.returncode == 0 else [f"the stores are not empty: {filled.stderr[-2000:]}"]
+        for host in [self.first, *self.others]:
+            spilled = host.run(["sh", "-c", "find $TMPDIR/limelight-* -type f -path '*/spill/*'"]).stdout.split()
+            left += [f"{host.name}: {path}" for path in spilled]
+        return left
+
     def stop(self) -> list[str]:
         """Stop the cluster; returns what is left of it."""
         self.cluster(self.first, "stop")
@@ -191,13 +201,28 @@ groups = [row for row in placement_group_table().values() if row["state"] != "RE
 print(json.dumps({"total": ll.cluster_resources(), "available": ll.available_resources(), "groups": len(groups)}))
 """
 
+_FILL = """
+import numpy as np, limelight as ll
+from limelight.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+ll.init(address="auto", log_to_driver=False)
+
+@ll.task(num_cpus=0.5)
+def fill(size):
+    return int(ll.get(ll.put(np.ones(size, np.uint8))).sum())
+
+size = 140_000_000
+for node in ll.nodes():
+    if node["Alive"]:
+        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        assert ll.get(fill.options(scheduling_strategy=place).remote(size), timeout=60) == size
+"""
+
 
 def run_chaos(seed: int, seconds: float, tell: Callable[[str], None]) -> Report:
     """Run the workload for so long while the cluster is disturbed, and look at what is left afterwards."""
     report = Report(seed, seconds)
     cluster = ChaosCluster(seed)
-    journal = cluster.first.folder / "journal"
-    journal.mkdir()
+    journal = short_folder("j")  # as on a file server: all hosts see it, and it outlives each of them
     try:
         program = cluster.first.popen(
             [sys.executable, str(WORKLOAD), str(seconds), str(seed), str(journal)],
@@ -219,10 +244,11 @@ def run_chaos(seed: int, seconds: float, tell: Callable[[str], None]) -> Report:
             cluster.wait_until_whole()
         except AssertionError as error:
             report.left.append(str(error))
-        report.left += cluster.stop()
+        report.left += [*cluster.fill_stores(), *cluster.stop()]
         report.disturbances = dict(cluster.done)
     finally:
         cluster.close()
+        shutil.rmtree(journal)
     return report
 
 

@@ -1,9 +1,9 @@
 """Hosts for tests: each has its own network, processes, name and temporary folders, all behind one switch.
 
 A host is a set of Linux namespaces (namespaces(7)) whose process 1 is a sleeping program. When that is killed the
-kernel kills everything on the host at once, as a power cut does. The hosts see the machine's file system, but have a
-/dev/shm of their own, and a folder each for temporary files and their user's home. Nothing of this touches the network
-of the machine itself.
+kernel kills everything on the host at once, as a power cut does. The hosts see the machine's programs and the tests'
+folders, as they would see what a file server has; but each has a /dev/shm of its own, and a folder for temporary files
+and its user's home that no other host can see. Nothing of this touches the network of the machine itself.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tests.debian import find, why_no
 
 TIMEOUT = 60.0
 
-_LONGEST_BASE = 18
+_LONGEST_BASE = 16
 _PROGRAMS = {
     **dict.fromkeys(("ip", "tc"), "iproute2"),
     **dict.fromkeys(("unshare", "nsenter"), "util-linux"),
@@ -52,6 +52,7 @@ class Network:
     def __init__(self) -> None:
         self._name = f"ll{secrets.token_hex(3)}"
         self._switch = f"{self._name}-switch"
+        self._folder = short_folder("h")
         self.hosts: list[Host] = []
         _ip("netns", "add", self._switch)
         self._in_switch("link", "add", "bridge", "type", "bridge")
@@ -59,7 +60,7 @@ class Network:
 
     def add_host(self) -> "Host":
         """A new host."""
-        host = Host(self._name, self._switch, len(self.hosts) + 1)
+        host = Host(self._name, self._switch, len(self.hosts) + 1, self._folder)
         self.hosts.append(host)
         return host
 
@@ -74,6 +75,7 @@ class Network:
         for host in self.hosts:
             host.kill()
         _ip("netns", "del", self._switch)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _in_switch(self, *arguments: str) -> None:
         _ip("-n", self._switch, *arguments)
@@ -89,21 +91,24 @@ class Host:
         namespace, port: its network namespace, and its port of the switch.
     """
 
-    def __init__(self, network: str, switch: str, number: int) -> None:
+    def __init__(self, network: str, switch: str, number: int, folders: Path) -> None:
         self.address = f"10.77.0.{number}"
         self.name = f"host{number}"
         self._switch, self.port = switch, f"port{number}"
         self.namespace = f"{network}-{number}"
-        self.folder = short_folder("h")
+        self.folder = folders / str(number)
         self.home = self.folder / "home"
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         _ip("netns", "add", self.namespace)
         _ip("-n", switch, "link", "add", self.port, "type", "veth", "peer", "eth0", "netns", self.namespace)
         _ip("-n", switch, "link", "set", self.port, "master", "bridge", "up")
         _ip("-n", self.namespace, "link", "set", "lo", "up")
         _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
         _ip("-n", self.namespace, "link", "set", "eth0", "up")
-        prepare = f"hostname {self.name} && mount -t tmpfs tmpfs /dev/shm && echo up && exec sleep infinity"
+        # `-c`: "." is the host's folder as it was before the other hosts' were hidden, and not its path.
+        own = f"mkdir {self.folder} && mount -c --bind . {self.folder}"
+        hide = f"cd {self.folder} && mount -t tmpfs tmpfs {folders} && {own}"
+        prepare = f"hostname {self.name} && mount -t tmpfs tmpfs /dev/shm && {hide} && echo up && exec sleep infinity"
         self._init = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc",
              "--kill-child", "sh", "-c", prepare],

@@ -52,7 +52,7 @@ def network():
     made.close()
 
 
-def test_packages_and_installed_ones_are_there_on_every_host(network, tmp_path):
+def test_packages_and_installed_ones_are_there_on_every_host(network):
     head, other = network.add_host(), network.add_host()
     token = {"LIMELIGHT_TOKEN": secrets.token_hex(32)}
     cluster = [sys.executable, "-m", "limelight.cluster.command.main"]
@@ -60,11 +60,12 @@ def test_packages_and_installed_ones_are_there_on_every_host(network, tmp_path):
     assert started.returncode == 0, started.stderr
     joined = other.run([*cluster, "join", head.address], env=token)
     assert joined.returncode == 0, joined.stderr
-    work = tmp_path / "work"
+    work = head.folder / "work"  # which the other host cannot see
+    work.mkdir()
     make_wheel(work, "tiny")
     (work / "large.bin").write_bytes(secrets.token_bytes(9 << 20))
-    (tmp_path / "driver.py").write_text(DRIVER)
-    ran = head.run([sys.executable, str(tmp_path / "driver.py"), str(work)], env=token)
+    (head.folder / "driver.py").write_text(DRIVER)
+    ran = head.run([sys.executable, str(head.folder / "driver.py"), str(work)], env=token)
     assert ran.returncode == 0, ran.stderr
     found = sorted(line.split() for line in ran.stdout.splitlines())
     assert [line[:4] for line in found] == [[host.name, "1.0", str(9 << 20), host.name] for host in (head, other)]

@@ -37,6 +37,10 @@ def test_hosts_have_their_own_processes_files_and_name(network):
     first, second = network.add_host(), network.add_host()
     first.run(["sh", "-c", "touch $TMPDIR/mine /dev/shm/mine"])
     assert second.run(["sh", "-c", "ls $TMPDIR /dev/shm"]).stdout.split() == ["/dev/shm:", f"{second.folder}:", "home"]
+    assert second.run(["ls", str(first.folder)]).returncode != 0, "the one cannot see the other's files"
+    assert second.run(["ls", str(first.folder.parent)]).stdout.split() == [second.folder.name]
+    second.run(["sh", "-c", "echo from inside > $TMPDIR/told"])
+    assert (second.folder / "told").read_text() == "from inside\n", "but the tests can"
     assert first.run(["hostname"]).stdout.strip() == "host1"
     sleeper = first.popen(["sleep", "1000"])
     assert first.processes() == ["sleep 1000"]

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 import limelight as ll
-from limelight.exceptions import ActorDiedError, DeathKind, ObjectLostError, OwnerDiedError, WorkerCrashedError
+from limelight.exceptions import (
+    ActorDiedError,
+    DeathKind,
+    NodeDiedError,
+    ObjectLostError,
+    ObjectReconstructionFailedMaxAttemptsExceededError,
+    OwnerDiedError,
+)
 
 from .cluster_program import PATIENCE, SIZE, Counter, alive, at, digest, eventually, expected, noise, runs
 
@@ -46,8 +53,9 @@ class TestNodeDeath:
         ref = stuck.options(scheduling_strategy=at(doomed)).remote()
         eventually((tmp_path / "started").exists)
         cluster.remove_node(doomed)
-        with pytest.raises(WorkerCrashedError, match="lost with its node"):
+        with pytest.raises(NodeDiedError, match="lost with its node") as died:
             ll.get(ref, timeout=PATIENCE)
+        assert died.value.cause.node_id == doomed.node_id
 
     def test_an_actor_restarts_elsewhere(self, cluster, doomed) -> None:
         actor = Counter.options(max_restarts=1, max_task_retries=-1, scheduling_strategy=at(doomed, soft=True)).remote()
@@ -77,6 +85,33 @@ class TestNodeDeath:
         ll.wait([third])
         cluster.remove_node(doomed)
         assert np.array_equal(ll.get(third, timeout=PATIENCE), expected(7).astype(np.uint16) * 4)
+
+    def test_a_chain_of_results_keeps_its_end_only_and_is_made_again_from_its_beginning(self, cluster, doomed) -> None:
+        @ll.task
+        def add(array, number):
+            return array + number
+
+        objects = ll.actors.runtime.current().hub.table
+        before = len(objects)
+        state = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(11)
+        for number in range(5):
+            state = add.options(scheduling_strategy=at(doomed, soft=True)).remote(state, np.uint8(number))
+        ll.wait([state], fetch_local=False)
+        eventually(lambda: len(objects) == before + 1)
+        cluster.remove_node(doomed)
+        assert np.array_equal(ll.get(state, timeout=PATIENCE), expected(11) + np.uint8(10))
+        eventually(lambda: len(objects) == before + 1)
+
+    def test_what_was_made_again_as_often_as_it_may_be_is_lost(self, cluster, doomed) -> None:
+        ref = noise.options(resources={"doomed": 1}, max_retries=1).remote(12)
+        ll.wait([ref], fetch_local=False)
+        second = cluster.add_node(num_cpus=2, resources={"doomed": 8})
+        cluster.remove_node(doomed)
+        eventually(lambda: not alive(doomed))
+        ll.get(digest.options(scheduling_strategy=at(second)).remote(ref), timeout=PATIENCE)
+        cluster.remove_node(second)
+        with pytest.raises(ObjectReconstructionFailedMaxAttemptsExceededError, match="max_retries of 1"):
+            ll.get(ref, timeout=PATIENCE)
 
     def test_a_task_reads_an_argument_that_was_lost(self, cluster, doomed) -> None:
         ref = noise.options(scheduling_strategy=at(doomed, soft=True)).remote(8)

@@ -60,6 +60,7 @@ SAMPLES = [
     ex.RaySystemError(OSError(2, "no"), "trace"),
     ex.RpcError("it has not answered"),
     ex.NodeDiedError("node gone"),
+    ex.NodeDiedError(cause=DEATH, task_name="load"),
     ex.LocalRayletDiedError("node process gone"),
     ex.AuthenticationError("refused"),
 ]
@@ -126,6 +127,7 @@ def test_aliases_without_ray_in_the_name():
         (ex.ActorDiedError, ex.RayActorError),
         (ex.ActorPlacementGroupRemoved, ex.ActorDiedError),
         (ex.OwnerDiedError, ex.ObjectLostError),
+        (ex.NodeDiedError, ex.WorkerCrashedError),
     ],
 )
 def test_errors_are_also_what_python_calls_them(error, builtin):

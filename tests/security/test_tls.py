@@ -66,6 +66,7 @@ class Machine:
         return ended.stderr
 
     def tls(self, folder=None) -> list[str]:
+        """The options for the certificates in a folder of this host."""
         folder = folder or self.folder
         return ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
 
@@ -102,6 +103,11 @@ def stranger(network, machines) -> Machine:
     return made
 
 
+def others_certificates(machines, stranger):
+    """A folder on the stranger's host with what was made for another."""
+    return shutil.copytree(machines[1].folder, stranger.host.folder / "others", dirs_exist_ok=True)
+
+
 def test_programs_run_and_nothing_of_theirs_can_be_read_on_the_way(network, machines, tmp_path) -> None:
     heard = tmp_path / "heard"
     with tapped(network, heard):
@@ -117,12 +123,10 @@ def test_programs_run_and_nothing_of_theirs_can_be_read_on_the_way(network, mach
 
 
 def test_commands_on_other_machines_speak_tls_too(machines, stranger, tmp_path) -> None:
-    head, other = machines
-    files = {
-        "LIMELIGHT_TLS_CERT": str(other.folder / "cert.pem"),
-        "LIMELIGHT_TLS_KEY": str(other.folder / "key.pem"),
-    }
-    for options, env in (other.tls(), {}), ([], files):
+    head = machines[0]
+    folder = others_certificates(machines, stranger)
+    files = {"LIMELIGHT_TLS_CERT": str(folder / "cert.pem"), "LIMELIGHT_TLS_KEY": str(folder / "key.pem")}
+    for options, env in (stranger.tls(folder), {}), ([], files):
         shown = stranger.succeeds("status", "--address", head.host.address, *options, env=env)
         assert "2 nodes" in shown
     assert "this cluster speaks TLS" in stranger.fails("status", "--address", head.host.address)
@@ -139,7 +143,7 @@ def test_a_machine_with_certificates_of_another_authority_is_refused(machines, s
 
 
 def test_a_certificate_for_another_host_is_refused_before_anything_is_started(machines, stranger) -> None:
-    said = stranger.fails("join", machines[0].host.address, *stranger.tls(machines[1].folder))
+    said = stranger.fails("join", machines[0].host.address, *stranger.tls(others_certificates(machines, stranger)))
     assert f"nobody can connect to {stranger.host.address}: the certificate is not for that host" in said
     assert f"`cluster token --new-cert {stranger.host.address}`" in said
     assert not [line for line in stranger.host.processes() if "limelight" in line]

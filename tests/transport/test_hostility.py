@@ -201,6 +201,43 @@ async def test_our_own_words_sent_back_to_us_prove_nothing(world, token, said) -
         assert "does not hold this cluster's token" in reason
 
 
+@pytest.mark.parametrize("shown", ["", "0" * 64, "the proof of another token"])
+async def test_who_answers_without_the_token_is_told_nothing(world, tmp_path_factory, token, shown) -> None:
+    """An impostor at a server's address: it is refused before it gets a proof that it could pass on."""
+    heard: list[bytes] = []
+
+    async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                heard.append(request)
+                if b"Limelight-Proof" in request:
+                    break
+                headers = dict(line.split(": ", 1) for line in request.decode().splitlines() if ": " in line)
+                asked = Challenge(headers["Limelight-Process"], "server", headers["Limelight-Nonce"], "1" * 32)
+                proof = asked.server_proof(b"another token") if shown.startswith("the") else shown
+                answer = [
+                    "HTTP/1.1 401 Unauthorized",
+                    f"Limelight-Version: {headers['Limelight-Version']}",
+                    "Limelight-Process: server",
+                    f"Limelight-Nonce: {'1' * 32}",
+                    f"Limelight-Proof: {proof}",
+                    "Content-Length: 0",
+                ]
+                writer.write("\r\n".join([*answer, "", ""]).encode())
+        writer.close()
+
+    path = str(tmp_path_factory.mktemp("i") / "s")
+    server = await asyncio.start_unix_server(impostor, path)
+    client = await world.endpoint("client")
+    with pytest.raises(AuthenticationError, match="does not hold this cluster's token"):
+        async with asyncio.timeout(5):
+            await client.connect(ProcessAddress("server", "here", path))
+    server.close()
+    assert heard
+    assert not [request for request in heard if b"Limelight-Proof" in request or token in request]
+
+
 def test_a_proof_fits_one_handshake_only(token) -> None:
     proof = Challenge("a", "b", "n1", "n2").client_proof(token, "hello")
     for other in (

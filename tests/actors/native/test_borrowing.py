@@ -5,6 +5,7 @@ import gc
 import pytest
 
 from limelight.actors.native import entrusted_object, values
+from limelight.actors.native.lineage import MOST_BYTES
 
 from .simulation.program import INLINE_LIMIT, Program
 from .simulation.world import World
@@ -16,11 +17,14 @@ FAMILIES = {
     "actors that are killed": {"actors": "killed"},
     "processes that die": {"actors": "held", "processes": 6, "deaths": 4},
     "objects that get lost": {"losses": 20},
+    "objects that get lost while little is remembered": {"losses": 20, "remembered": 6000},
 }
 
 
-def run(seed, processes=4, actors=None, deaths=0, losses=0):
+def run(seed, processes=4, actors=None, deaths=0, losses=0, remembered=MOST_BYTES):
     world = World(seed, processes, deaths, losses)
+    for process in world.processes:
+        process.hub.lineage.most = remembered
     try:
         program = Program(world, ACTIONS, actors)
         world.work = program.act
@@ -75,6 +79,7 @@ def check_empty(process):
         for key, entry in hub.table._entries.items()
     }
     assert not left, f"process {process.id} never forgets {left}"
+    assert not hub.lineage.held
     assert hub.borrowing.lent() == 0
     assert not len(hub.borrowing.hand_overs)
     assert not hub.executor.queued

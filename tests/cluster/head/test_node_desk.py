@@ -38,6 +38,7 @@ class Node(SystemActor):
         super().__init__(asyncio.get_running_loop())
         self.node_id = secrets.token_bytes(28)
         self.peers: dict[str, ProcessAddress] = {}
+        self.heard_of: list[str] = []
         self.expired = ""
         self.name_for_people = ""
         self.orders: list[object] = []
@@ -69,6 +70,7 @@ class Node(SystemActor):
     def learn(self, told: PeerNodes) -> None:
         kept = {} if told.whole else {name: node for name, node in self.peers.items() if name not in told.gone}
         self.peers = kept | told.nodes
+        self.heard_of += told.nodes
 
     def report(self) -> None:
         self._version += 1
@@ -188,6 +190,7 @@ async def test_a_node_that_was_given_up_cannot_register_again_under_its_name(nod
     await eventually(lambda: second.expired)
     assert await first.rows() == {first.node_id.hex(): True, second.node_id.hex(): False}
     assert set(first.peers) == {first.node_id.hex()}
+    assert first.heard_of.count(second.node_id.hex()) == 1, "it was no node of the cluster meanwhile either"
     reporting.cancel()
 
 

@@ -77,11 +77,13 @@ def submit(site, host, job: str, zone: str, *command: str, env=()) -> str:
     return site.run(host, "job", "submit", *typed, *env, "--", *command)
 
 
-def test_a_job_runs_on_the_host_it_asks_for_with_its_files(site, far, tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "beside.py").write_text("TEXT = 'shipped'")
+def test_a_job_runs_on_the_host_it_asks_for_with_its_files(site, far):
+    work = site.head.folder / "work"  # which no other host can see
+    work.mkdir()
+    (work / "program.py").write_text(PROGRAM)
+    (work / "beside.py").write_text("TEXT = 'shipped'")
     assert site.url == f"http://{site.head.address}:8265"
-    shown = submit(site, far, "shipped", "far", "python", "program.py", env=["--working-dir", str(tmp_path)])
+    shown = submit(site, site.head, "shipped", "far", "python", "program.py", env=["--working-dir", str(work)])
     assert shown.startswith(f"{far.name} shipped\n('host1', 'shipped') ('{far.name}', 'shipped')\n"), shown
     node = site.info("shipped")["driver_node_id"]
     assert site.info("shipped")["driver_info"]["node_ip_address"] == far.address

@@ -106,6 +106,7 @@ class Channel:
     def __init__(self, process, peer):
         self.process, self._peer = process, peer
         self.peer = peer.address
+        self.peer_info = {"node": peer.hub.identity.node_id.hex()}
         self.error = None
         self.pending = {}
         self.ids = itertools.count(1)

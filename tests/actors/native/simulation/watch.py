@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-from limelight.actors.native.recovery import forget_lineage
-
 
 class Watch:
     """Sees what all processes of a world do at once, as nobody in a cluster can."""
@@ -17,10 +15,12 @@ class Watch:
     def put_on(self, process):
         """Look at what a process frees."""
 
+        forget = process.hub.table._release_lineage
+
         def freed(entry):
             self.freed += 1
             self._check_free(process, entry)
-            forget_lineage(entry)
+            forget(entry)
 
         process.hub.table._release_lineage = freed
 
