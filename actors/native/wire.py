@@ -63,10 +63,6 @@ class WireThread:
         """Run a coroutine on the loop. From any thread but the wire thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
-    def is_current(self) -> bool:
-        """Whether the caller runs on the wire thread."""
-        return threading.get_ident() == self._thread.ident
-
     def stop(self) -> None:
         """End the loop and the thread. Everything on it must have been closed before."""
         if self._thread.is_alive():

@@ -55,7 +55,7 @@ class JobSubmissionClient:
         token: str | None = None,
     ) -> None:
         del create_cluster_if_needed
-        if address is not None and not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if address is not None and not isinstance(address, str):
             raise TypeError(f"address must be a string, but {address!r} was given.")
         server = find_server(address, token)
         sent = dict(headers or {})

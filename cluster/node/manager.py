@@ -1,7 +1,6 @@
 """The node manager: the actor "node". Grants leases, runs workers, keeps the store, forwards output."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,8 +299,3 @@ class NodeManager(SystemActor):
 
 def _class_key(key: bytes) -> int:
     return int.from_bytes(key, "big")
-
-
-def new_node_id() -> bytes:
-    """A node's id, 28 random bytes."""
-    return secrets.token_bytes(28)
