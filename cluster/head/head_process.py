@@ -22,6 +22,7 @@ from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete
 from ..state.error import FencedError, StateStoreError
+from ..state.leadership_keeper import ASKS_PER_TTL, TTL_S, LeadershipKeeper
 from ..state.state_store import Leadership
 from ..state.state_writer import StateWriter
 from ..state.store_url import make_store
@@ -32,15 +33,10 @@ from .head_state import SESSION, TABLES, HeadState
 from .standby import Standby
 
 if TYPE_CHECKING:
+    from ..web.web_server import WebServer
     from .scaling_desk import ScalingDesk
 
-LEASE_S = 6.0
-"""How long a head that is not heard of any more keeps another from taking over."""
-
-_LOOK_S = LEASE_S / 3
-
-if TYPE_CHECKING:
-    from ..web.web_server import WebServer
+_LOOK_S = TTL_S / ASKS_PER_TTL
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +61,6 @@ class HeadProcess:
         self._process = SystemProcess()
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
-        self._fenced = False
 
     async def run(self) -> None:
         """See `run_head`.
@@ -91,7 +86,7 @@ class HeadProcess:
                 watch.close()
 
     async def _claim(self) -> Leadership | None:
-        return await self._store.acquire(self._config.tcp.encode(), LEASE_S)
+        return await self._store.acquire(self._config.tcp.encode(), TTL_S)
 
     async def _listen(self, head: Head | Standby) -> None:
         """Take calls from now on."""
@@ -174,7 +169,7 @@ class HeadProcess:
             rows = {table: {} for table in TABLES}
         writer = StateWriter(leadership, self._on_fenced)
         state = HeadState(writer, rows)
-        renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
+        keeper = LeadershipKeeper(leadership, self._on_fenced)
         packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
         head = Head(self._process, state, self._over, packages)
         web: WebServer | None = None
@@ -208,12 +203,8 @@ class HeadProcess:
             if web is not None:
                 await web.close()
             head.close()
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
             await writer.close()
-            if not self._fenced:
-                with contextlib.suppress(StateStoreError):  # the lease runs out by itself
-                    await leadership.release()
+            await keeper.close()
             await self._process.close()
 
     def _scaling(self, head: Head) -> "ScalingDesk | None":
@@ -247,16 +238,4 @@ class HeadProcess:
 
     def _on_fenced(self, error: FencedError) -> None:
         logger.error("another head has taken over: %s", error)
-        self._fenced = True
         self._ended.set()
-
-    async def _renew(self, leadership: Leadership) -> None:
-        while True:
-            await asyncio.sleep(LEASE_S / 3)
-            try:
-                await leadership.renew()
-            except FencedError as error:
-                self._on_fenced(error)
-                return
-            except StateStoreError as error:
-                logger.warning("the lease could not be renewed: %s", error)
