@@ -7,8 +7,7 @@ from typing import Any
 
 from ...transport.tls import TlsConfig
 from ..node.node_config import NodeConfig
-from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, TlsFileError, check_tls, find_tls
-from .failure import CommandError
+from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, check_tls, find_tls
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
@@ -52,18 +51,21 @@ def add_tls_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add those of a verb that asks a cluster something, for `find_cluster`."""
+    parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    add_tls_options(parser)
+
+
 def tls_of(options: argparse.Namespace, host: str = "") -> TlsConfig | None:
     """What the TLS options say; `host`: where this machine listens, for which the certificate must be good.
 
     Raises:
-        CommandError: the files cannot be used.
+        TlsFileError: the files cannot be used.
     """
-    try:
-        found = find_tls(options.tls_cert, options.tls_key)
-        if found is not None and host:
-            check_tls(found, host)
-    except TlsFileError as error:
-        raise CommandError(str(error)) from None
+    found = find_tls(options.tls_cert, options.tls_key)
+    if found is not None and host:
+        check_tls(found, host)
     return found
 
 

@@ -13,9 +13,10 @@ from ...transport.error import AddressInUseError
 from ..head.head_config import HeadConfig, HeadReady
 from ..node.node_config import NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
-from ..token_file import TokenError, make_token
+from ..token_file import make_token
 from .failure import CommandError, start_failure
 from .foreground import Foreground
+from .launch import read_file
 from .machine_text import offer
 from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
@@ -68,10 +69,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     address = join_host_port(options.host, options.port)
     check_own(address)
     tls = tls_of(options, options.host)
-    try:
-        token = make_token()
-    except TokenError as error:
-        raise CommandError(str(error)) from None
+    token = make_token()
     waiting = _node_without_head(address)
     config = HeadConfig(
         tcp=address,
@@ -80,7 +78,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         log_folder=options.log_dir,
         state=options.state or os.environ.get(STATE_VARIABLE) or _default_state(options.port),
         fresh=options.fresh,
-        cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
+        cluster_file=_cluster_file(options.autoscaling) if options.autoscaling else "",
         packages=str(Path.home() / ".limelight" / "packages"),
         dashboard_host=options.dashboard_host if options.include_dashboard else "",
         dashboard_port=options.dashboard_port,
@@ -111,16 +109,10 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return foreground.stay(started[::-1]) if foreground is not None else 0
 
 
-def _checked(path: str) -> str:
+def _cluster_file(path: str) -> str:
     """A cluster's file that can be used, by its whole path."""
-    from ..launch.cluster_file import read_cluster_file
-    from ..launch.document import DocumentError
-
     whole = Path(path).expanduser().absolute()
-    try:
-        read_cluster_file(whole)
-    except DocumentError as error:
-        raise CommandError(f"this file will not do:\n{error}") from None
+    read_file(whole)
     return str(whole)
 
 

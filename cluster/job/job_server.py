@@ -10,6 +10,7 @@ import msgspec
 from ...actors.contract import QueryState
 from ...actors.session import ADDRESS_VARIABLES
 from ...exceptions import AuthenticationError
+from ..session_folder import SessionFolderError
 from ..token_file import TokenError, find_token
 
 SERVER_VARIABLES = ("LIMELIGHT_API_SERVER_ADDRESS", "RAY_API_SERVER_ADDRESS")
@@ -65,7 +66,7 @@ def _ask_cluster(address: str, token: str | None) -> JobServer:
     try:
         target = find_cluster(address)
         [answer] = ask_head(target, QueryState("dashboard"))
-    except CommandError as error:
+    except (CommandError, SessionFolderError, TokenError) as error:
         raise ConnectionError(str(error)) from None
     url: str = msgspec.msgpack.decode(answer)
     if not url:
