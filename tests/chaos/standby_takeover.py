@@ -20,16 +20,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import debian_package
 from tests.chaos.head_restart import COMMAND, PATIENCE, Load, RunningLoad, report
 from tests.cluster.network import Host, Network
-from tests.cluster.state.database_server import install
+from tests.cluster.state.database_server import find_postgres
 
 TOKEN = {"LIMELIGHT_TOKEN": "ab" * 32}
 
 
 def start_redis(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
     """A Redis server on a host: the URL of a state in it, and its process."""
-    binary = install("redis-server", "redis-server")
+    binary = debian_package.install("redis-server", "redis-server")
     options = ["--bind", host.address, "--protected-mode", "no", "--appendonly", "yes", "--dir", str(folder)]
     process = host.popen([binary, *options], stdout=subprocess.DEVNULL)
     return f"redis://{host.address}:6379/0", process
@@ -37,7 +38,7 @@ def start_redis(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
 
 def start_postgres(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
     """A PostgreSQL server on a host: the URL of a state in it, and its process."""
-    binary = Path(install("postgresql", "postgres"))
+    binary = Path(debian_package.install("postgresql", "postgres", find_postgres))
     names = {entry.pw_name for entry in pwd.getpwall()}
     user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import debian_package
+
 TIMEOUT = 60.0
 
-_TC = shutil.which("tc", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "tc"
-"""Of iproute2, like `ip`, but in a folder that users have not in their path."""
+_PACKAGES = {"ip": "iproute2", "tc": "iproute2", "mount": "mount"}
+"""What hosts are made with that is not on every Debian, and where it is from."""
 _LONGEST_BASE = 18
 
 
@@ -30,11 +32,12 @@ def why_not() -> str:
     """Why hosts cannot be made here; "" where they can."""
     if sys.platform != "linux":
         return "needs Linux's namespaces"
-    missing = [tool for tool in ("ip", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
-    if missing:
-        return f"needs {', '.join(missing)} (Debian: iproute2, util-linux, mount)"
     if os.geteuid() != 0:
         return "needs root, to make network namespaces"
+    able = () if debian_package.can_install() else _PACKAGES
+    missing = [tool for tool in ("unshare", "nsenter", *able) if debian_package.find(tool) is None]
+    if missing:
+        return f"needs {', '.join(missing)} (Debian: iproute2, util-linux, mount)"
     probe = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "true"], capture_output=True, text=True, check=False)
     return f"namespaces are not to be had here: {probe.stderr.strip()}" if probe.returncode else ""
 
@@ -43,6 +46,8 @@ class Network:
     """Hosts at 10.77.0.1, 10.77.0.2 and so on, and the switch between them."""
 
     def __init__(self) -> None:
+        found = {tool: debian_package.install(package, tool) for tool, package in _PACKAGES.items()}
+        self._tc = found["tc"]
         self._name = f"ll{secrets.token_hex(3)}"
         self._switch = f"{self._name}-switch"
         self.hosts: list[Host] = []
@@ -60,7 +65,7 @@ class Network:
         """Let no more than `rate` through a host's link, in either direction (as tc-tbf(8) writes it: "1gbit")."""
         limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         for namespace, device in ((self._switch, host.port), (host.namespace, "eth0")):
-            subprocess.run([_TC, "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
+            subprocess.run([self._tc, "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
 
     def close(self) -> None:
         """End all hosts and remove what was made."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import debian_package
+
 HOSTS = ["127.0.0.2", "127.0.0.3"]
 """On Linux all of 127.0.0.0/8 is this machine: two names for it are two hosts with a home each."""
 
@@ -21,16 +22,8 @@ def install() -> None:
     """See to it that there is an sshd, or skip."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs root on Linux, to run an sshd that logs in")
-    if shutil.which("sshd", path="/usr/sbin:/usr/bin") and shutil.which("ssh"):
-        return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["update", "-q"],
-        ["install", "-qy", "--no-install-recommends", "openssh-server", "openssh-client"],
-    ):
-        done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"needs Debian's openssh-server, which cannot be installed here: {done.stderr.strip()[-300:]}")
+    debian_package.install("openssh-server", "sshd")
+    debian_package.install("openssh-client", "ssh")
 
 
 class Sshd:

@@ -20,29 +20,17 @@ from typing import ClassVar, TypeVar
 import psutil
 import pytest
 
+from tests import debian_package
+
 DEADLINE = 30.0
 PASSWORD = "a secret, and 100% of it"
 QUOTED = "a%20secret%2C%20and%20100%25%20of%20it"
 
 
-def install(package: str, binary: str) -> str:
-    """The path of a Debian package's binary, with the package installed if it is missing and we may."""
-    found = find(binary)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        wait = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "-q", "-y"]
-        for command in (["update"], ["install", "--no-install-recommends", package]):
-            subprocess.run([*wait, *command], env=environment, capture_output=True, check=False, timeout=240)
-        found = find(binary)
-    if found is None:
-        pytest.skip(f"needs {binary}: apt-get install {package}")
-    return found
-
-
-def find(binary: str) -> str | None:
-    """Where a server's binary is; Debian keeps PostgreSQL's out of the path."""
+def find_postgres(binary: str) -> str | None:
+    """Where a program of PostgreSQL's newest version is; Debian keeps them out of the path."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{binary}"), key=lambda path: float(path.parts[4]))
-    return str(versions[-1]) if versions else shutil.which(binary)
+    return str(versions[-1]) if versions else debian_package.find(binary)
 
 
 def free_port() -> int:
@@ -147,7 +135,7 @@ class RedisServer(DatabaseServer):
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
         self._options = options
-        self._binary = install("redis-server", "redis-server")
+        self._binary = debian_package.install("redis-server", "redis-server")
 
     def url(self, cluster="default", password=QUOTED, database="0") -> str:
         return f"redis://:{password}@127.0.0.1:{self.port}/{database}?cluster={cluster}"
@@ -173,7 +161,7 @@ class PostgresServer(DatabaseServer):
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
         self._options = options
-        self._binary = install("postgresql", "postgres")
+        self._binary = debian_package.install("postgresql", "postgres", find_postgres)
         self._as_user: list[str] = []
         if os.geteuid() == 0:  # it refuses to run as root
             names = {entry.pw_name for entry in pwd.getpwall()}
