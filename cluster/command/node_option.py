@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import re
 from typing import Any
 
 from ...transport.tls import TlsConfig
+from ..byte_size import parse_bytes
 from ..node.node_config import NodeConfig
 from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, check_tls, find_tls
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
@@ -90,13 +88,11 @@ def host(text: str) -> str:
 
 
 def size(text: str) -> int:
-    """A number of bytes: 500000000, 500e6, 500MB, 8GiB, 8G (which is 8GiB)."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or a number with a unit, such as 8GiB.")
-    number, unit, _ = match.groups()
-    decimal = bool(unit) and re.search(r"[kmgt]b$", text.strip(), re.IGNORECASE) is not None
-    return int(float(number) * (1000 if decimal else 1024) ** ("kmgt".find(unit.lower()) + 1 if unit else 0))
+    """A number of bytes."""
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def amounts(text: str) -> dict[str, float]:

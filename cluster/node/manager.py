@@ -26,13 +26,13 @@ from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
 from ..cluster_message import ToHead
 from ..scheduling import lease_message as m
+from ..scheduling.lease_terms import lease_spec
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
 from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
-from .lease_terms import lease_spec
 from .log_desk import LogDesk
 from .output_desk import OutputDesk
 from .residents import Residents
