@@ -11,17 +11,17 @@ import msgspec
 from ...transport.address import ProcessAddress
 from ...transport.error import AddressInUseError
 from ..head.head_config import HeadConfig, HeadReady
-from ..node.node_config import NodeReady
+from ..node.node_config import NodeConfig, NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
 from ..token_file import make_token
 from .failure import CommandError, start_failure
 from .foreground import Foreground
 from .launch import read_file
-from .machine_text import offer
-from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
+from .network_address import DEFAULT_PORT, LOOPBACK, join_host_port, own_addresses
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
 from .reach import check_own
 from .running import ClusterProcess, cluster_processes
+from .start_page import head_page, standby_page, warnings
 
 STATE_VARIABLE = "LIMELIGHT_STATE"
 """What `--state` is unless given: other users can read a command's arguments, and a URL may have a password."""
@@ -86,26 +86,22 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     foreground = Foreground() if options.block else None
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
-    address = ready.leader or ready.address.tcp
     started: list[tuple[str, NodeProcess]] = [("the head", head)]
     node: NodeReady | None = None
     if waiting is None and not options.head_only:
-        route = ProcessAddress("", "", "", address)
+        route = ProcessAddress("", "", "", ready.leader or ready.address.tcp)
         tcp = join_host_port(options.host, options.node_port)
         wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
-        try:
-            process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
-        except NodeStartError as error:
-            head.end()
-            raise start_failure("The node", error) from None
-        started.append(("the node", process))
-        node = msgspec.msgpack.decode(process.info, type=NodeReady)
+        started.append(("the node", _launch_node(wanted, head, detached=not options.block)))
+        node = msgspec.msgpack.decode(started[-1][1].info, type=NodeReady)
     if ready.leader:
-        _tell_standby(ready, node)
+        sys.stdout.write(standby_page(ready, node))
     else:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
-        shown = token if sys.stdout.isatty() or not options.block else ""
-        _tell(ready, options.host, shown, node, waiting, secure=tls is not None)
+        shown, secure = token if sys.stdout.isatty() or not options.block else "", tls is not None
+        sys.stdout.write(head_page(ready, options.host, shown, node, waiting, secure=secure))
+        sys.stderr.write(warnings(ready, options.host, secure=secure))
+    sys.stdout.flush()
     return foreground.stay(started[::-1]) if foreground is not None else 0
 
 
@@ -130,6 +126,15 @@ def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
         raise start_failure("The head", error) from None
 
 
+def _launch_node(config: NodeConfig, head: NodeProcess, *, detached: bool) -> NodeProcess:
+    """The node beside a head; the head ends where there is none to be had."""
+    try:
+        return launch_node(msgspec.msgpack.encode(config), detached=detached)
+    except NodeStartError as error:
+        head.end()
+        raise start_failure("The node", error) from None
+
+
 def _node_without_head(address: str) -> ClusterProcess | None:
     """The node of this machine that waits for a head at that address: the one before was killed."""
     return next((one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address), None)
@@ -143,67 +148,3 @@ def _default_state(port: int) -> str:
     if not port:
         return "memory"
     return f"sqlite:///{Path.home() / '.limelight' / f'head-{port}.sqlite'}"
-
-
-def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
-    lines = [
-        f"The head at {ready.leader} leads. The one at {ready.address.tcp} stands by, and takes over when it is gone."
-    ]
-    if node is not None:
-        lines.append(f"This machine offers {offer(node.resources)}.")
-    lines += ["", "  to see the cluster cluster status", "  to end this part   cluster stop"]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-
-
-def _tell(
-    head: HeadReady, own_host: str, token: str, node: NodeReady | None, waiting: ClusterProcess | None, *, secure: bool
-) -> None:
-    address, alone = head.address.tcp, is_loopback(own_host)
-    own_port = address.rpartition(":")[2]
-    lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
-    if node is not None:
-        lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
-    if waiting is not None:
-        lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
-    if head.dashboard:
-        lines.append(f"The dashboard is at {head.dashboard}.")
-    lines += [
-        "",
-        '  in a program       limelight.init(address="auto")',
-        "  to see the cluster cluster status",
-        *(["  to run a job       cluster job submit -- python script.py"] if head.dashboard else []),
-        "  to end it          cluster stop",
-        "",
-    ]
-    if alone:
-        others = own_addresses()
-        shown = others[0] if others else "ADDRESS"
-        given = "" if own_port == str(DEFAULT_PORT) else f" --port {own_port}"
-        lines += [
-            "For other machines to join, the head must listen at an address that they reach:",
-            "",
-            f"  cluster stop && cluster start --head --host {shown}{given}",
-        ]
-    else:
-        files = " --tls-cert FILE --tls-key FILE" if secure else ""
-        made = ", with the files that `cluster token --new-cert ITS-ADDRESS` makes here" if secure else ""
-        hidden = "" if token else ", with the token that `cluster token` prints here"
-        join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
-        lines += [f"On each other machine, type{hidden}{made}:", "", join]
-    sys.stdout.write("\n".join(lines) + "\n")
-    if head.dashboard and not is_loopback(host_and_port(head.dashboard.partition("://")[2])[0]):
-        sys.stderr.write(
-            f"\nWARNING: the dashboard at {head.dashboard} is open to the network. Whoever has the token can run "
-            "programs as you.\n"
-        )
-    if not alone:
-        plain = (
-            "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and "
-            "so run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
-        )
-        sys.stderr.write(
-            f"\nWARNING: port {own_port} of {own_host} is open to the network. Whoever has the token can run programs "
-            f"as you, on every machine of the cluster.\n{'' if secure else plain}"
-        )
-    sys.stdout.flush()

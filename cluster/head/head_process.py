@@ -110,7 +110,7 @@ class HeadProcess:
         logger.info("listening at %s", self._process.address.tcp)
 
     def _ready(self, session: str, leader: str, dashboard: str = "") -> None:
-        ready = HeadReady(self._process.address, session, str(self._folder.path), leader, dashboard)
+        ready = HeadReady(self._process.address, session, leader, dashboard)
         self._birth.ready(msgspec.msgpack.encode(ready))
 
     # --- standing by ---

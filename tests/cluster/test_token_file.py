@@ -10,9 +10,9 @@ from limelight.cluster.token_file import (
     TOKEN_VARIABLE,
     TokenError,
     find_token,
-    keep_token,
     make_token,
     token_path,
+    write_token,
 )
 
 
@@ -54,7 +54,7 @@ def test_the_environment_comes_first(environment):
 
 def test_what_was_given_once_is_kept(environment):
     make_token(environment)
-    keep_token("cd" * 32, environment)
+    write_token(token_path(environment), "cd" * 32)
     assert find_token(environment) == "cd" * 32
 
 
