@@ -26,12 +26,6 @@ def with_port(text: str) -> str:
     return f"{host}:{last}"
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """The two parts of a complete address."""
-    host, _, last = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(last)
-
-
 def join_host_port(host: str, port: int) -> str:
     """Write "host:port", with brackets for IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

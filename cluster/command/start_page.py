@@ -1,9 +1,10 @@
 """What `cluster start` says when all is up: where things are, and what to type next."""
 
+from ...transport.address import host_and_port
 from ..head.head_config import HeadReady
 from ..node.node_config import NodeReady
 from .machine_text import offer
-from .network_address import DEFAULT_PORT, host_and_port, is_loopback, own_addresses
+from .network_address import DEFAULT_PORT, is_loopback, own_addresses
 from .running import ClusterProcess
 
 

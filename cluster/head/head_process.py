@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ...actors.contract import HEAD
-from ...transport.address import ProcessAddress
+from ...transport.address import ProcessAddress, host_and_port
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ..cluster_message import HeadLeads, StandBy
@@ -227,8 +227,7 @@ class HeadProcess:
         from ..web.web_server import WebServer  # heads that have none start sooner
 
         server = WebServer(head, config.token, config.tls)
-        host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
-        await server.start(config.dashboard_host, config.dashboard_port, host)
+        await server.start(config.dashboard_host, config.dashboard_port, host_and_port(config.tcp)[0])
         head.dashboard = server.url
         return server
 
