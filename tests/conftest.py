@@ -7,8 +7,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.leaks import RUN_MARK, TaskWatch, Watch, end
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 task_watch = TaskWatch()
 run_id = uuid.uuid4().hex

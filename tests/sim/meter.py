@@ -1,5 +1,6 @@
 """What decisions cost: in steps, which repeat to the last one, and in CPU time, which does not."""
 
+import random
 import sys
 import time
 from collections import Counter, defaultdict
@@ -36,12 +37,13 @@ class Meter:
     as running them, so in long runs only some calls are counted, and the others timed.
 
     Args:
-        every: of each part's calls, one in so many is counted.
+        every: of each part's calls, one in so many is counted, drawn by lot: calls come in rounds (a report, a grant,
+            an answer), and every fifth of them may be always the dear one, or never.
     """
 
     def __init__(self, every: int = 1) -> None:
         self._every = every
-        self._calls: Counter[str] = Counter()
+        self._lot = random.Random(every)
         self._decisions: Counter[str] = Counter()
         self._counted: Counter[str] = Counter()  # decisions whose steps were counted
         self._steps: Counter[str] = Counter()
@@ -51,8 +53,7 @@ class Meter:
 
     def run(self, part: str, work: Callable[..., Any], *args: Any) -> Any:
         """Call `work`, on the account of `part`."""
-        self._calls[part] += 1
-        if self._calls[part] % self._every:
+        if self._lot.randrange(self._every):
             began = time.thread_time()
             answer = work(*args)
             self._seconds[part] += time.thread_time() - began
