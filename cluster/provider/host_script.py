@@ -10,7 +10,7 @@ Each instance is a folder, which comes into being in one step and with all that 
                             log      what it has written
 
 The scripts go to `sh` by standard input, so that nothing of them stands in a process list. They need what POSIX asks of
-a system, `setsid` and `flock` (both util-linux).
+a system, `setsid` and `flock` (both util-linux), and on systems without /proc `ps`: small containers have none.
 """
 
 import shlex
@@ -30,8 +30,18 @@ BUSY = "busy"
 _END_S = 10
 _PREPARE_MINUTES = 1
 
-_functions = """
-born() { case "$(ps -o stat= -p "$1")" in '' | Z*) ;; *) ps -o lstart= -p "$1" ;; esac }
+# proc(5), /proc/pid/stat: the state is the third field and the start, in ticks since the boot, the 22nd; the second is
+# the program's name in parentheses, and may have anything in it.
+_functions = r"""
+born() {
+  if [ -r /proc/sys/kernel/random/boot_id ]; then
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+    set -- ${stat##*) }
+    case "$1" in Z | X) ;; *) shift 19; echo "$1 $(cat /proc/sys/kernel/random/boot_id)" ;; esac
+  else
+    case "$(ps -o stat= -p "$1")" in '' | Z*) ;; *) ps -o lstart= -p "$1" ;; esac
+  fi
+}
 alive() { [ -s "$1/pid" ] && [ "$(born "$(head -n 1 "$1/pid")")" = "$(tail -n 1 "$1/pid")" ]; }
 """
 
@@ -62,7 +72,8 @@ def start_script(
         [
             "set -e",
             'cd "$(dirname "$0")"',
-            "{ echo $$; ps -o lstart= -p $$; } >pid.new",
+            _functions,
+            "{ echo $$; born $$; } >pid.new",
             "mv pid.new pid",
             "[ -e about ] && [ ! -e ending ] || exit 0  # it was ended before it began",
             "here=$PWD",

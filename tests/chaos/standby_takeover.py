@@ -20,17 +20,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import debian_package
 from tests.chaos.head_restart import COMMAND, PATIENCE, Load, RunningLoad, report
 from tests.cluster.network import Host, Network
-from tests.cluster.state.database_server import find_postgres
+from tests.cluster.state.database_server import binary_of
 
 TOKEN = {"LIMELIGHT_TOKEN": "ab" * 32}
 
 
 def start_redis(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
     """A Redis server on a host: the URL of a state in it, and its process."""
-    binary = debian_package.install("redis-server", "redis-server")
+    binary = binary_of("redis-server")
     options = ["--bind", host.address, "--protected-mode", "no", "--appendonly", "yes", "--dir", str(folder)]
     process = host.popen([binary, *options], stdout=subprocess.DEVNULL)
     return f"redis://{host.address}:6379/0", process
@@ -38,7 +37,7 @@ def start_redis(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
 
 def start_postgres(host: Host, folder: Path) -> tuple[str, subprocess.Popen]:
     """A PostgreSQL server on a host: the URL of a state in it, and its process."""
-    binary = Path(debian_package.install("postgresql", "postgres", find_postgres))
+    binary = Path(binary_of("postgres"))
     names = {entry.pw_name for entry in pwd.getpwall()}
     user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]

@@ -19,13 +19,18 @@ from pathlib import Path
 
 import pytest
 
-from tests import debian_package
+from tests.debian import find, why_no
 
 TIMEOUT = 60.0
 
-_PACKAGES = {"ip": "iproute2", "tc": "iproute2", "mount": "mount"}
-"""What hosts are made with that is not on every Debian, and where it is from."""
 _LONGEST_BASE = 18
+_PROGRAMS = {
+    **dict.fromkeys(("ip", "tc"), "iproute2"),
+    **dict.fromkeys(("unshare", "nsenter"), "util-linux"),
+    "mount": "mount",
+    "ps": "procps",
+}
+"""What hosts are made with, and the packages of it."""
 
 
 def why_not() -> str:
@@ -34,10 +39,9 @@ def why_not() -> str:
         return "needs Linux's namespaces"
     if os.geteuid() != 0:
         return "needs root, to make network namespaces"
-    able = () if debian_package.can_install() else _PACKAGES
-    missing = [tool for tool in ("unshare", "nsenter", *able) if debian_package.find(tool) is None]
-    if missing:
-        return f"needs {', '.join(missing)} (Debian: iproute2, util-linux, mount)"
+    for program, package in _PROGRAMS.items():
+        if reason := why_no(program, package):
+            return reason
     probe = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "true"], capture_output=True, text=True, check=False)
     return f"namespaces are not to be had here: {probe.stderr.strip()}" if probe.returncode else ""
 
@@ -46,8 +50,6 @@ class Network:
     """Hosts at 10.77.0.1, 10.77.0.2 and so on, and the switch between them."""
 
     def __init__(self) -> None:
-        found = {tool: debian_package.install(package, tool) for tool, package in _PACKAGES.items()}
-        self._tc = found["tc"]
         self._name = f"ll{secrets.token_hex(3)}"
         self._switch = f"{self._name}-switch"
         self.hosts: list[Host] = []
@@ -65,7 +67,7 @@ class Network:
         """Let no more than `rate` through a host's link, in either direction (as tc-tbf(8) writes it: "1gbit")."""
         limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         for namespace, device in ((self._switch, host.port), (host.namespace, "eth0")):
-            subprocess.run([self._tc, "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
+            subprocess.run([find("tc") or "tc", "-n", namespace, "qdisc", "replace", "dev", device, *limit], check=True)
 
     def close(self) -> None:
         """End all hosts and remove what was made."""

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.cluster.provider.sshd import HOSTS, Sshd, install
+from tests.cluster.provider.sshd import HOSTS, Sshd, require_sshd
 
 COMMAND = [sys.executable, "-m", "limelight.cluster.command.main"]
 HERE = ("PYTHONPATH", "TMPDIR", "LIMELIGHT_TEST_RUN")
@@ -145,7 +145,7 @@ def test_machines_are_added_for_what_waits_and_removed_when_nothing_does(cluster
 
 
 def test_a_cluster_of_hosts_over_ssh_comes_runs_a_program_and_goes(cluster, tmp_path):
-    install()
+    require_sshd()
     sshd = Sshd(tmp_path / "sshd")
     try:
         port = free_port(HOSTS[0])

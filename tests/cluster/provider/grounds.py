@@ -5,11 +5,11 @@ import inspect
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from limelight.cluster.provider.kubernetes import KubernetesProvider, KubernetesSettings
@@ -22,7 +22,7 @@ from limelight.cluster.provider.ssh import SshProvider, SshSettings
 from . import fake_slurm
 from .fake_kubernetes import FakeKubernetes
 from .fake_openstack import PASSWORD, FakeOpenStack
-from .sshd import HOSTS, Sshd, install
+from .sshd import HOSTS, Sshd, require_sshd
 
 TOKEN = "ab" * 32
 DEADLINE = 30.0
@@ -76,7 +76,7 @@ class Ground:
 
     def seen_command_lines(self):
         """What every user of the machine could see."""
-        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        return "\n".join(" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
 
     def break_machines(self):
         """From now on machines fail."""
@@ -128,7 +128,7 @@ class SshGround(Ground):
     refusal = "None of the 2 hosts for 'cpu' is free"
 
     def __init__(self, folder: Path) -> None:
-        install()
+        require_sshd()
         super().__init__(folder)
         self.sshd = Sshd(folder)
 

@@ -12,18 +12,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import debian_package
+from tests.debian import why_no
 
 HOSTS = ["127.0.0.2", "127.0.0.3"]
 """On Linux all of 127.0.0.0/8 is this machine: two names for it are two hosts with a home each."""
 
 
-def install() -> None:
-    """See to it that there is an sshd, or skip."""
+_WHY_NO = why_no("sshd", "openssh-server") or why_no("ssh", "openssh-client") if os.geteuid() == 0 else ""
+
+
+def require_sshd() -> None:
+    """Skip the test where there is no sshd that users can log in to."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs root on Linux, to run an sshd that logs in")
-    debian_package.install("openssh-server", "sshd")
-    debian_package.install("openssh-client", "ssh")
+    if _WHY_NO:
+        pytest.skip(_WHY_NO)
 
 
 class Sshd:

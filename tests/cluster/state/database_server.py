@@ -20,17 +20,25 @@ from typing import ClassVar, TypeVar
 import psutil
 import pytest
 
-from tests import debian_package
+from tests.debian import find, why_no
 
 DEADLINE = 30.0
 PASSWORD = "a secret, and 100% of it"
 QUOTED = "a%20secret%2C%20and%20100%25%20of%20it"
 
 
-def find_postgres(binary: str) -> str | None:
-    """Where a program of PostgreSQL's newest version is; Debian keeps them out of the path."""
-    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{binary}"), key=lambda path: float(path.parts[4]))
-    return str(versions[-1]) if versions else debian_package.find(binary)
+WHY_NO = {
+    "redis-server": why_no("redis-server", "redis-server"),
+    "postgres": why_no("postgres", "postgresql"),
+}
+
+
+def binary_of(server: str) -> str:
+    """The path of a server's binary; skips the test where there is none."""
+    found = find(server)
+    if found is None:
+        pytest.skip(WHY_NO[server])
+    return found
 
 
 def free_port() -> int:
@@ -135,7 +143,7 @@ class RedisServer(DatabaseServer):
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
         self._options = options
-        self._binary = debian_package.install("redis-server", "redis-server")
+        self._binary = binary_of("redis-server")
 
     def url(self, cluster="default", password=QUOTED, database="0") -> str:
         return f"redis://:{password}@127.0.0.1:{self.port}/{database}?cluster={cluster}"
@@ -161,7 +169,7 @@ class PostgresServer(DatabaseServer):
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
         self._options = options
-        self._binary = debian_package.install("postgresql", "postgres", find_postgres)
+        self._binary = binary_of("postgres")
         self._as_user: list[str] = []
         if os.geteuid() == 0:  # it refuses to run as root
             names = {entry.pw_name for entry in pwd.getpwall()}
