@@ -84,6 +84,15 @@ class StandBy(Body, frozen=True):
     address: str
 
 
+class KeepPackages(Body, frozen=True):
+    """To a head that stands by: copy these packages, which jobs need, from the head that leads.
+
+    Answered with an empty body when it has all that it could get.
+    """
+
+    uris: list[str]
+
+
 class HeadLeads(Body, frozen=True):
     """To a node manager, from a head that has begun to lead a session.
 
@@ -184,6 +193,7 @@ class NodeOrder(Body, frozen=True):
         | m.Place
         | m.Unplaceable
         | m.PeersChanged
+        | m.ReportPace
         | m.JobEnded
         | m.Drain
     )

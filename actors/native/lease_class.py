@@ -6,11 +6,11 @@ tests drive it with a simulated port.
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Protocol
 
 from ..contract import LeaseSpec
 from .lease import Lease, LeaseLoads
+from .task_choice import LOOKED_AT, ChoicePort, TaskChoice
 from .task_record import TaskRecord
 from .worker_link import Push
 
@@ -30,26 +30,16 @@ IDLE_S = 0.25
 FULL_S = 0.005
 """A worker whose channel is full is looked at again after this long."""
 
-LOOKED_AT = 16
-"""So many of the tasks that go next are looked at for one whose large arguments lie where a free worker is."""
-
-MOST_PASSED_OVER = 64
-"""So often the first in the queue may be passed over for such a one."""
-
 _SMOOTHING = 0.2
 _TICK_S = 0.001
 _EXACT = 8
 
 
-class LeasePort(Protocol):
+class LeasePort(ChoicePort, Protocol):
     """What a `LeaseClass` can have done."""
 
     def push(self, lease: Lease, task: TaskRecord) -> Push:
         """Send a task to a lease's worker, if that takes it now. One that is too large to be sent has ended then."""
-        ...
-
-    def is_near(self, lease: Lease, task: TaskRecord) -> bool:
-        """Whether the task's large arguments lie on the lease's node, at least most of them."""
         ...
 
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
@@ -76,7 +66,8 @@ class LeaseClass:
     looks at more of them than it does something with.
 
     Attributes:
-        scattered: there may be leases on several nodes, so that it matters which task goes to which.
+        scattered: there may be leases, or large arguments, on several nodes, so that it matters which task goes where.
+        keeps: a lease that falls idle is kept for a moment; else where the next task goes is decided anew.
         held: how many leases there are, by node process.
         moved: node processes of which there are more, or fewer, leases than when demand was last divided among them.
     """
@@ -85,7 +76,8 @@ class LeaseClass:
         self.key = key
         self.spec = spec
         self.scattered = False
-        self._passed_over = 0
+        self.keeps = True
+        self.choice = TaskChoice(port)
         self.leases: dict[str, Lease] = {}
         self.held: dict[str, int] = {}
         self.queue: deque[TaskRecord] = deque()
@@ -120,6 +112,7 @@ class LeaseClass:
         self.held[lease.node] = self.held.get(lease.node, 0) + 1
         self.moved.add(lease.node)
         self._loads.put(lease)
+        self.choice.granted(self.queue, lease, now)
         self.dispatch(now)
 
     def reclaim(self, lease_id: str, now: float) -> None:
@@ -216,7 +209,7 @@ class LeaseClass:
         """Look after leases that are stuck or idle.
 
         Args:
-            now: the time (seconds).
+            now: the time.
             due: the time that `LeasePort.wake_at` was given. An earlier one may have been asked for since: then this
                 one has no effect, so that there is never more than one that has.
         """
@@ -246,9 +239,15 @@ class LeaseClass:
             self._look_for_stuck(now)
         full = self._fill(now) if self.queue else False
         self._queued = bool(self.queue)
+        if not self.keeps and self._idle and not self.queue:
+            for lease in list(self._idle.values()):
+                self.take_back(lease)
         unused, self._unused = self._unused, []
         unused = [lease for lease in unused if self._remove(lease.lease_id) is not None]
         # Demand goes down before the leases go back, or they would be granted again at once.
+        if unused and self.queue and not (self.keeps or self.leases):
+            self.declared = 0
+            self._port.demand(self, 0)
         self._declare(lost)
         for lease in unused:
             self._port.give_back(lease, worker_ok=not lease.spent)
@@ -280,16 +279,21 @@ class LeaseClass:
         if lease.lease_id not in self.leases:
             return
         if not in_flight:
-            if lease.stuck:
-                self._set_stuck(lease, False)
-            self._working.pop(lease.lease_id, None)
-            if lease.reclaimed:
-                self._unused.append(lease)
-            elif not lease.stuck:
-                self._loads.put(lease)
+            self._emptied(lease)
         elif not lease.lighter:
             lease.lighter = True
             self._lighter.append(lease)
+
+    def _emptied(self, lease: Lease) -> None:
+        if lease.stuck:
+            self._set_stuck(lease, False)
+        self._working.pop(lease.lease_id, None)
+        if lease.reclaimed:
+            self._unused.append(lease)
+        elif not self.keeps and not self.queue:
+            self.take_back(lease)
+        elif not lease.stuck:
+            self._loads.put(lease)
 
     def _set_stuck(self, lease: Lease, stuck: bool) -> None:
         lease.stuck = stuck
@@ -334,29 +338,47 @@ class LeaseClass:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
         queue, loads = self.queue, self._loads
         self._weigh()
-        limit = 1 if queue[0].alone else self.depth()
-        if limit > 1:
-            # An even share each: the last lease must not find an empty queue because the first took it all.
-            waiting = len(queue) + self._in_flight - self._in_flight_stuck
-            limit = min(limit, -(-waiting // max(1, len(self.leases) - self._stuck)))
+        self.choice.holding = False
+        limit = self._limit()
         full = False
         passed: list[Lease] = []  # nothing is queued behind what is taking long, however short others are
         for load in loads.below(limit):
-            while queue and (lease := loads.pop(load)) is not None:
+            while queue and (lease := self._pick(load)) is not None:
                 if not load:
                     lease.progressed = now
-                    full = self._fill_one(lease, limit) or full
+                    full = self._fill_one(lease, limit, now) or full
                     if lease.in_flight:
                         self._works(lease)
                 elif not lease.recalling:
-                    full = self._fill_one(lease, limit) or full
+                    full = self._fill_one(lease, limit, now) or full
                 if len(lease.in_flight) == load:
                     passed.append(lease)
+                    if self.choice.holding and len(passed) == LOOKED_AT:
+                        break
                 else:
                     loads.put(lease)
         for lease in passed:
             loads.put(lease)
+        if not queue:
+            self.choice.until = None
         return full
+
+    def _limit(self) -> int:
+        """How many tasks a lease may have now."""
+        limit = 1 if self.queue[0].alone else self.depth()
+        if limit > 1:
+            # An even share each: the last lease must not find an empty queue because the first took it all.
+            waiting = len(self.queue) + self._in_flight - self._in_flight_stuck
+            limit = min(limit, -(-waiting // max(1, len(self.leases) - self._stuck)))
+        return limit
+
+    def _pick(self, load: int) -> Lease | None:
+        """Take out a lease with so many tasks: the newest, or one that suits the next task where that matters."""
+        lease = self.choice.lease(self.queue, self._idle) if self.scattered and not load else None
+        if lease is None:
+            return self._loads.pop(load)
+        self._loads.take(lease)
+        return lease
 
     def _weigh(self) -> None:
         """Have `_loads` know of the tasks that ended since it was last asked."""
@@ -366,11 +388,13 @@ class LeaseClass:
                 self._loads.put(lease)
         self._lighter.clear()
 
-    def _fill_one(self, lease: Lease, limit: int) -> bool:
+    def _fill_one(self, lease: Lease, limit: int, now: float) -> bool:
         """Send what one lease takes up to `limit`; whether it would take more, were its channel not full."""
         queue, in_flight = self.queue, lease.in_flight
         while queue and len(in_flight) < limit:
-            task = self._favourite(lease) if self.scattered else queue[0]
+            task = self.choice.task(queue, lease, now) if self.scattered else queue[0]
+            if task is None:
+                break
             if in_flight and (task.alone or next(iter(in_flight.values())).alone):
                 break
             pushed = self._port.push(lease, task)
@@ -381,20 +405,6 @@ class LeaseClass:
                 in_flight[task.task_id] = task
                 self._in_flight += 1
         return False
-
-    def _favourite(self, lease: Lease) -> TaskRecord:
-        """The first task, after one whose large arguments lie where the lease is was put first, if any goes soon."""
-        if self._passed_over < MOST_PASSED_OVER:
-            for index, task in enumerate(islice(self.queue, LOOKED_AT)):
-                if self._port.is_near(lease, task):
-                    if index:
-                        self._passed_over += 1
-                        del self.queue[index]
-                        self.queue.appendleft(task)
-                        return task
-                    break
-        self._passed_over = 0
-        return self.queue[0]
 
     def _recall(self, lease: Lease) -> None:
         behind = list(lease.in_flight.values())[1:]
@@ -408,6 +418,8 @@ class LeaseClass:
         work = len(self.queue) + len(lost) + self._in_flight - self._in_flight_stuck
         depth = 1 if self.queue and self.queue[0].alone else self.depth()
         needed = -(-work // depth)
+        if self.choice.holding:  # what is free does not count
+            busy, needed = len(self.leases), -(-len(self.queue) // depth)
         enough, wanted = (max(len(self.leases), busy + count) for count in (needed, _rounded(needed)))
         if self.queue and wanted > _EXACT and enough <= self.declared <= 3 * wanted // 2 and not self._refused:
             return  # about as many as before: not worth a message to each node
@@ -418,6 +430,8 @@ class LeaseClass:
     def _arm(self, now: float, full: bool) -> None:
         """See that `tick` comes when there may be something for it to do, or sooner."""
         times = [now + FULL_S] if full else []
+        if self.choice.holding and self.choice.until is not None:
+            times.append(self.choice.until)
         if self._working and (self.queue or self._in_flight > len(self.leases) - len(self._idle)):
             # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
             times.append(next(iter(self._working.values())).seen + STUCK_S)

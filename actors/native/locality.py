@@ -16,6 +16,12 @@ _ARGUMENTS = 64
 _WORTHWHILE = 1 << 20
 """Bytes that a node must have more than the caller's own, or fetching them is cheaper than going there."""
 
+_FETCHED = 5e8
+"""Bytes that come from another node in a second, about."""
+
+_LEAST_S, _MOST_S = 0.02, 1.0
+"""A lease on another node is not had sooner than in a few round trips, and one that takes longer does not come."""
+
 
 def locality(tasks: Iterable[TaskRecord], home: bytes) -> list[tuple[str, int]]:
     """Bytes of the tasks' stored arguments by node (id in hexadecimal), most first; empty where it does not matter.
@@ -35,6 +41,14 @@ def nearest(task: TaskRecord) -> str:
     held = _held((task,))
     node_id, size = max(held.items(), key=lambda item: item[1], default=(b"", 0))
     return node_id.hex() if size >= _WORTHWHILE else ""
+
+
+def patience(task: TaskRecord, node: str) -> float:
+    """Seconds that it would take to have a task's stored arguments at a node (id in hexadecimal); 0.0: hardly any."""
+    held = _held((task,))
+    here = next((size for node_id, size in held.items() if node_id.hex() == node), 0)
+    lacking = max(held.values(), default=0) - here
+    return min(max(lacking / _FETCHED, _LEAST_S), _MOST_S) if lacking >= _WORTHWHILE else 0.0
 
 
 def _held(tasks: Iterable[TaskRecord]) -> "Counter[bytes]":

@@ -27,7 +27,7 @@ from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, ObjectEntry
 from .lease import Lease
 from .lease_class import LeaseClass
-from .locality import nearest
+from .locality import nearest, patience
 from .task_failure import cancelled_error, lost_error, refused_error, too_large_error, unplaceable_error
 from .task_record import TaskRecord
 from .worker_link import Push, WorkerLink
@@ -54,14 +54,15 @@ class Submission:
 
     def add_class(self, key: int, spec: LeaseSpec) -> None:
         """Make a scheduling class known, before its first task."""
-        self._classes[key] = LeaseClass(key, spec, self)
+        lease_class = self._classes[key] = LeaseClass(key, spec, self)
+        lease_class.keeps = _is_content(spec)
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
         if self._hub.node_loss:
             self._hub.completion.fail(record, self._hub.node_loss.error())
         elif record.dependencies:
-            self.resolve(record, self._ready, self._unresolved)
+            self.resolve(record, self._ready_with_arguments, self._unresolved)
         else:
             self._ready(record)
 
@@ -200,6 +201,15 @@ class Submission:
             task.near = nearest(task)
         return task.near == link.channel.peer_info.get("node")
 
+    def is_home(self, lease: Lease) -> bool:
+        """Whether the lease is on this process's node."""
+        return lease.node == self._hub.node.process_id
+
+    def patience(self, lease: Lease, task: TaskRecord) -> float:
+        """How long it would take to have the task's large arguments where the lease is."""
+        link: Any = lease.link
+        return patience(task, link.channel.peer_info.get("node", "")) if task.near else 0.0
+
     def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
         """Ask for tasks back. Newest first, so that putting each at the front of the queue restores their order."""
         link: Any = lease.link
@@ -315,6 +325,14 @@ class Submission:
         record.home = None
         self.accept(record)
 
+    def _ready_with_arguments(self, record: TaskRecord) -> None:
+        record.near = nearest(record)
+        if record.near:
+            lease_class = self._classes[record.template.class_key]
+            lease_class.choice.matters = True
+            lease_class.scattered |= record.near != self._hub.identity.node_id.hex()
+        self._ready(record)
+
     def _ready(self, record: TaskRecord) -> None:
         if record.cancelled:
             self._hub.completion.fail(record, cancelled_error(record))
@@ -338,6 +356,12 @@ class Submission:
         now = self._hub.now()
         for lease_class in dirty.values():
             lease_class.dispatch(now)
+
+
+def _is_content(spec: LeaseSpec) -> bool:
+    """Whether a task may run where the last one has run: not where a better place may be free again."""
+    strategy = spec.strategy
+    return not (strategy.get("kind") == "spread" or strategy.get("soft") or strategy.get("fallback"))
 
 
 _outcome_decoder = decoder_of(Outcome)

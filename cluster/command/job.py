@@ -1,6 +1,7 @@
 """`cluster job submit|status|logs|stop|list|delete`: jobs, which run on the cluster whoever submitted them may go."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ..job.submission_client import JobSubmissionClient
 
 _LOOK_S = 0.2
+_STATUS_CODE = re.compile(r"^Request failed with status code \d+: ")
+"""Of use to programs; people read what follows."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -59,7 +62,7 @@ def _run(run: "Callable[[JobSubmissionClient, argparse.Namespace], int]", option
     try:
         return run(JobSubmissionClient(options.address, verify=options.verify), options)
     except (RuntimeError, OSError, ValueError, TypeError, RayError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(_STATUS_CODE.sub("", str(error))) from None
 
 
 def _submit(client: "JobSubmissionClient", options: argparse.Namespace) -> int:
@@ -84,7 +87,7 @@ def _follow(client: "JobSubmissionClient", name: str) -> int:
     try:
         show_output(client, name)
     except RuntimeError as error:  # the log is gone, with its node for example: what became of the job is known
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(_STATUS_CODE.sub("", f"{error}\n"))
     details = client.get_job_info(name)
     sys.stderr.write(describe(details, brief=True) + "\n")
     if details.status == "SUCCEEDED":
@@ -100,6 +103,7 @@ def _status(client: "JobSubmissionClient", options: argparse.Namespace) -> int:
 
 def _logs(client: "JobSubmissionClient", options: argparse.Namespace) -> int:
     if options.follow:
+        client.get_job_info(options.job)  # it exists
         _follow(client, options.job)
     else:
         sys.stdout.write(client.get_job_logs(options.job))

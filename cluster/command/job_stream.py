@@ -1,6 +1,7 @@
 """Showing what a job prints, also across a restart of the head."""
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -22,16 +23,22 @@ def show_output(client: JobSubmissionClient, name: str) -> None:
     """
     output = _Output()
     seen = time.monotonic()
+    told = False
     while True:
         before = output.shown
         try:
             asyncio.run(_show(client, name, output))
         except ConnectionError:
             if output.shown > before:
-                seen = time.monotonic()
+                seen, told = time.monotonic(), False
+            if not told:
+                sys.stderr.write("The head is away; the job goes on, and what it prints is shown when there is one.\n")
+                told = True
             if time.monotonic() - seen > _PATIENCE_S:
                 raise
             time.sleep(_PAUSE_S)
+            with contextlib.suppress(ConnectionError):  # none leads yet
+                client.find_again()
         else:
             return
 

@@ -2,10 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from ...actors.contract import NODE, DefineEnvironment, DescribeEnvironment, PrepareEnvironment, decoder_of
+from ...actors.contract import (
+    NODE,
+    DefineEnvironment,
+    DescribeEnvironment,
+    EnvironmentDefinition,
+    PrepareEnvironment,
+    decoder_of,
+)
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from .head_state import ENVIRONMENTS, Rows, decode_rows
+from .package_desk import HOME
 
 if TYPE_CHECKING:
     from .head import Head
@@ -40,6 +48,11 @@ class EnvironmentDesk:
         if key not in self._definitions:
             self._definitions[key] = definition
             self._head.state.put(ENVIRONMENTS, key, definition)
+
+    def packages_of_head(self) -> list[str]:
+        """The packages that nodes get from the head."""
+        described = map(decoder_of(EnvironmentDefinition).decode, self._definitions.values())
+        return list(dict.fromkeys(uri for one in described for uri, home in one.packages.items() if home == HOME))
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

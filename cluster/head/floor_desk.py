@@ -9,9 +9,12 @@ from ...transport.protocol import Call
 from ..autoscaler.message import Want
 from ..scheduling.labels import parse_selector
 from ..scheduling.resources import ResourceSet
+from .head_state import FLOOR, Rows, decode_rows
 
 if TYPE_CHECKING:
     from .head import Head
+
+_KEY = "requested"
 
 
 class FloorDesk:
@@ -22,8 +25,13 @@ class FloorDesk:
     """
 
     def __init__(self, head: "Head") -> None:
+        self._head = head
         self.floor: tuple[Want, ...] = ()
         head.methods["RequestResources"] = self._on_request
+
+    def restore(self, rows: Rows) -> None:
+        """Keep the room that a head before this one was asked for."""
+        self.floor = decode_rows(rows, FLOOR, tuple[Want, ...]).get(_KEY, ())
 
     def _on_request(self, channel: Channel, call: Call) -> None:
         request: RequestResources = decoder_of(RequestResources).decode(call.body)
@@ -36,4 +44,8 @@ class FloorDesk:
             channel.reply(call.call_id, serialize_error(error))
             return
         self.floor = tuple(Want(one.resources, count, one.selector) for one, count in counts.items())
-        channel.reply(call.call_id, b"")
+        if self.floor:
+            self._head.state.put(FLOOR, _KEY, self.floor)
+        else:
+            self._head.state.delete(FLOOR, _KEY)
+        self._head.state.after(lambda: channel.reply(call.call_id, b""))

@@ -135,6 +135,7 @@ class Head(SystemActor):
         self.actors.restore(rows)
         self.drains.restore(rows)
         self.submissions.restore(rows)
+        self.requested.restore(rows)
 
     def feed(self, event: SchedulerEvent) -> None:
         """Give the scheduler an event and do what it says."""
@@ -218,6 +219,12 @@ class Head(SystemActor):
     def _on_stand_by(self, channel: Channel, call: Call) -> None:
         self._standbys[channel.peer.process_id] = channel.peer, decoder_of(StandBy).decode(call.body).address
         self._tell_heads()
+        if uris := self.environments.packages_of_head():
+            self.spawn(self.packages.share(uris, [channel.peer]))
+
+    def standbys(self) -> list[ProcessAddress]:
+        """The heads that stand by for this one."""
+        return [standby for standby, _ in self._standbys.values()]
 
     @property
     def has_standby(self) -> bool:

@@ -61,6 +61,7 @@ class HeadProcess:
         self._process = SystemProcess()
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
+        self._packages = Path(config.packages) if config.packages else folder.path / "packages"
 
     async def run(self) -> None:
         """See `run_head`.
@@ -123,7 +124,8 @@ class HeadProcess:
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
                 "ends it; --state names another place."
             )
-        await self._listen(Standby(lambda: leader, self._ended.set))
+        standby = Standby(self._process, self._packages, lambda: leader, self._ended.set)
+        await self._listen(standby)
         self._ready("", leader)
         logger.info("standing by for the head at %s", leader)
         told = ""
@@ -141,6 +143,7 @@ class HeadProcess:
                 logger.warning("the state is out of reach: %s", error)
             if told and not any(peer.peer.tcp == told for peer in self._process.endpoint.channels.values()):
                 told = ""  # it was restarted, or the link was cut
+        standby.close()
         if leadership is None:
             await self._process.close()
         return leadership
@@ -170,8 +173,7 @@ class HeadProcess:
         writer = StateWriter(leadership, self._on_fenced)
         state = HeadState(writer, rows)
         keeper = LeadershipKeeper(leadership, self._on_fenced)
-        packages = Path(self._config.packages) if self._config.packages else self._folder.path / "packages"
-        head = Head(self._process, state, self._over, packages)
+        head = Head(self._process, state, self._over, self._packages)
         web: WebServer | None = None
         scaling: ScalingDesk | None = None
         try:

@@ -15,8 +15,8 @@ Rows = Mapping[str, Mapping[str, bytes]]
 """By table and key, as they were stored."""
 
 SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS = "session", "nodes", "jobs", "environments", "groups"
-ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS = "actors", "actor_specs", "submissions", "drains"
-TABLES = (SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS, ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS)
+ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS, FLOOR = "actors", "actor_specs", "submissions", "drains", "floor"
+TABLES = (SESSION, NODES, JOBS, ENVIRONMENTS, GROUPS, ACTORS, ACTOR_SPECS, SUBMISSIONS, DRAINS, FLOOR)
 
 
 class HeadState:

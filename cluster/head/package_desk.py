@@ -1,15 +1,28 @@
-"""The packages that were given to the head, with jobs: kept for the nodes, which copy them from here."""
+"""The packages that were given to the head, with jobs: kept for the nodes, which copy them from here.
+
+The heads that stand by have copies, for they are who nodes will ask next. A job is accepted when they have what it
+needs, so it does not depend on the first head's machine. Considered instead: keeping packages in the state store, which
+is made for small rows, and would have to hold 500 MiB each in memory (Redis) and write them between the rows that all
+that the head says waits for; having nodes keep copies, which come and go with the autoscaler. Nodes that happen to have
+a package are asked, too, when the head does not have it.
+"""
 
 import asyncio
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...actors.contract import ReadPackage, decoder_of
+from ...actors.contract import HEAD, ReadPackage, decoder_of
+from ...actors.package import SCHEME
 from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.protocol import Call
+from ...transport.error import TransportError
+from ...transport.protocol import Call, Reply
+from ..cluster_message import KeepPackages
+from ..package_copy import CHUNK
 from ..package_store import PackageStore
 
 if TYPE_CHECKING:
@@ -18,7 +31,10 @@ if TYPE_CHECKING:
 HOME = ProcessAddress("", "")
 """Stands for the head, whichever process it is by then, among the processes that have packages."""
 
-_CHUNK = 4 << 20
+_PATIENCE_S = 30.0
+"""How long a job waits for copies of its packages; where they take longer, they are made while it runs."""
+
+logger = logging.getLogger(__name__)
 
 
 class PackageDesk:
@@ -53,13 +69,44 @@ class PackageDesk:
             self._opened = PackageStore(self._folder)
         return self._opened
 
+    async def share(self, uris: Iterable[str], standbys: Iterable[ProcessAddress]) -> None:
+        """Have the heads that stand by copy packages, as far as they are here; returns when they have.
+
+        One that is out of reach is not waited for: it gets them when it is back.
+        """
+        here = await asyncio.to_thread(self._present, [uri for uri in uris if uri.startswith(SCHEME)])
+        asked = [self._keep_at(standby, here) for standby in standbys] if here else []
+        if asked:
+            _, late = await asyncio.wait(asked, timeout=_PATIENCE_S)
+            if late:
+                logger.warning("%d heads that stand by have not copied %s yet", len(late), ", ".join(here))
+
+    def _present(self, uris: list[str]) -> list[str]:
+        if not uris or self._folder is None:
+            return []
+        store = self.store
+        return [uri for uri in uris if store.has(uri)]
+
+    def _keep_at(self, standby: ProcessAddress, uris: list[str]) -> "asyncio.Future[None]":
+        kept: asyncio.Future[None] = self._head.loop.create_future()
+
+        def answered(reply: Reply | TransportError) -> None:
+            if isinstance(reply, TransportError) or reply.failed:
+                why = reply if isinstance(reply, TransportError) else "it failed there"
+                logger.warning("the head that stands by at %s has no copy of a job's packages: %s", standby.tcp, why)
+            if not kept.done():
+                kept.set_result(None)
+
+        self._head.process.ask(standby, HEAD, KeepPackages(uris), answered)
+        return kept
+
     def _on_read(self, channel: Channel, call: Call) -> None:
         wanted: ReadPackage = decoder_of(ReadPackage).decode(call.body)
 
         def read() -> bytes:
             with self.store.archive(wanted.uri).open("rb") as file:
                 file.seek(wanted.offset)
-                return file.read(min(wanted.size, _CHUNK))
+                return file.read(min(wanted.size, CHUNK))
 
         async def answer() -> None:
             try:

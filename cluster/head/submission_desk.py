@@ -94,6 +94,10 @@ class SubmissionDesk:
 
     # --- users ---
 
+    async def shared(self, request: SubmitRequest) -> None:
+        """Wait until the heads that stand by have what a job needs; errors as `submit`."""
+        await self._head.packages.share(request.environment().uris(), self._head.standbys())
+
     def submit(self, request: SubmitRequest) -> str:
         """Take a job in; returns its name.
 

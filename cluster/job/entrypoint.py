@@ -21,6 +21,14 @@ _LOOK_S = 0.05
 _GUARD = 'read -r _; kill -s KILL -- "-$0"'
 """A program that waits for the end of its standard input, and then kills a process group."""
 
+_BY_SIGNAL = 128
+"""A shell adds this to the number of the signal that ended its command."""
+_MEMORY = ", as the kernel does where memory runs out"
+_SHELL_CODES = {
+    126: ": its program cannot be executed",
+    127: ": there is no such program on that machine, or none in its PATH",
+}
+
 
 class Entrypoint:
     """A command that runs. Its methods may be called from any thread, `wait` from one.
@@ -103,8 +111,14 @@ class Entrypoint:
         """How the command ended, in words, once `wait` has returned."""
         code = self._process.returncode
         if code < 0:
-            return f"was ended by signal {describe_signal(-code)}"
-        return f"failed with exit code {code}"
+            return f"was ended by signal {describe_signal(-code)}{_MEMORY if code == -signal.SIGKILL else ''}"
+        if _BY_SIGNAL < code <= _BY_SIGNAL + signal.SIGRTMAX:
+            number = code - _BY_SIGNAL
+            meaning = f": a program in it was ended by signal {describe_signal(number)}"
+            meaning += _MEMORY if number == signal.SIGKILL else ""
+        else:
+            meaning = _SHELL_CODES.get(code, "")
+        return f"failed with exit code {code}{meaning}"
 
     def stop(self, patience: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the command and all that it has started to end, and kill what has not after `patience` seconds."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 _TIMEOUT_S = 60.0
+CONNECT_S = 5.0
+"""How long a machine may take to be there at all: one that has lost its power never refuses."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -35,6 +37,34 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         del req, fp, code, msg, headers, newurl
 
 
+class _Connection(http.client.HTTPConnection):
+    """Gives up sooner on a machine that is not there than on an answer."""
+
+    def connect(self) -> None:
+        patience, self.timeout = self.timeout, CONNECT_S
+        super().connect()
+        self.timeout = patience
+        self.sock.settimeout(patience)
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    """The same with TLS."""
+
+
+class _Handler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self._tls = context
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_SecureConnection, req, context=self._tls)
+
+
 class HttpRequests:
     """Sends requests to one server.
 
@@ -54,11 +84,11 @@ class HttpRequests:
         self.url = url
         self.headers = dict(headers)
         self.context = _context(verify) if url.startswith("https://") else None
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect(), _Handler()]
         if urllib.parse.urlsplit(url).hostname in _LOOPBACK:
             handlers.append(urllib.request.ProxyHandler({}))
         if self.context is not None:
-            handlers.append(urllib.request.HTTPSHandler(context=self.context))
+            handlers.append(_SecureHandler(self.context))
         self._opener = urllib.request.build_opener(*handlers)
 
     def send(self, method: str, path: str, body: bytes | IO[bytes] | None = None, size: int | None = None) -> Answer:
@@ -88,9 +118,29 @@ class HttpRequests:
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise ConnectionError(
-                f"Failed to connect to the cluster's web server at {self.url}: {reason}. Does the head run, and does "
-                "its dashboard listen at an address that this machine reaches (--dashboard-host)?"
+                f"Failed to connect to the cluster's web server at {self.url}: {reason}. {_advice(self.url, reason)}"
             ) from None
+
+
+def _advice(url: str, reason: object) -> str:
+    """What may be wrong where there is no answer."""
+    match reason:
+        case ssl.SSLCertVerificationError():
+            return "Name the authority that vouches for it (verify=FILE, --verify FILE), if you trust it."
+        case ssl.SSLError():
+            return "What listens there speaks no TLS: is it http://?"
+        case ConnectionResetError() | http.client.HTTPException():  # RemoteDisconnected is both
+            other = "http" if url.startswith("https://") else "https"
+            return (
+                f"What listens there speaks another protocol, or has ended meanwhile: is it {other}://? The head's own "
+                "address (HOST:6379) is given without http://."
+            )
+        case _:
+            return (
+                "Does the head run, and does its dashboard listen at an address that this machine reaches "
+                "(--dashboard-host)? Where another head may have taken over: the cluster's address (HOST:6379), rather "
+                "than the dashboard's, finds the one that leads."
+            )
 
 
 def _context(verify: bool | str) -> ssl.SSLContext:

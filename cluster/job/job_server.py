@@ -67,7 +67,8 @@ def _ask_cluster(address: str, token: str | None) -> JobServer:
         target = find_cluster(address)
         [answer] = ask_head(target, QueryState("dashboard"))
     except (CommandError, SessionFolderError, TokenError) as error:
-        raise ConnectionError(str(error)) from None
+        hint = f" Is that the dashboard's address? It is written http://{address} then." if address else ""
+        raise ConnectionError(f"{error}{hint}") from None
     url: str = msgspec.msgpack.decode(answer)
     if not url:
         raise ConnectionError(

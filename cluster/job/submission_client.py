@@ -13,12 +13,15 @@ from ...actors import runtime_env
 from ...actors.package import SCHEME, build_package
 from ...actors.runtime_env import RuntimeEnv
 from ...exceptions import AuthenticationError
-from .http_request import Answer, HttpRequests
+from .http_request import CONNECT_S, Answer, HttpRequests
 from .job_details import JobDetails, JobStatus
 from .job_server import find_server
+from .submit_request import new_name
 
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 _MOST_MESSAGE = 4 << 20
+_HEARTBEAT_S = 10.0
+"""Who follows a log asks so often whether the head is there; half as long without an answer, and it is not."""
 
 T = TypeVar("T")
 logger = logging.getLogger("limelight")
@@ -57,15 +60,35 @@ class JobSubmissionClient:
         del create_cluster_if_needed
         if address is not None and not isinstance(address, str):
             raise TypeError(f"address must be a string, but {address!r} was given.")
-        server = find_server(address, token)
-        sent = dict(headers or {})
+        self._sent = dict(headers or {})
+        if cookies:
+            self._sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        self._metadata = dict(metadata or {})
+        self._address, self._token, self._verify = address, token, verify
+        self._http = self._find()
+        self.get_version()
+
+    def find_again(self) -> bool:
+        """Find the web server again: that of the head which leads by now, where another has taken over.
+
+        Of no effect where the address is a web server's own, rather than the cluster's.
+
+        Returns:
+            Whether it is another one.
+
+        Raises:
+            ConnectionError: there is no such cluster, or its head does not answer.
+        """
+        before, self._http = self._http, self._find()
+        return self._http.url != before.url
+
+    def _find(self) -> HttpRequests:
+        server = find_server(self._address, self._token)
+        sent = dict(self._sent)
         if server.token and not any(name.lower() == "authorization" for name in sent):
             sent["Authorization"] = f"Bearer {server.token}"
-        if cookies:
-            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        self._metadata = dict(metadata or {})
-        self._http = HttpRequests(server.url, sent, server.authority if verify is True and server.authority else verify)
-        self.get_version()
+        authority = server.authority if self._verify is True and server.authority else self._verify
+        return HttpRequests(server.url, sent, authority)
 
     def get_address(self) -> str:
         """The web server's address."""
@@ -111,9 +134,11 @@ class JobSubmissionClient:
             ValueError, TypeError, NotImplementedError: the runtime environment makes no sense.
             ConnectionError, AuthenticationError: as for the client.
         """
+        self.get_version()  # the head is there; where another has taken over, it is found
+        name = submission_id or job_id or new_name()
         asked = {
             "entrypoint": entrypoint,
-            "submission_id": submission_id or job_id,
+            "submission_id": name,
             "runtime_env": self._packaged(runtime_env or {}),
             "metadata": {**(metadata or {}), **self._metadata},
             "entrypoint_num_cpus": entrypoint_num_cpus,
@@ -123,7 +148,12 @@ class JobSubmissionClient:
             "entrypoint_label_selector": entrypoint_label_selector,
         }
         body = json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
-        return self._ask("POST", "/api/jobs/", dict[str, str], body)["submission_id"]
+        try:
+            return self._ask("POST", "/api/jobs/", dict[str, str], body)["submission_id"]
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"{error} Whether job {name} was submitted before is not known: its status says, when a head is there."
+            ) from None
 
     def stop_job(self, job_id: str) -> bool:
         """Have a job stopped; does not wait for that. Its processes get SIGTERM, and after 3 s SIGKILL.
@@ -169,12 +199,13 @@ class JobSubmissionClient:
         import aiohttp  # here: commands that follow nothing start sooner without it
 
         http = self._http
-        async with aiohttp.ClientSession(headers=http.headers) as session:
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        async with aiohttp.ClientSession(headers=http.headers, timeout=patience) as session:
             try:
                 socket = await session.ws_connect(
                     f"{http.url}{_path(job_id)}/logs/tail",
                     ssl=http.context if http.context is not None else True,
-                    heartbeat=30.0,
+                    heartbeat=_HEARTBEAT_S,
                     max_msg_size=_MOST_MESSAGE,
                 )
             except aiohttp.WSServerHandshakeError as error:
@@ -210,11 +241,27 @@ class JobSubmissionClient:
     # --- requests ---
 
     def _ask(self, method: str, path: str, kind: type[T], body: bytes | None = None) -> T:
-        answer = self._checked(self._http.send(method, path, body))
+        answer = self._checked(self._send(method, path, body))
         try:
             return msgspec.json.decode(answer.body, type=kind)
         except msgspec.DecodeError as error:
             raise RuntimeError(f"What answers at {self._http.url} is no head of Limelight: {error}.") from None
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+        try:
+            return self._http.send(method, path, body)
+        except ConnectionError as error:
+            # What changes nothing when it is done twice is asked of the head that has taken over; a submission that
+            # was under way may be known there, or not: that is for its user to see.
+            if body is not None or method == "DELETE" or not self._has_moved():
+                raise error from None
+        return self._http.send(method, path, body)
+
+    def _has_moved(self) -> bool:
+        try:
+            return self.find_again()
+        except ConnectionError:
+            return False
 
     def _checked(self, answer: Answer, *more: int) -> Answer:
         if answer.status == _UNAUTHORIZED:

@@ -38,7 +38,7 @@ class SubmitRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """
         given = self.submission_id or self.job_id
         if not given:
-            return "job_" + "".join(secrets.choice(_LETTERS) for _ in range(16))
+            return new_name()
         if _NAME.fullmatch(given) is None:
             raise ValueError(
                 f"submission_id={given!r}: it may have letters, digits, '_', '-' and '.' (not first), and at most 128 "
@@ -71,3 +71,8 @@ class SubmitRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             ValueError, TypeError, NotImplementedError: it makes no sense.
         """
         return RuntimeEnv.of(self.runtime_env)
+
+
+def new_name() -> str:
+    """A name for a job that nobody has named."""
+    return "job_" + "".join(secrets.choice(_LETTERS) for _ in range(16))

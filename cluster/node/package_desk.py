@@ -1,7 +1,7 @@
 """A node's packages: taken in from its drivers, copied from other nodes, fetched from the network, given to others."""
 
 import asyncio
-import os
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import TransportError
+from ...transport.error import RemoteCallError, TransportError
 from ...transport.protocol import Call
 from ..environment.download import fetch_package
+from ..package_copy import CHUNK, copy_package
 from ..package_store import PackageStore
 from ..system_process import SystemProcess
 
-_ASK_S = 30.0
-_CHUNK = 4 << 20
+logger = logging.getLogger(__name__)
 
 
 class PackageDesk:
@@ -97,30 +97,18 @@ class PackageDesk:
         sources = [(node, NODE) for name, node in nodes.items() if name not in {"", here.process_id}]
         if home is not None and not home.process_id:
             sources.insert(0, (here, HEAD))  # the head has it, which this process's own actor of that name reaches
-        problem = "no other node was there to ask"
+        lacking, unheard = 0, list[str]()
         for source, actor in sources:
             try:
-                await self._copy_from(uri, source, actor)
+                await copy_package(self._process, uri, source, actor, self._store)
+            except RemoteCallError as error:  # what it says is pickled, and of no interest: it does not have it
+                logger.info("%s is not to be had from %s: %s", uri, source, error)
+                lacking += 1
             except (TransportError, ValueError, OSError) as error:
-                problem = str(error)
+                unheard.append(str(error))
             else:
                 return
-        raise RuntimeEnvSetupError(
-            f"The package {uri} is not in the cluster (any more): {problem}. Start the job again, which stores it anew."
-        )
-
-    async def _copy_from(self, uri: str, source: ProcessAddress, actor: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        arriving = self._folder / f"arriving-{os.urandom(8).hex()}"
-        try:
-            offset = 0
-            with arriving.open("wb") as file:
-                while part := await self._process.request(source, actor, ReadPackage(uri, offset, _CHUNK), _ASK_S):
-                    offset += len(part)
-                    await asyncio.to_thread(file.write, part)
-            await asyncio.to_thread(self._store.put, uri, arriving)
-        finally:
-            arriving.unlink(missing_ok=True)
+        raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard))
 
     async def _store_package(self, process_id: str, call: Call) -> bytes:
         """Take a package in, for the other nodes, too; it stays as long as the process that made it."""
@@ -138,7 +126,7 @@ class PackageDesk:
         def read() -> bytes:
             with self._store.archive(wanted.uri).open("rb") as file:
                 file.seek(wanted.offset)
-                return file.read(min(wanted.size, _CHUNK))
+                return file.read(min(wanted.size, CHUNK))
 
         return await asyncio.to_thread(read)
 
@@ -151,3 +139,14 @@ class PackageDesk:
                 channel.reply(call.call_id, serialize_error(told), failed=True)
 
         self._process.spawn(answer())
+
+
+def _nowhere(uri: str, lacking: int, unheard: list[str]) -> str:
+    """Why a package cannot be had, and what to do."""
+    asked = f"{lacking} of those that may have it were asked, and do not" if lacking else "there is nobody else to ask"
+    if unheard:
+        asked += f"; from {len(unheard)} it could not be copied ({unheard[-1]})"
+    return (
+        f"The package {uri} of the runtime environment is not in the cluster any more: {asked}. Submit the job, or "
+        "start the program, again: that stores it anew."
+    )

@@ -33,8 +33,8 @@ INFINITE = -1
 """`max_restarts` without a limit."""
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True):
-    """Events, commands and values: frozen."""
+class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Events, commands and values: frozen, so never in a cycle, and nothing for the garbage collector to look at."""
 
 
 class DeathCause(Struct, frozen=True):

@@ -125,6 +125,7 @@ class ClusterView:
     Attributes:
         groups: placement groups that were asked for and not removed; kept by `PlacementGroups`.
         stock: what the nodes have in all, for people.
+        transit_time: what it is for the decisions to come.
     """
 
     def __init__(self, random: Random, transit_time: float = 0.25) -> None:
@@ -133,7 +134,7 @@ class ClusterView:
         self.groups: dict[bytes, GroupStanding] = {}
         self.stock = Stock(self.nodes)
         self._random = random
-        self._transit_time = transit_time
+        self.transit_time = transit_time
         self._transits: deque[Transit] = deque()
         self._shapes: dict[tuple[ResourceSet, LabelSelector], ShapeIndex] = {}
         self._node_bundles: dict[str, set[tuple[bytes, int]]] = {}
@@ -189,7 +190,7 @@ class ClusterView:
 
     def reserve(self, node_id: str, resources: ResourceSet, now: float, *, until_told: bool = False) -> Transit:
         """Count `resources` as taken on the node until `settle`, or (unless `until_told`) for the transit time."""
-        transit = Transit(node_id, resources, float("inf") if until_told else now + self._transit_time)
+        transit = Transit(node_id, resources, float("inf") if until_told else now + self.transit_time)
         if node := self.nodes.get(node_id):
             for kind, units in resources.amounts:
                 node.transit[kind] = node.transit.get(kind, 0) + units

@@ -12,8 +12,8 @@ GroupStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 GroupState = Literal["PENDING", "PREPARING", "CREATED", "RESCHEDULING", "REMOVED"]
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True):
-    """Events, commands and values: frozen."""
+class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Events, commands and values: frozen, so never in a cycle, and nothing for the garbage collector to look at."""
 
 
 class GroupSpec(Struct, frozen=True):

@@ -14,7 +14,7 @@ _value_pattern = re.compile(rf"({_NAME})?")
 _list_pattern = re.compile(r"(!?)in\((.*)\)", re.DOTALL)
 
 
-class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
+class LabelCondition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One condition on one label. As in Kubernetes, `not_in` holds where the label is missing."""
 
     key: str

@@ -35,6 +35,9 @@ class LeaseMachine:
         labels: the node's labels.
         config: limits and times.
         devices: where not all accelerators are whole and numbered from 0: kind -> index -> units.
+
+    Attributes:
+        pace: see `ReportPace`.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class LeaseMachine:
         self._reported_at = float("-inf")
         self._dirty = self._urgent = True
         self._looked_at = 0.0
+        self.pace = 1
 
     def handle(self, event: m.LeaseEvent, now: float) -> list[m.LeaseCommand]:
         """Take in one event; returns what is to be done, in order."""
@@ -122,8 +126,11 @@ class LeaseMachine:
             case m.HeadConnected():
                 self._out.append(m.WorkersHeld(self.book.requests(), self.bundles.groups()))
                 self._dirty = self._urgent = True
+                self.pace = 1
             case m.PeersChanged():
                 self.turns.peers = event.count
+            case m.ReportPace():
+                self.pace = event.factor
             case m.JobEnded():
                 self._out += self.book.pool.stop_job(event.job_id)
             case m.Drain():
@@ -330,9 +337,11 @@ class LeaseMachine:
     # Reports
 
     def _interval(self) -> float:
+        config = self.config
         if not self._dirty:
-            return self.config.refresh_interval
-        return self.config.urgent_interval if self._urgent else self.config.report_interval
+            return config.refresh_interval
+        usual = config.urgent_interval if self._urgent else config.report_interval
+        return min(config.refresh_interval, self.pace * usual)
 
     def _report(self, now: float) -> None:
         if now < self._reported_at + self._interval():
@@ -351,5 +360,6 @@ class LeaseMachine:
                 self.bundles.reports(),
                 tuple(demand.report() for demand in self.queue.waiting() if demand.request_id is None),
                 dict(self.ledger.lasting),
+                self.pace,
             )
         )

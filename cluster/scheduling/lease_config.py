@@ -12,7 +12,8 @@ class LeaseConfig(msgspec.Struct, frozen=True):
         pool: the worker pool's limits.
         threshold: how busy (0 to 1) the node may get before other nodes are considered for new demand.
         ask_timeout: how long the scheduler's word is awaited before the node serves demand beyond `threshold` anyway.
-        report_interval: least time between reports; new unmet demand is told after `urgent_interval`.
+        report_interval: least time between reports; new unmet demand is told after `urgent_interval`. The head may have
+            more left between them, up to `refresh_interval` (`ReportPace`).
         refresh_interval: a report is sent this often although nothing changed, as the node's sign of life.
         quantum: how long a lease is left alone while another demand holds nothing.
         patience: how long a large request waits before smaller ones are kept from what it lacks.

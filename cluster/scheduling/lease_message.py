@@ -17,8 +17,8 @@ GROUP_REMOVED = "its placement group was removed"
 """The `reason` of `StopWorker` where a worker ends with the bundle that it ran in."""
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True):
-    """All events and commands: frozen values."""
+class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All events and commands: frozen values, so never in a cycle, and nothing for the garbage collector to look at."""
 
 
 # Events: from callers
@@ -171,6 +171,12 @@ class PeersChanged(Struct, frozen=True, tag="peers"):
     count: int
 
 
+class ReportPace(Struct, frozen=True, tag="pace"):
+    """Leave so many times as much time between reports as usual, up to that between signs of life."""
+
+    factor: int
+
+
 class JobEnded(Struct, frozen=True, tag="job_ended"):
     """A job is over: its idle workers end (those that run its tasks end with `CallerLost`)."""
 
@@ -204,6 +210,7 @@ LeaseEvent = (
     | Unplaceable
     | HeadConnected
     | PeersChanged
+    | ReportPace
     | JobEnded
     | Drain
     | Tick
@@ -364,6 +371,7 @@ class NodeReport(Struct, frozen=True, tag="report"):
     Attributes:
         available: units by kind; CPU is below zero while workers that were blocked outnumber the CPUs.
         lasting: of what is taken, what actors and bundles hold: it does not come free as tasks end.
+        pace: see `ReportPace`; the one that the node goes by.
     """
 
     node_id: str
@@ -376,6 +384,7 @@ class NodeReport(Struct, frozen=True, tag="report"):
     bundles: tuple[BundleReport, ...] = ()
     unmet: tuple[UnmetDemand, ...] = ()
     lasting: dict[str, int] = {}
+    pace: int = 1
 
 
 LeaseCommand = (

@@ -10,7 +10,7 @@ Shares = dict[str, dict[int, int]]
 """Accelerator kind -> device index -> units of that device."""
 
 
-class Allocation(msgspec.Struct, frozen=True, array_like=True):
+class Allocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one lease holds.
 
     Attributes:

@@ -21,7 +21,7 @@ BYTES = frozenset({"memory", "object_store_memory"})
 """Kinds that are counted in bytes; fractions of a byte round up."""
 
 
-class ResourceSet(msgspec.Struct, frozen=True, array_like=True):
+class ResourceSet(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An immutable, hashable set of amounts: what a task asks for, what a node has.
 
     Attributes:

@@ -14,8 +14,10 @@ import msgspec
 from .cluster_view import ClusterView, Node
 from .explanation import WARN_AFTER, why_waiting
 from .labels import LabelSelector
-from .lease_message import NodeReport, PeersChanged, Place, UnmetDemand, Unplaceable
+from .lease_config import LeaseConfig
+from .lease_message import NodeReport, PeersChanged, Place, ReportPace, UnmetDemand, Unplaceable
 from .policy import Chosen, Never, Policy
+from .report_budget import ReportBudget
 from .resources import ResourceSet
 from .strategy import InBundle, LeaseSpec, NodeAffinity, Spread, serves_anywhere
 from .tally import Tally
@@ -54,7 +56,7 @@ class ToNode(msgspec.Struct, frozen=True, tag="to_node"):
     """Deliver this to the node's lease machine."""
 
     node_id: str
-    event: Place | Unplaceable | PeersChanged
+    event: Place | Unplaceable | PeersChanged | ReportPace
 
 
 SchedulerEvent = NodeReport | NodeLost | NodeLeaving | GroupGone | SchedulerTick
@@ -100,16 +102,24 @@ class Scheduler:
         park_after: seconds after which an ask that no node has room for is queued at a node that could hold it, where
             fairness brings it to its turn.
         settle_until: before this time nothing is called hopeless, since nodes may not have reported yet.
+        reports: how many there may be.
     """
 
     def __init__(
-        self, view: ClusterView, threshold: float = 0.5, park_after: float = 1.0, settle_until: float = 0.0
+        self,
+        view: ClusterView,
+        threshold: float = 0.5,
+        park_after: float = 1.0,
+        settle_until: float = 0.0,
+        reports: ReportBudget | None = None,
     ) -> None:
         self.view = view
         self.policy = Policy(view, threshold)
         self._threshold = threshold
         self._park_after = park_after
         self._settle_until = settle_until
+        self._reports = reports or ReportBudget()
+        self._carried_out = view.transit_time
         self._asks: dict[str, dict[int, Ask]] = {}
         self._waiting = WaitingRoom[AskKey, Ask]()
         self._hopeless = WaitingRoom[AskKey, Ask]()
@@ -158,6 +168,7 @@ class Scheduler:
         return {key: count for key, count in load.items() if count}
 
     def _reported(self, report: NodeReport, now: float) -> None:
+        self._pace(report, now)
         before = self.view.nodes.get(report.node_id)
         could = before and (before.total, before.labels, before.draining)
         if not self.view.update(report):
@@ -171,6 +182,16 @@ class Scheduler:
         for group_id in self.view.groups_on(report.node_id) if len(self._hopeless) else ():
             self._retry_hopeless(self._hopeless.in_group(group_id), now)
         self._place_waiting(node, now)
+
+    def _pace(self, report: NodeReport, now: float) -> None:
+        """Have the node report as often as the head can bear. Decisions take as much longer to be seen in reports."""
+        before = self._reports.factor
+        if self._reports.heard(report.node_id, report.pace, now):
+            self._out.append(ToNode(report.node_id, ReportPace(self._reports.factor)))
+        if self._reports.factor != before:
+            config = LeaseConfig()
+            longer = min(config.refresh_interval, self._reports.factor * config.report_interval)
+            self.view.transit_time = self._carried_out + longer - config.report_interval
 
     def _tell_peers(self, joined: str) -> None:
         """Nodes only ask whether they are alone, so only the second node to come is news to another."""
@@ -305,6 +326,7 @@ class Scheduler:
 
     def _node_lost(self, node_id: str) -> None:
         self.view.remove(node_id)
+        self._reports.forget(node_id)
         for ask in self._asks.pop(node_id, {}).values():
             self._unwait(ask)
         if len(self.view.nodes) == 1:

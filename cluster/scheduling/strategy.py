@@ -6,15 +6,15 @@ from .labels import LabelSelector
 from .resources import EMPTY, ResourceSet
 
 
-class Hybrid(msgspec.Struct, frozen=True, array_like=True, tag="hybrid"):
+class Hybrid(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="hybrid"):
     """The default: here until the node is half busy, then pack nodes up to a half, then the least busy node."""
 
 
-class Spread(msgspec.Struct, frozen=True, array_like=True, tag="spread"):
+class Spread(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="spread"):
     """One node after the other, as long as they have room."""
 
 
-class NodeAffinity(msgspec.Struct, frozen=True, array_like=True, tag="node"):
+class NodeAffinity(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="node"):
     """A particular node.
 
     Attributes:
@@ -29,14 +29,14 @@ class NodeAffinity(msgspec.Struct, frozen=True, array_like=True, tag="node"):
     fail_on_unavailable: bool = False
 
 
-class NodeLabels(msgspec.Struct, frozen=True, array_like=True, tag="labels"):
+class NodeLabels(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="labels"):
     """Nodes that meet `hard`; of those, nodes that meet `soft` where there is one with room."""
 
     hard: LabelSelector = ()
     soft: LabelSelector = ()
 
 
-class InBundle(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
+class InBundle(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="bundle"):
     """Inside a placement group's bundle; index -1 is any of its bundles. `capture`: what it starts follows it there."""
 
     group_id: bytes
@@ -48,7 +48,7 @@ Strategy = Hybrid | Spread | NodeAffinity | NodeLabels | InBundle
 HYBRID = Hybrid()
 
 
-class LeaseSpec(msgspec.Struct, frozen=True, array_like=True):
+class LeaseSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What tasks of one scheduling class need of a worker; hashable.
 
     Attributes:

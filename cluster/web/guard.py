@@ -6,7 +6,6 @@ nothing; and if a page sends it, that page must be the server's own. Until all o
 body is read, and its connection is one of a limited number, for a limited time.
 """
 
-import asyncio
 import hmac
 import ipaddress
 import logging
@@ -15,21 +14,22 @@ from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server
 
-_STRANGERS = 128
-"""Connections that have not shown the token, at a time; when there are more, the oldest is cut."""
-_PATIENCE_S = 10.0
-"""How long such a connection lives."""
+from ...transport.anteroom import Anteroom
+from ...transport.limits import MIB
+from ...transport.seldom import Seldom
+from ...transport.stranger import Stranger
+
+_MOST_BYTES = 2 * MIB
+"""What a connection may send before it shows the token: headers, and what of a body comes in the same breath."""
 LINGER_S = 0.5
 """How long a connection may send what nobody reads, after the answer that says so."""
 _LONGEST_TOKEN = 256
-_SILENCE_S = 1.0
-"""At most one refusal is logged in so long."""
 _LONGEST_PATH = 200
 _SAME_SITE = {"same-origin", "none"}
 
-logger = logging.getLogger(__name__)
+_refusals = Seldom(logging.getLogger(__name__))
 
 
 class Guard:
@@ -38,27 +38,21 @@ class Guard:
     Args:
         token: the cluster's.
         names: further names under which the server is reached.
+        strangers: how many connections may not have shown the token, at a time; the oldest gives way.
+        patience: how many seconds such a connection lives.
     """
 
-    def __init__(self, token: str, names: Iterable[str] = ()) -> None:
+    def __init__(self, token: str, names: Iterable[str] = (), *, strangers: int = 128, patience: float = 10.0) -> None:
         self._token = token.encode()
         self._names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
-        self._strangers: dict[RequestHandler, asyncio.TimerHandle] = {}
-        self._refused = 0
-        self._silent_until = 0.0
+        self._strangers: Anteroom[Stranger] = Anteroom(strangers, patience, Stranger.expel)
 
-    def greet(self, connection: RequestHandler) -> RequestHandler:
-        """A connection begins: it has to show the token soon."""
-        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._cut, connection)
-        self._strangers[connection] = timer
-        if len(self._strangers) > _STRANGERS:
-            self._cut(next(iter(self._strangers)))
-        return connection
+    def greet(self, server: Server) -> Stranger:
+        """A connection to the server begins: it has to show the token soon."""
+        return Stranger(server, self._strangers, _MOST_BYTES, LINGER_S)
 
     def close(self) -> None:
         """Wait for nobody any more."""
-        for timer in self._strangers.values():
-            timer.cancel()
         self._strangers.clear()
 
     def middleware(self) -> Middleware:
@@ -69,25 +63,14 @@ class Guard:
             refusal = self._refusal(request)
             if refusal is not None:
                 refusal.force_close()
-                self._note(request, refusal.text or "")
+                path = request.path[:_LONGEST_PATH]
+                _refusals.warn("refused %s %r from %s: %s", request.method, path, request.remote, refusal.text)
                 return refusal
-            timer = self._strangers.pop(request.protocol, None)
-            if timer is not None:
-                timer.cancel()
+            if isinstance(request.protocol, Stranger):
+                request.protocol.admitted()
             return await handler(request)
 
         return check
-
-    def _note(self, request: web.Request, reason: str) -> None:
-        """Log a refusal; not each of many, which would let strangers fill the disk."""
-        self._refused += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._silent_until:
-            self._silent_until = now + _SILENCE_S
-            path = request.path[:_LONGEST_PATH]
-            logger.warning(
-                "refused %s %r from %s (refusal %d): %s", request.method, path, request.remote, self._refused, reason
-            )
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         host = request.headers.get("Host", "")
@@ -118,10 +101,3 @@ class Guard:
         except ValueError:
             return False
         return True
-
-    def _cut(self, connection: RequestHandler) -> None:
-        timer = self._strangers.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
-        if connection.transport is not None:
-            connection.transport.abort()

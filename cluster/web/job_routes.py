@@ -66,7 +66,9 @@ class JobRoutes:
         """Run a job."""
         body = await request.read()
         try:
-            name = self._desk.submit(msgspec.json.decode(body, type=SubmitRequest))
+            asked = msgspec.json.decode(body, type=SubmitRequest)
+            await self._desk.shared(asked)
+            name = self._desk.submit(asked)
         except (msgspec.DecodeError, ValueError, TypeError, NotImplementedError) as error:
             return web.Response(status=400, text=str(error))
         await self._desk.kept()
@@ -183,7 +185,7 @@ async def _until_left(socket: web.WebSocketResponse) -> None:
 
 
 def _no_such_job(name: str) -> web.Response:
-    return web.Response(status=404, text=f"Job {name} does not exist")
+    return web.Response(status=404, text=f"Job {name} does not exist; `cluster job list` shows all")
 
 
 def _escaped(text: str) -> bytes:

@@ -45,6 +45,13 @@ class PackageRoutes:
             return _no_package(request)
         if (request.content_length or 0) > MAX_BYTES:
             return _too_large()
+        try:
+            return await self._keep(uri, request)
+        except OSError as error:
+            text = f"The head cannot keep the package: {error}. Is the disk of its machine full?"
+            return web.Response(status=507, text=text)
+
+    async def _keep(self, uri: str, request: web.Request) -> web.Response:
         with tempfile.NamedTemporaryFile(prefix="limelight-package-") as file:
             size = 0
             async for part in request.content.iter_chunked(_PART):

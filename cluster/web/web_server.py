@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ...transport.error import AddressInUseError
 from ...transport.tls import TlsConfig
-from .guard import LINGER_S, Guard
+from .guard import Guard
 from .job_routes import add_job_routes
 from .package_routes import add_package_routes
 
@@ -39,9 +39,7 @@ class WebServer:
         app = web.Application(middlewares=[self._guard.middleware()])
         add_job_routes(app, head)
         add_package_routes(app, head)
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False, lingering_time=LINGER_S
-        )
+        self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -82,7 +80,7 @@ class WebServer:
         loop = asyncio.get_running_loop()
         context = None if self._tls is None else _context(self._tls)
         return await loop.create_server(
-            lambda: self._guard.greet(server()),
+            lambda: self._guard.greet(server),
             host,
             port,
             ssl=context,

@@ -67,7 +67,8 @@ class StandbyCluster:
         store: the host with the database.
     """
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: str, *options: str) -> None:
+        self._options = options  # of the heads
         self.network = Network()
         self._data = Path(tempfile.mkdtemp(prefix="ll-server", dir="/var/tmp"))  # PostgreSQL's user can enter it
         try:
@@ -90,7 +91,7 @@ class StandbyCluster:
     def start_head(self, host: Host) -> str:
         """Start a head on a host; it leads, or stands by."""
         deadline = time.monotonic() + PATIENCE
-        command = ["start", "--head", "--head-only", "--host", host.address, "--state", self.url]
+        command = ["start", "--head", "--head-only", "--host", host.address, "--state", self.url, *self._options]
         while True:
             result = host.run([*COMMAND, *command], env=TOKEN)
             if result.returncode == 0:

@@ -9,10 +9,10 @@ from limelight.actors.native.demand_split import DemandSplit
 from limelight.actors.native.entry import STORED
 from limelight.actors.native.lease import Lease
 from limelight.actors.native.lease_class import LeaseClass
-from limelight.actors.native.locality import nearest
+from limelight.actors.native.locality import nearest, patience
 from limelight.actors.native.worker_link import Push
 from limelight.cluster.scheduling import lease_message as m
-from limelight.cluster.scheduling.strategy import LeaseSpec
+from limelight.cluster.scheduling.strategy import LeaseSpec, Spread
 from limelight.transport.address import ProcessAddress
 from limelight.transport.error import PeerLostError
 
@@ -142,6 +142,7 @@ class Caller:
         self.alive = True
         self.finished: dict[int, int] = {}
         self.started: dict[int, int] = {}
+        self.ran_at: dict[int, str] = {}
         self.failures = 0
         self.failed = 0
         self.infeasible: list[m.Infeasible] = []
@@ -151,7 +152,15 @@ class Caller:
     def submit(self, work: Work, tasks: range) -> None:
         work.last_start = self.world.now
         lease_class = self.classes[work.key] = LeaseClass(work.key, work.spec, self)  # type: ignore[arg-type]
+        lease_class.keeps = not isinstance(work.spec.strategy, Spread)
         self._asked[work.key] = Asked(self.home)
+        self.submit_more(work, tasks)
+
+    def submit_more(self, work: Work, tasks: range) -> None:
+        """Tasks of a class that there is, with arguments of their own."""
+        lease_class = self.classes[work.key]
+        lease_class.choice.matters |= bool(work.arguments)
+        lease_class.scattered |= any(one._entry.location.node_id.hex() != self.home for one in work.arguments)
         for number in tasks:
             lease_class.submit(Task(number, work))  # type: ignore[arg-type]
         self._mark(lease_class)
@@ -181,6 +190,7 @@ class Caller:
                 asked = self._asked[message.class_key]
                 asked.redirected(node_id, message.node_id, message.total)
                 asked.dialling += message.node_id not in self.cluster.nodes
+                self.classes[message.class_key].scattered = True
                 redirect = LeaseRedirected(0, message.total, address)
                 self.split.redirected(self.classes[message.class_key], redirect, ProcessAddress(node_id, "host"))
                 self._check()
@@ -283,6 +293,12 @@ class Caller:
         near = nearest(task)  # type: ignore[arg-type]
         return near == lease.link.node.process_id
 
+    def is_home(self, lease: Lease) -> bool:
+        return lease.node == self.home
+
+    def patience(self, lease: Lease, task: Task) -> float:
+        return patience(task, lease.link.node.process_id)  # type: ignore[arg-type]
+
     def demand(self, lease_class: LeaseClass, wanted: int) -> None:
         self._asked[lease_class.key].wanted = wanted
         self.split.declare(lease_class, wanted)
@@ -341,6 +357,7 @@ class Caller:
         work.longest_wait = max(work.longest_wait, self.world.now - work.last_start)
         work.last_start = self.world.now
         worker.runs += 1
+        self.ran_at[task.task_id] = worker.node.process_id
         self.started[task.task_id] = self.started.get(task.task_id, 0) + 1
         seconds = work.seconds * (0.5 + self.world.random.random())
         if work.blocking:

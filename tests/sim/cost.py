@@ -18,7 +18,7 @@ from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, Spread
 from .caller import Work
 from .cluster import SimCluster
 from .head import WholeCluster
-from .meter import Cost, Meter
+from .meter import Collection, Cost, Meter
 
 CPUS = 4
 ONE = ResourceSet.parse({"CPU": 1})
@@ -145,7 +145,7 @@ def main() -> None:
     say("For each decision: steps, CPU time (how many decisions there were); last, how both have grown.")
     for name in chosen.scene:
         began = time.monotonic()
-        sizes = [SCENES[name](nodes, load) for nodes in chosen.nodes]
+        sizes = [measured(name, nodes, load) for nodes in chosen.nodes]
         say(f"\n{name} ({time.monotonic() - began:.0f} s)")
         say(f"  {'':18}" + "".join(f"{nodes:>25,} nodes" for nodes in chosen.nodes) + "   steps  time")
         for part in sizes[0]:
@@ -153,6 +153,15 @@ def main() -> None:
             cells = "".join(f"{c.steps:10.1f} {c.seconds * 1e6:7.1f} us {c.decisions:9,}" for c in costs)
             steps, times = (_ratio(costs[-1][i], costs[0][i]) for i in (1, 2))
             say(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x")
+
+
+def measured(name: str, nodes: int, load: Load) -> dict[str, Cost]:
+    """One run, with what the garbage collector took of it as another part, a share for each decision of the others."""
+    collection = Collection()
+    costs = SCENES[name](nodes, load)
+    collection.close()
+    decisions = sum(cost.decisions for cost in costs.values())
+    return {**costs, "(collector, all)": Cost(decisions, 0.0, collection.seconds / decisions)}
 
 
 def say(line: str) -> None:

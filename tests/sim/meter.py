@@ -1,5 +1,6 @@
 """What decisions cost: in steps, which repeat to the last one, and in CPU time, which does not."""
 
+import gc
 import random
 import sys
 import time
@@ -14,9 +15,32 @@ import limelight
 _ROOT = Path(limelight.__file__).resolve().parent
 _NATIVE = _ROOT / "actors" / "native"
 COUNTED = {str(path.resolve()) for path in (_ROOT / "cluster" / "scheduling").glob("*.py")} | {
-    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality")
+    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality", "task_choice")
 }
 """The files whose steps count: the scheduler's, and none of the simulation's own."""
+
+
+class Collection:
+    """CPU time that Python's garbage collector took.
+
+    It looks at every object of the simulation, those of all nodes and callers too, within whichever part happens to
+    make an object just then: what that part decides has no share in it.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+        gc.callbacks.append(self._heard)
+
+    def close(self) -> None:
+        """Listen no more."""
+        gc.callbacks.remove(self._heard)
+
+    def _heard(self, phase: str, _info: object) -> None:
+        if phase == "start":
+            self._began = time.thread_time()
+        else:
+            self.seconds += time.thread_time() - self._began
 
 
 class Cost(NamedTuple):
@@ -39,9 +63,13 @@ class Meter:
     Args:
         every: of each part's calls, one in so many is counted, drawn by lot: calls come in rounds (a report, a grant,
             an answer), and every fifth of them may be always the dear one, or never.
+
+    Attributes:
+        collection: what the garbage collector took since the meter was made, which is not on the account of a part.
     """
 
     def __init__(self, every: int = 1) -> None:
+        self.collection = Collection()
         self._every = every
         self._lot = random.Random(every)
         self._decisions: Counter[str] = Counter()
@@ -54,9 +82,9 @@ class Meter:
     def run(self, part: str, work: Callable[..., Any], *args: Any) -> Any:
         """Call `work`, on the account of `part`."""
         if self._lot.randrange(self._every):
-            began = time.thread_time()
+            collected, began = self.collection.seconds, time.thread_time()
             answer = work(*args)
-            self._seconds[part] += time.thread_time() - began
+            self._seconds[part] += time.thread_time() - began - (self.collection.seconds - collected)
             self._decisions[part] += _decisions(answer)
             return answer
         self._count, before = 0, sys.gettrace()
@@ -70,8 +98,13 @@ class Meter:
         self._counted[part] += _decisions(answer)
         return answer
 
+    def seconds(self, part: str) -> float:
+        """CPU seconds that a part has taken so far."""
+        return self._seconds[part]
+
     def costs(self) -> dict[str, Cost]:
-        """By part."""
+        """By part; the run is over."""
+        self.collection.close()
         return {
             part: Cost(
                 decisions,

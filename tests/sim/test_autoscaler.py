@@ -97,6 +97,8 @@ def grown(machines):
 
 def work_of_a_decision(cloud, monkeypatch):
     """How many rooms the decisions look at while 200 small things come and go."""
+    cloud.submit({"GPU": 1}, 1, seconds=2)  # what is asked for for the first time has it look at all nodes once
+    cloud.world.run(lambda: False, cloud.world.now + 5)
     from limelight.cluster.autoscaler.room import Room
 
     looked = 0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from limelight.actors.contract import LeaseSpec, Template
 from limelight.actors.native.lease import Lease
-from limelight.actors.native.lease_class import IDLE_S, MOST_PASSED_OVER, STUCK_S, LeaseClass
+from limelight.actors.native.lease_class import IDLE_S, STUCK_S, LeaseClass
+from limelight.actors.native.task_choice import MOST_PASSED_OVER
 from limelight.actors.native.task_record import TaskRecord, TaskTemplate
 from limelight.actors.native.worker_link import Push
 
@@ -79,6 +80,7 @@ class World:
         self.full = 0.0
         self.ids = itertools.count(1)
         self.near, self.places, self.ran_at = {}, {}, {}
+        self.waits = 0.0
         self.lease_class = LeaseClass(1, SPEC, self)
 
     def after(self, delay, action):
@@ -175,6 +177,12 @@ class World:
 
     def is_near(self, lease, task):
         return self.near.get(task.task_id) == self.places[lease.lease_id]
+
+    def is_home(self, lease):
+        return self.places[lease.lease_id] == 0
+
+    def patience(self, lease, task):
+        return self.waits if task.task_id in self.near and not self.is_near(lease, task) else 0.0
 
     def recall(self, lease, tasks):
         worker = self.granted[lease.lease_id]
@@ -334,7 +342,7 @@ def test_a_refused_class_declares_what_is_left_anew():
 
 
 def test_tasks_go_to_the_workers_that_are_near_their_arguments(world):
-    world.lease_class.scattered = True
+    world.lease_class.scattered = world.lease_class.choice.matters = True
     nodes = [node for _ in range(25) for node in range(4)]
     world.random.shuffle(nodes)
     world.submit_near(*nodes)
@@ -345,7 +353,7 @@ def test_tasks_go_to_the_workers_that_are_near_their_arguments(world):
 
 def test_a_task_that_is_near_nobody_is_not_passed_over_for_ever():
     world = World(1, Random(0))
-    world.lease_class.scattered = True
+    world.lease_class.scattered = world.lease_class.choice.matters = True
     world.submit_near("elsewhere", *[0] * 300)
     finish(world)
     order = sorted(world.started, key=lambda task_id: world.started[task_id])

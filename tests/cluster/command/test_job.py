@@ -51,6 +51,13 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
     assert "Job j2 does not exist" in gone.stderr
 
 
+@pytest.mark.parametrize("verb", [["status"], ["logs"], ["logs", "--follow"], ["stop"], ["delete"]])
+def test_a_job_that_is_none_is_told_once_and_in_words(cluster, verb):
+    done = cluster.run("job", *verb, "nobody")
+    told = "cluster: Job nobody does not exist; `cluster job list` shows all.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
 def test_leaving_a_job_does_not_end_it(cluster, client):
     program = "import time\nprint('up')\nwhile True: time.sleep(0.1)"
     typed = ["job", "submit", "--submission-id", "j3", "--", "python", "-c", program]

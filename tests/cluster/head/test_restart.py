@@ -1,11 +1,13 @@
 """What a head that follows another says again, and what none says before it is certain."""
 
+from pathlib import Path
+
 import pytest
 
 from limelight.actors import contract as c
 from limelight.actors.contract import HEAD, encode
 from limelight.cluster import cluster_message as cm
-from limelight.cluster.head.head_state import DRAINS, NODES
+from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
 from limelight.cluster.head.standby import Standby
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
@@ -51,6 +53,34 @@ def test_a_node_that_is_drained_is_drained_after_a_restart(world):
     assert world.store.rows[DRAINS] == {}
 
 
+def test_room_that_was_requested_is_requested_after_a_restart(world):
+    def floor():
+        return [(want.resources.units(), want.count, want.selector) for want in world.head.requested.floor]
+
+    ask(world, c.RequestResources([{"CPU": 20_000}] * 3 + [{"GPU": 10_000}], [{}] * 3 + [{"zone": "in(a, b)"}]))
+    world.run(1.0)
+    asked = floor()
+    restart(world)
+    assert floor() == asked
+    assert asked[0] == ({"CPU": 20_000}, 3, ())
+    assert (asked[1][:2], asked[1][2][0].values) == (({"GPU": 10_000}, 1), ("a", "b"))
+    ask(world, c.RequestResources([], []))
+    world.run(1.0)
+    restart(world)
+    assert floor() == []
+    assert world.store.rows[FLOOR] == {}
+
+
+def test_room_is_promised_only_when_that_is_kept(world):
+    written, world.writer.step = world.writer.step, lambda: False
+    answers = ask(world, c.RequestResources([{"CPU": 20_000}], [{}]))
+    world.run(1.0)
+    assert answers == []
+    world.writer.step = written
+    world.run(1.0)
+    assert [answer.failed for answer in answers] == [False]
+
+
 def test_a_node_learns_of_jobs_that_ended_while_it_could_not_hear(world):
     node, user = world.nodes[0], world.users["user0"]
     job = c.RegisterDriver(user.process.address, b"lives", "", log_to_driver=False)
@@ -92,7 +122,7 @@ def test_those_who_stand_by_end_with_the_cluster(world):
     with world.running():
         ended: list[bool] = []
         standby = Process(world, "standby")
-        standby.actors = {HEAD: Standby(lambda: "elsewhere", lambda: ended.append(True))}
+        standby.actors = {HEAD: Standby(standby, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))}
         standby.notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
     world.run(0.1)
     answers = ask(world, cm.EndCluster())
@@ -104,7 +134,8 @@ def test_those_who_stand_by_end_with_the_cluster(world):
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
     ended: list[bool] = []
     with world.running():
-        standby = Standby(lambda: "elsewhere", lambda: ended.append(True))
+        process = Process(world, "y")
+        standby = Standby(process, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))
         standby.on_receive(
             Arrived(Process(world, "x").channel("user0"), Call(7, HEAD, "EndCluster", encode(cm.EndCluster())))
         )

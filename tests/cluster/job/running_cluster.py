@@ -35,9 +35,9 @@ class RunningCluster:
         self.start()
         self.token = (home / ".limelight" / "token").read_text().strip()
 
-    def start(self) -> None:
-        """Start the head, or start it again."""
-        started = self.run(*self._options)
+    def start(self, *more: str) -> None:
+        """Start the head, or start it again, with further options."""
+        started = self.run(*self._options, *more)
         assert started.returncode == 0, started.stdout + started.stderr
         self.url = re.search(r"dashboard is at (\S+)\.\n", started.stdout)[1]
         self.address = re.search(r"head listens at ([\d.:]+)", started.stdout)[1]

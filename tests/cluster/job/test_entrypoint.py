@@ -50,6 +50,30 @@ def test_a_signal_that_ended_it_is_named(begin):
     assert entrypoint.ended_by == "was ended by signal 11 (SIGSEGV)"
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("kill -KILL $$", "was ended by signal 9 (SIGKILL), as the kernel does where memory runs out"),
+        (
+            "sh -c 'kill -KILL $$'; exit $?",
+            "failed with exit code 137: a program in it was ended by signal 9 (SIGKILL)",
+        ),
+        (
+            "sh -c 'kill -ABRT $$'; exit $?",
+            "failed with exit code 134: a program in it was ended by signal 6 (SIGABRT)",
+        ),
+        ("no-such-program", "failed with exit code 127: there is no such program on that machine, or none in its PATH"),
+        ("/etc/passwd", "failed with exit code 126: its program cannot be executed"),
+        ("exit 255", "failed with exit code 255"),
+    ],
+)
+def test_what_a_shell_says_by_a_number_is_said_in_words(begin, command, says):
+    entrypoint = begin(command)
+    entrypoint.wait()
+    assert entrypoint.ended_by.startswith(says)
+    assert says.endswith("255") is (entrypoint.ended_by == "failed with exit code 255")
+
+
 def test_the_tail_of_a_long_log_is_short_whatever_is_in_it(begin, tmp_path):
     entrypoint = begin("head -c 3000000 /dev/zero; printf '\\377\\n'; seq 20; exit 1")
     entrypoint.wait()

@@ -50,6 +50,7 @@ def test_a_head_that_was_killed_finds_its_jobs_as_they_are_by_then(cluster, tmp_
         cluster.start()
         shown, told = watching.communicate(timeout=50)
     assert (shown, watching.returncode) == ("last\n", 3), told
+    assert told.count("The head is away; the job goes on") == 1
     assert client.get_job_info(runs) == before
     assert client.get_job_status(over) is JobStatus.SUCCEEDED
     assert client.get_job_logs(over) == "over\n"
@@ -66,3 +67,24 @@ def test_a_head_that_was_killed_finds_its_jobs_as_they_are_by_then(cluster, tmp_
     assert client.get_job_logs(waits) == "shipped\n"
     with pytest.raises(RuntimeError, match="already exists"):
         client.submit_job(entrypoint="ls", submission_id="ends")
+
+
+def test_a_client_of_the_cluster_finds_a_dashboard_that_is_elsewhere_now(cluster):
+    """As after another head has taken over. One that was given the dashboard's own address cannot."""
+    client = JobSubmissionClient(cluster.address, token=cluster.token)
+    other = JobSubmissionClient(cluster.url, token=cluster.token)
+    job = client.submit_job(entrypoint="echo up; sleep 1000")
+    eventually(lambda: client.get_job_logs(job) == "up\n")
+    before = client.get_address()
+    kill_head(cluster)
+    cluster.start("--dashboard-port", str(free_port()))
+    assert client.submit_job(entrypoint="true")
+    assert client.get_address() == cluster.url != before
+    with pytest.raises(ConnectionError, match="finds the one that leads"):
+        other.get_job_status(job)
+    kill_head(cluster)
+    cluster.start()
+    assert client.stop_job(job)
+    assert client.get_address() == cluster.url == before
+    eventually(lambda: client.get_job_status(job) is JobStatus.STOPPED)
+    assert client.get_job_logs(job) == "up\n"

@@ -266,6 +266,16 @@ def test_a_head_that_is_away_is_told_at_once():
         JobSubmissionClient(f"http://127.0.0.1:{port}", token="0" * 64)
 
 
+def test_an_address_that_is_nearly_right_is_told_what_it_should_be(cluster):
+    with pytest.raises(ConnectionError, match="given without http://"):
+        JobSubmissionClient(f"http://{cluster.address}", token=cluster.token)
+    with pytest.raises(ConnectionError, match=r"speaks no TLS: is it http://\?"):
+        JobSubmissionClient(cluster.url.replace("http:", "https:"), token=cluster.token)
+    dashboard = cluster.url.removeprefix("http://")
+    with pytest.raises(ConnectionError, match=f"is written http://{dashboard} then"):
+        JobSubmissionClient(dashboard, token=cluster.token)
+
+
 def test_addresses_that_are_none(client):
     with pytest.raises(ValueError, match="http://"):
         JobSubmissionClient("ftp://somewhere")

@@ -298,6 +298,22 @@ def test_reports_come_at_once_then_not_too_often_then_now_and_then():
     assert of(m.NodeReport, node.wait(1.0))
 
 
+def test_the_head_may_have_reports_come_less_often_until_another_one_is_there():
+    node = NodeDriver()
+    node.tell(m.ReportPace(4))
+    node.wait(0.3)
+    node.demand(1)
+    node.wait(0.15)
+    assert not of(m.NodeReport, node.demand(2))
+    (report,) = of(m.NodeReport, node.wait(0.1))
+    assert report.pace == 4
+    node.tell(m.ReportPace(1024))
+    node.demand(3)
+    assert of(m.NodeReport, node.wait(1.05)), "the sign of life comes in any case"
+    (report,) = of(m.NodeReport, [*node.tell(m.HeadConnected()), *node.wait(0.05)])
+    assert report.pace == 1
+
+
 def test_a_draining_node_grants_nothing_and_reports_what_waits():
     node = NodeDriver()
     said = node.tell(m.Drain())

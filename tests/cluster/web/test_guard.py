@@ -8,7 +8,8 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 
 from limelight.cluster.web import guard as guard_module
-from limelight.cluster.web.guard import LINGER_S, Guard
+from limelight.cluster.web.guard import Guard
+from limelight.transport.seldom import Seldom
 
 TOKEN = "5" * 64
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -18,19 +19,27 @@ async def echo(request: web.Request) -> web.Response:
     return web.Response(text=await request.text())
 
 
-@pytest.fixture
-async def server():
-    """A server behind a guard; yields its port."""
-    guard = Guard(TOKEN, names=["dash.example"])
+@contextlib.asynccontextmanager
+async def serving(**options):
+    """A server behind a guard; its port."""
+    guard = Guard(TOKEN, names=["dash.example"], **options)
     app = web.Application(middlewares=[guard.middleware()])
     app.router.add_route("*", "/{tail:.*}", echo)
-    runner = web.AppRunner(app, access_log=None, lingering_time=LINGER_S)
+    runner = web.AppRunner(app)
     await runner.setup()
-    listening = await asyncio.get_running_loop().create_server(lambda: guard.greet(runner.server()), "127.0.0.1", 0)
+    server = runner.server
+    assert server is not None
+    listening = await asyncio.get_running_loop().create_server(lambda: guard.greet(server), "127.0.0.1", 0)
     yield listening.sockets[0].getsockname()[1]
     listening.close()
     guard.close()
     await runner.cleanup()
+
+
+@pytest.fixture
+async def server():
+    async with serving() as port:
+        yield port
 
 
 @contextlib.asynccontextmanager
@@ -127,17 +136,28 @@ async def test_nothing_of_a_strangers_body_is_read(server):
         assert b"token is missing" in await reader.read()  # the connection ends
 
 
-async def test_who_says_nothing_is_cut_off(server, monkeypatch):
-    monkeypatch.setattr(guard_module, "_PATIENCE_S", 0.05)
-    async with connection(server) as (reader, writer):
+async def test_who_says_nothing_is_cut_off():
+    async with serving(patience=0.05) as port, connection(port) as (reader, writer):
         writer.write(b"GET / HT")
         assert await is_cut(reader)
 
 
-async def test_who_has_shown_the_token_is_not(server, monkeypatch):
-    monkeypatch.setattr(guard_module, "_PATIENCE_S", 0.05)
+async def test_who_says_endlessly_much_is_cut_off(server):
+    async with connection(server) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 << 20:
+                sent += 4096
+                writer.write(b"X-%d: %s\r\n" % (sent, b"x" * 4080))
+                await writer.drain()
+        assert await is_cut(reader)
+    assert sent < 64 << 20
+
+
+async def test_who_has_shown_the_token_is_not():
     request = f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-    async with connection(server) as known, connection(server) as stranger:
+    async with serving(patience=0.05) as port, connection(port) as known, connection(port) as stranger:
         known[1].write(request)
         assert b"200" in await known[0].readuntil(b"\r\n\r\n")
         assert await is_cut(stranger[0])
@@ -145,16 +165,26 @@ async def test_who_has_shown_the_token_is_not(server, monkeypatch):
         assert b"200" in await known[0].readuntil(b"\r\n\r\n")
 
 
-async def test_many_strangers_cost_only_each_other(server, monkeypatch):
-    monkeypatch.setattr(guard_module, "_STRANGERS", 3)
-    async with contextlib.AsyncExitStack() as stack:
-        strangers = [await stack.enter_async_context(connection(server)) for _ in range(10)]
-        assert await ask(server, BEARER) == 200
+async def test_who_has_shown_the_token_may_send_as_much_as_it_likes(server):
+    body = b"x" * (1 << 20)
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with connection(server) as (reader, writer):
+        for _ in range(4):
+            writer.write(head.encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert b"200" in answer.splitlines()[0]
+            assert len(await reader.readexactly(len(body))) == len(body)
+
+
+async def test_many_strangers_cost_only_each_other():
+    async with serving(strangers=3) as port, contextlib.AsyncExitStack() as stack:
+        strangers = [await stack.enter_async_context(connection(port)) for _ in range(10)]
+        assert await ask(port, BEARER) == 200
         assert await is_cut(strangers[0][0])
 
 
 async def test_refusals_do_not_fill_the_log(server, caplog, monkeypatch):
-    monkeypatch.setattr(guard_module, "_SILENCE_S", 1000.0)
+    monkeypatch.setattr(guard_module, "_refusals", Seldom(guard_module.logging.getLogger("test")))
     for _ in range(20):
         assert await ask(server, {}) == 401
     [logged] = caplog.records

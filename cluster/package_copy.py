@@ -1,0 +1,37 @@
+"""Copying a package from a process that has it; its name says whether what came is what was wanted."""
+
+import asyncio
+
+from ..actors.contract import ReadPackage
+from ..transport.address import ProcessAddress
+from .package_store import PackageStore
+from .system_process import SystemProcess
+
+_ASK_S = 30.0
+CHUNK = 4 << 20
+"""Bytes that are asked for at a time, at most."""
+
+
+async def copy_package(
+    process: SystemProcess, uri: str, source: ProcessAddress, actor: str, store: PackageStore
+) -> None:
+    """Copy a package into a store.
+
+    Args:
+        process: this one.
+        uri: names its content ("pkg://").
+        source: the process that has it.
+        actor: that process's, which answers `ReadPackage`.
+        store: of this process.
+
+    Raises:
+        TransportError: the other one is out of reach, or does not have it.
+        ValueError: what came is not what the URI says. OSError: it cannot be written.
+    """
+    with store.workplace(".zip") as arriving:
+        offset = 0
+        with arriving.open("wb") as file:
+            while part := await process.request(source, actor, ReadPackage(uri, offset, CHUNK), _ASK_S):
+                offset += len(part)
+                await asyncio.to_thread(file.write, part)
+        await asyncio.to_thread(store.put, uri, arriving)

@@ -1,0 +1,150 @@
+"""The files that jobs were submitted with: who has them beside the head that took them in."""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+
+from limelight.actors.contract import HEAD
+from limelight.actors.package import SCHEME
+from limelight.cluster.cluster_message import StandBy
+from limelight.cluster.head.head import Head
+from limelight.cluster.head.standby import Standby
+from limelight.cluster.job.submit_request import SubmitRequest
+from limelight.cluster.package_store import PackageStore
+from limelight.cluster.system_process import SystemProcess
+from limelight.cluster.web.package_routes import add_package_routes
+from limelight.transport.endpoint import Endpoint
+
+LARGE = os.urandom(9 << 20)  # more than two parts
+
+
+async def eventually(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - it is not for a test to be told
+            await asyncio.sleep(0.01)
+
+
+async def process() -> SystemProcess:
+    made = SystemProcess()
+    await made.start(
+        Endpoint(
+            process_id=secrets.token_hex(16), host_id=secrets.token_hex(8), token=b"t" * 32, tcp="127.0.0.1:0",
+            info={"kind": "head"}, handler=made,
+        )
+    )  # fmt: skip
+    return made
+
+
+class Site:
+    """A head that leads, and others that stand by."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[SystemProcess] = []
+        self.standbys: list[Standby] = []
+
+    async def start(self) -> None:
+        leads = await process()
+        self.processes.append(leads)
+        self.head = Head(leads, packages=self.folder / "leader")
+        leads.actors[HEAD] = self.head
+
+    async def stand_by(self, name: str) -> PackageStore:
+        """A head that stands by has introduced itself; returns what it has."""
+        other = await process()
+        self.processes.append(other)
+        standby = Standby(other, self.folder / name, lambda: "", lambda: None)
+        self.standbys.append(standby)
+        other.actors[HEAD] = standby
+        other.notify(self.processes[0].address, HEAD, StandBy(other.address.tcp))
+        await eventually(lambda: len(self.head.standbys()) == len(self.processes) - 1)
+        return PackageStore(self.folder / name)
+
+    def take(self, content: bytes) -> str:
+        """A package that a client has uploaded."""
+        uri = SCHEME + hashlib.sha256(content).hexdigest()
+        self.head.packages.store.put(uri, content)
+        return uri
+
+    async def close(self) -> None:
+        for standby in self.standbys:
+            standby.close()
+        self.head.close()
+        for one in self.processes:
+            await one.close()
+
+
+@pytest.fixture
+async def site(tmp_path):
+    made = Site(tmp_path)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def job(uri: str) -> SubmitRequest:
+    return SubmitRequest(entrypoint="cat text", runtime_env={"working_dir": uri})
+
+
+async def test_those_who_stand_by_have_a_jobs_files_before_it_is_accepted(site):
+    stores = [await site.stand_by("b"), await site.stand_by("c")]
+    uri = site.take(LARGE)
+    await site.head.submissions.shared(job(uri))
+    assert [store.archive(uri).read_bytes() == LARGE for store in stores] == [True, True]
+
+
+async def test_who_stands_by_later_gets_what_jobs_need_and_nothing_else(site):
+    needed, other = site.take(LARGE), site.take(b"of no job")
+    site.head.submissions.submit(job(needed))
+    store = await site.stand_by("b")
+    await eventually(lambda: store.has(needed))
+    assert not store.has(other)
+
+
+async def test_who_stands_by_and_is_gone_is_not_waited_for(site):
+    kept = await site.stand_by("b")
+    await site.stand_by("c")
+    await site.processes[-1].close()
+    uri = site.take(b"content")
+    async with asyncio.timeout(20):
+        await site.head.submissions.shared(job(uri))
+    assert kept.has(uri)
+
+
+async def test_files_that_are_not_here_are_asked_of_nobody(site, caplog):
+    store = await site.stand_by("b")
+    uri = SCHEME + "0" * 64
+    await site.head.submissions.shared(job(uri))
+    assert not store.has(uri)
+    assert not caplog.records
+
+
+async def test_a_disk_that_takes_no_more_is_told(tmp_path):
+    """The client hears why, rather than of an internal error."""
+    (tmp_path / "file").touch()
+    site = Site(tmp_path / "file")  # nothing can be made under it
+    await site.start()
+    app = web.Application()
+    add_package_routes(app, site.head)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    server = web.TCPSite(runner, "127.0.0.1", 0)
+    await server.start()
+    try:
+        port = runner.addresses[0][1]
+        url = f"http://127.0.0.1:{port}/api/packages/pkg/{hashlib.sha256(b'content').hexdigest()}.zip"
+        async with ClientSession() as session, session.put(url, data=b"content") as answer:
+            assert answer.status == 507
+            assert "cannot keep the package" in await answer.text()
+            assert os.strerror(errno.ENOTDIR) in await answer.text()
+    finally:
+        await runner.cleanup()
+        with contextlib.suppress(OSError):
+            await site.close()
