@@ -63,41 +63,39 @@ def make_token(environment: Mapping[str, str] = os.environ) -> str:
     Raises:
         TokenError: as `find_token`; or it cannot be written.
     """
-    return find_token(environment) or keep_token(secrets.token_hex(_BYTES), environment, replace=False)
-
-
-def keep_token(token: str, environment: Mapping[str, str] = os.environ, *, replace: bool = True) -> str:
-    """Write the token where the next command finds it; returns what is there then.
-
-    Args:
-        token: what to keep.
-        environment: says where.
-        replace: also where there is one; otherwise that one stays.
-
-    Raises:
-        TokenError: it cannot be written.
-    """
-    path = token_path(environment)
-    new = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    if found := find_token(environment):
+        return found
+    path, token = token_path(environment), secrets.token_hex(_BYTES)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(token + "\n")
-            if replace:
-                new.replace(path)
-            else:
-                os.link(new, path)  # whole or not at all, and never over another's
-        except FileExistsError:
-            return find_token({FILE_VARIABLE: str(path)}) or token
-        finally:
-            new.unlink(missing_ok=True)
+        kept = write_token(path, token, replace=False)
     except OSError as error:
         raise TokenError(
             f"The cluster's token cannot be kept in {path}: {error.strerror}. {FILE_VARIABLE} names another place."
         ) from error
-    return token
+    return token if kept else find_token({FILE_VARIABLE: str(path)}) or token
+
+
+def write_token(path: Path, token: str, *, replace: bool = True) -> bool:
+    """Write a token into a file that only this user reads, whole or not at all; False where one is there and stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    new = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+        if replace:
+            new.replace(path)
+        else:
+            os.link(new, path)  # never over another's
+    except FileExistsError:
+        return False
+    finally:
+        new.unlink(missing_ok=True)
+    return True
 
 
 def check_token(token: str, source: str) -> str:

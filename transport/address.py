@@ -23,3 +23,13 @@ class ProcessAddress(msgspec.Struct, frozen=True, array_like=True):
         if self.unix and self.host_id == host_id:
             return f"unix:{self.unix}"
         return f"tcp:{self.tcp}" if self.tcp else ""
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of a "host:port", in which the address of IPv6 stands in brackets and here does not.
+
+    Raises:
+        ValueError: its port is no number.
+    """
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -16,7 +16,7 @@ from .bulk_response import BulkResponse
 from .channel import Channel
 from .endpoint import Endpoint
 from .error import ConnectError
-from .gate import dial
+from .gate import connect
 from .tls import explain
 
 _KEPT = 8
@@ -89,10 +89,6 @@ class BulkClient:
         for process_id in list(self._idle):
             self.forget(process_id)
 
-    def is_local(self, peer: ProcessAddress) -> bool:
-        """Whether the way to a process is a Unix socket, which gains nothing from several streams."""
-        return self._route(peer).startswith("unix:")
-
     def _kept(self, peer_id: str) -> BulkConnection | None:
         kept = self._idle.get(peer_id, [])
         while kept:
@@ -127,14 +123,7 @@ class BulkClient:
                 if kind == "unix":
                     _, connection = await loop.create_unix_connection(BulkConnection, target)
                 else:
-                    tls = self._endpoint.client_tls
-                    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
-                    _, connection = await loop.create_connection(
-                        BulkConnection,
-                        sock=await dial(target, peer.process_id, secure=tls is not None),
-                        ssl=tls,
-                        server_hostname=host if tls else None,
-                    )
+                    connection = await connect(BulkConnection, target, peer.process_id, self._endpoint.client_tls)
         except (OSError, TimeoutError) as error:  # also errors of TLS
             raise ConnectError(f"Cannot connect to {route} for a bulk stream: {explain(error)}.") from error
         return connection

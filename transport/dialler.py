@@ -25,7 +25,7 @@ from .auth import (
     same,
 )
 from .error import AuthenticationError, ConnectError, StaleChallengeError, VersionMismatchError
-from .gate import dial
+from .gate import connect
 from .limits import TransportLimits
 from .link import Link
 from .protocol import DECODE_ERRORS, PROTOCOL_VERSION, Hello, Welcome, encode, welcome_decoder
@@ -67,15 +67,10 @@ class _TcpConnector(_Connector):
         self._tls = tls
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ARG002, ASYNC109 (aiohttp's)
-        host = self._target.rpartition(":")[0].removeprefix("[").removesuffix("]")
         try:
-            connection = await dial(self._target, self._process_id, secure=self._tls is not None)
-            _, protocol = await self._loop.create_connection(
-                self._factory, sock=connection, ssl=self._tls, server_hostname=host if self._tls else None
-            )
+            return await connect(self._factory, self._target, self._process_id, self._tls)
         except OSError as error:  # also errors of TLS
             raise aiohttp.ClientConnectorError(req.connection_key, error) from error
-        return protocol
 
 
 class Dial:

@@ -12,14 +12,19 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
+from .address import host_and_port
 from .anteroom import Anteroom
 from .limits import TransportLimits
 
 InletOf = Callable[[str], str]
 """Where the process of that id takes connections; "" where no such process can be. The id may be anything."""
+
+Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +47,8 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
         OSError: nobody is there; of several addresses, what the last one said.
     """
     loop = asyncio.get_running_loop()
-    host, _, port = target.rpartition(":")
-    found = await loop.getaddrinfo(host.removeprefix("[").removesuffix("]"), int(port), type=socket.SOCK_STREAM)
+    host, port = host_and_port(target)
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
@@ -61,6 +66,18 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
         else:
             return connection
     raise failure
+
+
+async def connect(make: Callable[[], Protocol], target: str, process_id: str, tls: ssl.SSLContext | None) -> Protocol:
+    """Connect to "host:port" for a process, with TLS where it is spoken; returns the protocol that was made.
+
+    Raises:
+        OSError: as `dial`; or an error of TLS.
+    """
+    connection = await dial(target, process_id, secure=tls is not None)
+    name = host_and_port(target)[0] if tls else None
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(make, sock=connection, ssl=tls, server_hostname=name))[1]
 
 
 class Gate:

@@ -124,7 +124,6 @@ class Goodbye(Message, frozen=True, tag=9):
 
 
 ChannelMessage = Call | Reply | Item | Credit | Cancel | Goodbye
-AnyMessage = Hello | Welcome | ChannelMessage
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):

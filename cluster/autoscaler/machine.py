@@ -76,8 +76,6 @@ class Autoscaler:
                 self._on_listed(event, now)
             case m.LaunchAnswered():
                 self._on_answered(event, now)
-            case m.ConfigChanged():
-                self.config = self.backoff.config = event.config
             case m.Decide():
                 if self._listed:
                     self._give_up_overdue(now)

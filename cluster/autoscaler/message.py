@@ -12,7 +12,6 @@ from ..scheduling.group_table import GroupStrategy
 from ..scheduling.labels import LabelSelector
 from ..scheduling.ledger import Shares
 from ..scheduling.resources import ResourceSet
-from .config import ScalingConfig
 
 
 class Struct(msgspec.Struct, frozen=True):
@@ -102,17 +101,11 @@ class LaunchAnswered(Struct, frozen=True, tag="answered"):
     error: str = ""
 
 
-class ConfigChanged(Struct, frozen=True, tag="config"):
-    """From now on this holds."""
-
-    config: ScalingConfig
-
-
 class Decide(Struct, frozen=True, tag="decide"):
     """Look at everything and decide; about once a second."""
 
 
-Event = NodeSeen | NodeGone | LoadSeen | InstancesListed | LaunchAnswered | ConfigChanged | Decide
+Event = NodeSeen | NodeGone | LoadSeen | InstancesListed | LaunchAnswered | Decide
 
 
 # Commands

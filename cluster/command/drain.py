@@ -9,6 +9,7 @@ import msgspec
 from ...actors.contract import QueryState, decoder_of
 from ..cluster_message import DrainAnswer, DrainNode
 from .failure import CommandError
+from .node_option import add_cluster_options, tls_of
 
 _DEADLINE_S = 3600.0
 
@@ -27,14 +28,14 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--reason", default="asked for by `cluster drain`", help="for people")
     parser.add_argument("--if-idle", action="store_true", help="only if nobody uses it")
-    parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    add_cluster_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     from .session_client import ask_head, find_cluster  # with aiohttp; see status.py
 
-    target = find_cluster(options.address)
+    target = find_cluster(options.address, tls_of(options))
     node = _find_node(msgspec.msgpack.decode(ask_head(target, QueryState("nodes"))[0]), options.node)
     order = DrainNode(bytes.fromhex(node["NodeID"]), options.reason, options.deadline, options.if_idle)
     answer: DrainAnswer = decoder_of(DrainAnswer).decode(ask_head(target, order)[0])

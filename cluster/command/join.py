@@ -10,7 +10,7 @@ import msgspec
 from ...transport.address import ProcessAddress
 from ..node.node_config import NodeReady
 from ..process.launcher import NodeStartError, launch_node
-from ..token_file import TokenError, check_token, find_token, token_path
+from ..token_file import check_token, find_token, token_path
 from .failure import CommandError, join_failure
 from .foreground import Foreground
 from .machine_text import offer
@@ -83,12 +83,9 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _token() -> str:
-    try:
-        found = find_token()
-        if found is None and sys.stdin.isatty():
-            found = check_token(getpass.getpass("The cluster's token: ").strip(), "what was typed")
-    except TokenError as error:
-        raise CommandError(str(error)) from None
+    found = find_token()
+    if found is None and sys.stdin.isatty():
+        found = check_token(getpass.getpass("The cluster's token: ").strip(), "what was typed")
     if found is None:
         raise CommandError(
             "The cluster's token is needed to join it. On the head's machine, `cluster token` prints it; here, type "

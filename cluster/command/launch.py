@@ -5,9 +5,10 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..token_file import TokenError, make_token
+from ..token_file import make_token
 from .failure import CommandError
 
 if TYPE_CHECKING:
@@ -36,12 +37,8 @@ def add_parser(verbs: Any) -> None:
 def _up(options: argparse.Namespace) -> int:
     from ..launch.launcher import up
 
-    file = _file(options)
-    try:
-        token = make_token()
-    except TokenError as error:
-        raise CommandError(str(error)) from None
-    head = _run(up(file, token, _tell))
+    file = read_file(options.file)
+    head = _run(up(file, make_token(), _tell))
     _tell(f"The cluster {file.name!r} is up. Its head is at {head.address}:{file.section.head_port}.")
     for text, verb in (
         ("to run a program there", f"exec {options.file} python program.py"),
@@ -55,7 +52,7 @@ def _up(options: argparse.Namespace) -> int:
 def _down(options: argparse.Namespace) -> int:
     from ..launch.launcher import down
 
-    file = _file(options)
+    file = read_file(options.file)
     count = _run(down(file, _tell))
     _tell(f"The cluster {file.name!r} is gone." if count else f"The cluster {file.name!r} has no machines.")
     return 0
@@ -67,14 +64,14 @@ def _exec(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise CommandError("Say what to run: cluster exec FILE PROGRAM ARGUMENT…")
-    line = _run(head_command(_file(options), command, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
+    line = _run(head_command(read_file(options.file), command, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
     return _become(line)
 
 
 def _attach(options: argparse.Namespace) -> int:
     from ..launch.launcher import head_command
 
-    return _become(_run(head_command(_file(options), [], terminal=True)))
+    return _become(_run(head_command(read_file(options.file), [], terminal=True)))
 
 
 def _become(line: list[str]) -> int:
@@ -86,12 +83,17 @@ def _become(line: list[str]) -> int:
         raise CommandError(f"{line[0]!r} cannot be run on this machine: {error.strerror}.{shell}") from None
 
 
-def _file(options: argparse.Namespace) -> "ClusterFile":
+def read_file(path: str | Path) -> "ClusterFile":
+    """A cluster's file.
+
+    Raises:
+        CommandError: it cannot be used; says why, and in which line.
+    """
     from ..launch.cluster_file import read_cluster_file
     from ..launch.document import DocumentError
 
     try:
-        return read_cluster_file(options.file)
+        return read_cluster_file(path)
     except DocumentError as error:
         raise CommandError(f"this file will not do:\n{error}") from None
 

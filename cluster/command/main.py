@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from ...transport.version import VERSION
 from ..session_folder import SessionFolderError
+from ..tls_folder import TlsFileError
+from ..token_file import TokenError
 from . import drain, job, join, launch, start, status, stop, token
 from .failure import CommandError
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[Any], int] = options.run
     try:
         return run(options)
-    except (CommandError, SessionFolderError) as error:
+    except (CommandError, SessionFolderError, TlsFileError, TokenError) as error:
         sys.stderr.write(f"cluster: {error}\n")
         return 1
     except KeyboardInterrupt:

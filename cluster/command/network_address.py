@@ -6,6 +6,7 @@ import psutil
 
 DEFAULT_PORT = 6379
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - what users type
 
 
 def with_port(text: str) -> str:
@@ -24,12 +25,6 @@ def with_port(text: str) -> str:
     if not host or not last.isdecimal() or not 0 < int(last) < 65536 or "/" in host:  # noqa: PLR2004 - ports
         raise ValueError(f"{text!r} is no address of a head: write its host, or host:port, such as 10.0.0.5:6379.")
     return f"{host}:{last}"
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """The two parts of a complete address."""
-    host, _, last = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(last)
 
 
 def join_host_port(host: str, port: int) -> str:

@@ -2,15 +2,12 @@
 
 import argparse
 import json
-import re
 from typing import Any
 
 from ...transport.tls import TlsConfig
+from ..byte_size import parse_bytes
 from ..node.node_config import NodeConfig
-from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, TlsFileError, check_tls, find_tls
-from .failure import CommandError
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, check_tls, find_tls
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
@@ -52,18 +49,21 @@ def add_tls_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add those of a verb that asks a cluster something, for `find_cluster`."""
+    parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
+    add_tls_options(parser)
+
+
 def tls_of(options: argparse.Namespace, host: str = "") -> TlsConfig | None:
     """What the TLS options say; `host`: where this machine listens, for which the certificate must be good.
 
     Raises:
-        CommandError: the files cannot be used.
+        TlsFileError: the files cannot be used.
     """
-    try:
-        found = find_tls(options.tls_cert, options.tls_key)
-        if found is not None and host:
-            check_tls(found, host)
-    except TlsFileError as error:
-        raise CommandError(str(error)) from None
+    found = find_tls(options.tls_cert, options.tls_key)
+    if found is not None and host:
+        check_tls(found, host)
     return found
 
 
@@ -88,13 +88,11 @@ def host(text: str) -> str:
 
 
 def size(text: str) -> int:
-    """A number of bytes: 500000000, 500e6, 500MB, 8GiB, 8G (which is 8GiB)."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or a number with a unit, such as 8GiB.")
-    number, unit, _ = match.groups()
-    decimal = bool(unit) and re.search(r"[kmgt]b$", text.strip(), re.IGNORECASE) is not None
-    return int(float(number) * (1000 if decimal else 1024) ** ("kmgt".find(unit.lower()) + 1 if unit else 0))
+    """A number of bytes."""
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def amounts(text: str) -> dict[str, float]:

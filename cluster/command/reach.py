@@ -6,8 +6,9 @@ Both are looked at before a process is started: they are the usual mistakes, and
 import errno
 import socket
 
+from ...transport.address import host_and_port
 from .failure import CommandError
-from .network_address import host_and_port, own_addresses
+from .network_address import own_addresses
 
 _CONNECT_S = 5.0
 _NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}

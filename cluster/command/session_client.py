@@ -15,8 +15,8 @@ from ...transport.protocol import Call, Cancel, Credit
 from ...transport.tls import TlsConfig
 from ..cluster_message import DescribeHead, HeadStanding
 from ..host_id import host_id
-from ..session_folder import SessionFolderError, read_token
-from ..token_file import TokenError, find_token
+from ..session_folder import read_token
+from ..token_file import find_token
 from .failure import CommandError, not_a_head, wrong_token
 from .network_address import with_port
 from .reach import reach
@@ -51,6 +51,8 @@ def find_cluster(address: str = "", tls: TlsConfig | None = None) -> Target:
 
     Raises:
         CommandError: there is none, or several; says what to type.
+        SessionFolderError: this user may not, or cannot, read its token.
+        TokenError: what should be the token of one elsewhere is none.
     """
     wanted = ""
     if address:
@@ -65,10 +67,7 @@ def find_cluster(address: str = "", tls: TlsConfig | None = None) -> Target:
     if len(clusters) > 1:
         raise CommandError(f"This machine is part of several clusters: say --address and one of {', '.join(clusters)}.")
     if here and here[0].info.node is not None:
-        try:
-            return Target(here[0].info.node, read_token(here[0].folder), clusters[0], here[0].info.tls)
-        except SessionFolderError as error:
-            raise CommandError(str(error)) from None
+        return Target(here[0].info.node, read_token(here[0].folder), clusters[0], here[0].info.tls)
     if not wanted and processes:
         raise CommandError(
             f"This machine's part of a cluster is starting, or waits for its head: {processes[0].what}. Its log is in "
@@ -79,10 +78,7 @@ def find_cluster(address: str = "", tls: TlsConfig | None = None) -> Target:
             "No cluster of yours runs on this machine. `cluster start --head` starts one, `cluster join HEAD` joins "
             "one, and --address HOST:PORT asks one elsewhere."
         )
-    try:
-        token = find_token()
-    except TokenError as error:
-        raise CommandError(str(error)) from None
+    token = find_token()
     if token is None:
         raise CommandError(f"The token of the cluster at {wanted} is needed: put LIMELIGHT_TOKEN=… before the command.")
     reach(wanted)

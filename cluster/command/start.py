@@ -8,23 +8,22 @@ from typing import Any
 
 import msgspec
 
-from ...transport.address import ProcessAddress
+from ...transport.address import ProcessAddress, host_and_port
 from ..head.head_config import HeadConfig, HeadReady
-from ..node.node_config import NodeReady
+from ..node.node_config import NodeConfig, NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
-from ..token_file import TokenError, make_token
+from ..token_file import make_token
 from .failure import CommandError, start_failure
 from .foreground import Foreground
-from .machine_text import offer
-from .network_address import DEFAULT_PORT, LOOPBACK, host_and_port, is_loopback, join_host_port, own_addresses
+from .launch import read_file
+from .network_address import DEFAULT_PORT, EVERYWHERE, LOOPBACK, join_host_port, own_addresses
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
 from .reach import check_own
 from .running import ClusterProcess, cluster_processes
+from .start_page import head_page, standby_page, warnings
 
 STATE_VARIABLE = "LIMELIGHT_STATE"
 """What `--state` is unless given: other users can read a command's arguments, and a URL may have a password."""
-
-_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - what users type
 
 _HEAD_MAIN = f"{__name__.partition('.')[0]}.cluster.head_main"
 
@@ -63,16 +62,13 @@ def add_parser(verbs: Any) -> None:
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not options.head:
         parser.error("say --head to start a cluster here. To join one, type: cluster join HEAD")
-    if options.host in _EVERYWHERE:
+    if options.host in EVERYWHERE:
         shown = ", ".join(own_addresses()) or "none that others could reach"
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
     address = join_host_port(options.host, options.port)
     check_own(address)
     tls = tls_of(options, options.host)
-    try:
-        token = make_token()
-    except TokenError as error:
-        raise CommandError(str(error)) from None
+    token = make_token()
     waiting = _node_without_head(address)
     config = HeadConfig(
         tcp=address,
@@ -81,7 +77,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         log_folder=options.log_dir,
         state=options.state or os.environ.get(STATE_VARIABLE) or _default_state(options.port),
         fresh=options.fresh,
-        cluster_file=_checked(options.autoscaling) if options.autoscaling else "",
+        cluster_file=_cluster_file(options.autoscaling) if options.autoscaling else "",
         packages=str(Path.home() / ".limelight" / "packages"),
         dashboard_host=options.dashboard_host if options.include_dashboard else "",
         dashboard_port=options.dashboard_port,
@@ -89,39 +85,29 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     foreground = Foreground() if options.block else None
     head = _launch_head(config, detached=not options.block)
     ready = msgspec.msgpack.decode(head.info, type=HeadReady)
-    address = ready.leader or ready.address.tcp
     started: list[tuple[str, NodeProcess]] = [("the head", head)]
     node: NodeReady | None = None
     if waiting is None and not options.head_only:
-        route = ProcessAddress("", "", "", address)
+        route = ProcessAddress("", "", "", ready.leader or ready.address.tcp)
         tcp = join_host_port(options.host, options.node_port)
         wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
-        try:
-            process = launch_node(msgspec.msgpack.encode(wanted), detached=not options.block)
-        except NodeStartError as error:
-            head.end()
-            raise start_failure("The node", error) from None
-        started.append(("the node", process))
-        node = msgspec.msgpack.decode(process.info, type=NodeReady)
+        started.append(("the node", _launch_node(wanted, head, detached=not options.block)))
+        node = msgspec.msgpack.decode(started[-1][1].info, type=NodeReady)
     if ready.leader:
-        _tell_standby(ready, node)
+        sys.stdout.write(standby_page(ready, node))
     else:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
-        shown = token if sys.stdout.isatty() or not options.block else ""
-        _tell(ready, options, shown, node, waiting, secure=tls is not None)
+        shown, secure = token if sys.stdout.isatty() or not options.block else "", tls is not None
+        sys.stdout.write(head_page(ready, options.host, shown, node, waiting, secure=secure))
+        sys.stderr.write(warnings(ready, options.host, options.dashboard_host, secure=secure))
+    sys.stdout.flush()
     return foreground.stay(started[::-1]) if foreground is not None else 0
 
 
-def _checked(path: str) -> str:
+def _cluster_file(path: str) -> str:
     """A cluster's file that can be used, by its whole path."""
-    from ..launch.cluster_file import read_cluster_file
-    from ..launch.document import DocumentError
-
     whole = Path(path).expanduser().absolute()
-    try:
-        read_cluster_file(whole)
-    except DocumentError as error:
-        raise CommandError(f"this file will not do:\n{error}") from None
+    read_file(whole)
     return str(whole)
 
 
@@ -142,6 +128,15 @@ def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
         raise start_failure("The head", error) from None
 
 
+def _launch_node(config: NodeConfig, head: NodeProcess, *, detached: bool) -> NodeProcess:
+    """The node beside a head; the head ends where there is none to be had."""
+    try:
+        return launch_node(msgspec.msgpack.encode(config), detached=detached)
+    except NodeStartError as error:
+        head.end()
+        raise start_failure("The node", error) from None
+
+
 def _node_without_head(address: str) -> ClusterProcess | None:
     """The node of this machine that waits for a head at that address: the one before was killed."""
     return next((one for one in cluster_processes() if one.info.kind == "node" and one.info.address == address), None)
@@ -155,86 +150,3 @@ def _default_state(port: int) -> str:
     if not port:
         return "memory"
     return f"sqlite:///{Path.home() / '.limelight' / f'head-{port}.sqlite'}"
-
-
-def _tell_standby(ready: HeadReady, node: NodeReady | None) -> None:
-    lines = [
-        f"The head at {ready.leader} leads. The one at {ready.address.tcp} stands by, and takes over when it is gone."
-    ]
-    if node is not None:
-        lines.append(f"This machine offers {offer(node.resources)}.")
-    lines += ["", "  to see the cluster cluster status", "  to end this part   cluster stop"]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-
-
-def _tell(
-    head: HeadReady,
-    options: argparse.Namespace,
-    token: str,
-    node: NodeReady | None,
-    waiting: ClusterProcess | None,
-    *,
-    secure: bool,
-) -> None:
-    address, alone = head.address.tcp, is_loopback(options.host)
-    own_port = address.rpartition(":")[2]
-    lines = [f"The head listens at {address}{', for this machine only' if alone else ''}."]
-    if node is not None:
-        lines += [f"This machine offers {offer(node.resources)}.", *(f"Note: {text}" for text in node.warnings)]
-    if waiting is not None:
-        lines.append(f"The node of this machine (pid {waiting.info.pid}), which has waited for a head, joins it again.")
-    if head.dashboard:
-        lines.append(f"The dashboard is at {head.dashboard}.")
-    lines += [
-        "",
-        '  in a program       limelight.init(address="auto")',
-        "  to see the cluster cluster status",
-        *(["  to run a job       cluster job submit --working-dir . -- python script.py"] if head.dashboard else []),
-        "  to end it          cluster stop",
-        "",
-    ]
-    if alone:
-        others = own_addresses()
-        shown = others[0] if others else "ADDRESS"
-        given = "" if own_port == str(DEFAULT_PORT) else f" --port {own_port}"
-        lines += [
-            "For other machines to join, the head must listen at an address that they reach:",
-            "",
-            f"  cluster stop && cluster start --head --host {shown}{given}",
-        ]
-    else:
-        files = " --tls-cert FILE --tls-key FILE" if secure else ""
-        made = ", with the files that `cluster token --new-cert ITS-ADDRESS` makes here" if secure else ""
-        hidden = "" if token else ", with the token that `cluster token` prints here"
-        join = f"  LIMELIGHT_TOKEN={token or '…'} cluster join {address}{files}"
-        lines += [f"On each other machine, type{hidden}{made}:", "", join]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-    sys.stderr.write(_open_ports(head, options, secure=secure))
-
-
-def _open_ports(head: HeadReady, options: argparse.Namespace, *, secure: bool) -> str:
-    """What is said about the ports that others reach; "" where there are none."""
-    said = ""
-    if head.dashboard and not is_loopback(options.dashboard_host):
-        port = head.dashboard.rpartition(":")[2]
-        at = options.dashboard_host
-        where = f"all addresses of this machine ({at})" if at in _EVERYWHERE else at
-        said += (
-            f"\nWARNING: the dashboard, port {port} of {where}, is open to the network. Whoever has the token can run "
-            "programs as you.\n"
-        )
-        if not secure:
-            said += "WARNING: without TLS, whoever is on the way can read the token, which its users send.\n"
-    if is_loopback(options.host):
-        return said
-    plain = (
-        "WARNING: without TLS, whoever is on the way between the machines can read and change what they send, and so "
-        "run programs, too. Use a network that you trust, or TLS: `cluster token --new-ca` begins that.\n"
-    )
-    port = head.address.tcp.rpartition(":")[2]
-    return (
-        f"{said}\nWARNING: port {port} of {options.host} is open to the network. Whoever "
-        f"has the token can run programs as you, on every machine of the cluster.\n{'' if secure else plain}"
-    )

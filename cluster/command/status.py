@@ -8,7 +8,7 @@ import msgspec
 
 from ...actors.contract import QueryState
 from ...exceptions.death import format_bytes
-from .node_option import add_tls_options, tls_of
+from .node_option import add_cluster_options, tls_of
 from .table import table
 
 _BYTES = {"memory", "object_store_memory"}
@@ -20,8 +20,7 @@ def add_parser(verbs: Any) -> None:
     parser: argparse.ArgumentParser = verbs.add_parser(
         "status", help="show a cluster's nodes and what is in use", description="Show a cluster's nodes."
     )
-    parser.add_argument("--address", default="", help="of the head (default: this machine's cluster)")
-    add_tls_options(parser)
+    add_cluster_options(parser)
     parser.set_defaults(run=_run)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from ..certificate_authority import CERTIFICATE_DAYS, new_authority, new_certificate
 from ..tls_folder import AUTHORITY, AUTHORITY_KEY, CERTIFICATE, KEY, TlsFileError, tls_folder
-from ..token_file import TokenError, make_token, token_path
-from .failure import CommandError
+from ..token_file import make_token, token_path
 from .network_address import LOOPBACK, own_addresses
 
 
@@ -38,22 +37,16 @@ def add_parser(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        if options.new_ca:
-            sys.stdout.write(_new_authority())
-        if options.new_cert:
-            sys.stdout.write(_new_certificate(options.new_cert))
-    except TlsFileError as error:
-        raise CommandError(str(error)) from None
+    if options.new_ca:
+        sys.stdout.write(_new_authority())
+    if options.new_cert:
+        sys.stdout.write(_new_certificate(options.new_cert))
     if options.new_ca or options.new_cert:
         return 0
     if options.path:
         sys.stdout.write(f"{token_path()}\n")
         return 0
-    try:
-        sys.stdout.write(make_token() + "\n")
-    except TokenError as error:
-        raise CommandError(str(error)) from None
+    sys.stdout.write(make_token() + "\n")
     return 0
 
 

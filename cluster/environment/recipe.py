@@ -26,7 +26,7 @@ _TOOL_VARIABLES = ("PIP_", "UV_", "CONDA_", "MAMBA_")
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """What the builder is told.
+    """What an environment is made from.
 
     Attributes:
         kind: "pip", "uv" or "conda".

@@ -39,10 +39,10 @@ from ..cluster_message import (
     StartActor,
     TerminateActor,
 )
-from ..node.lease_terms import lease_spec
 from ..scheduling import actor_table as t
 from ..scheduling import lease_message as m
 from ..scheduling.actor_directory import ActorDirectory
+from ..scheduling.lease_terms import lease_spec
 from ..scheduling.strategy import InBundle
 from .actor_obituary import Obituaries
 from .head_state import ACTOR_SPECS, ACTORS, Rows, decode_rows

@@ -17,8 +17,8 @@ from ...exceptions import (
 )
 from ...transport.error import TransportError
 from ...transport.protocol import Reply
-from ..node.lease_terms import lease_spec
 from ..scheduling import actor_table as t
+from ..scheduling.lease_terms import lease_spec
 from ..scheduling.strategy import InBundle
 
 if TYPE_CHECKING:

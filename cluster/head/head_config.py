@@ -40,13 +40,11 @@ class HeadReady(msgspec.Struct, frozen=True):
     Attributes:
         address: its process.
         session: the cluster's name for its session.
-        folder: of this process.
         leader: the address of the head that leads, where this one stands by for it; else "".
         dashboard: the web server's address; "": there is none.
     """
 
     address: ProcessAddress
     session: str
-    folder: str
     leader: str = ""
     dashboard: str = ""

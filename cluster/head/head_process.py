@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ...actors.contract import HEAD
-from ...transport.address import ProcessAddress
+from ...transport.address import ProcessAddress, host_and_port
 from ...transport.endpoint import Endpoint
 from ...transport.error import TransportError
 from ..cluster_message import HeadLeads, StandBy
@@ -22,6 +22,7 @@ from ..process.birth import NodeBirth
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete
 from ..state.error import FencedError, StateStoreError
+from ..state.leadership_keeper import ASKS_PER_TTL, TTL_S, LeadershipKeeper
 from ..state.state_store import Leadership
 from ..state.state_writer import StateWriter
 from ..state.store_url import make_store
@@ -32,15 +33,10 @@ from .head_state import SESSION, TABLES, HeadState
 from .standby import Standby
 
 if TYPE_CHECKING:
+    from ..web.web_server import WebServer
     from .scaling_desk import ScalingDesk
 
-LEASE_S = 6.0
-"""How long a head that is not heard of any more keeps another from taking over."""
-
-_LOOK_S = LEASE_S / 3
-
-if TYPE_CHECKING:
-    from ..web.web_server import WebServer
+_LOOK_S = TTL_S / ASKS_PER_TTL
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +61,6 @@ class HeadProcess:
         self._process = SystemProcess()
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
-        self._fenced = False
         self._packages = Path(config.packages) if config.packages else folder.path / "packages"
         self._head: Head | None = None
 
@@ -93,7 +88,7 @@ class HeadProcess:
                 watch.close()
 
     async def _claim(self) -> Leadership | None:
-        return await self._store.acquire(self._config.tcp.encode(), LEASE_S)
+        return await self._store.acquire(self._config.tcp.encode(), TTL_S)
 
     async def _listen(self, head: Head | Standby) -> None:
         """Take calls from now on."""
@@ -117,7 +112,7 @@ class HeadProcess:
         logger.info("listening at %s", self._process.address.tcp)
 
     def _ready(self, session: str, leader: str, dashboard: str = "") -> None:
-        ready = HeadReady(self._process.address, session, str(self._folder.path), leader, dashboard)
+        ready = HeadReady(self._process.address, session, leader, dashboard)
         self._birth.ready(msgspec.msgpack.encode(ready))
 
     # --- standing by ---
@@ -178,7 +173,7 @@ class HeadProcess:
             rows = {table: {} for table in TABLES}
         writer = StateWriter(leadership, self._on_fenced, self._on_trouble)
         state = HeadState(writer, rows)
-        renewing = asyncio.get_running_loop().create_task(self._renew(leadership))
+        keeper = LeadershipKeeper(leadership, self._on_fenced)
         head = self._head = Head(self._process, state, self._over, self._packages)
         web: WebServer | None = None
         scaling: ScalingDesk | None = None
@@ -211,12 +206,8 @@ class HeadProcess:
             if web is not None:
                 await web.close()
             head.close()
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
             await writer.close()
-            if not self._fenced:
-                with contextlib.suppress(StateStoreError):  # the lease runs out by itself
-                    await leadership.release()
+            await keeper.close()
             await self._process.close()
 
     def _scaling(self, head: Head) -> "ScalingDesk | None":
@@ -239,8 +230,7 @@ class HeadProcess:
         from ..web.web_server import WebServer  # heads that have none start sooner
 
         server = WebServer(head, config.token, config.tls)
-        host = config.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]")
-        await server.start(config.dashboard_host, config.dashboard_port, host)
+        await server.start(config.dashboard_host, config.dashboard_port, host_and_port(config.tcp)[0])
         head.dashboard = server.url
         return server
 
@@ -250,20 +240,8 @@ class HeadProcess:
 
     def _on_fenced(self, error: FencedError) -> None:
         logger.error("another head has taken over: %s", error)
-        self._fenced = True
         self._ended.set()
 
     def _on_trouble(self, reason: str) -> None:
         if self._head is not None:
             self._head.troubled(reason)
-
-    async def _renew(self, leadership: Leadership) -> None:
-        while True:
-            await asyncio.sleep(LEASE_S / 3)
-            try:
-                await leadership.renew()
-            except FencedError as error:
-                self._on_fenced(error)
-                return
-            except StateStoreError as error:
-                logger.warning("the lease could not be renewed: %s", error)

@@ -6,10 +6,9 @@ from ..autoscaler import message as m
 from ..autoscaler.loop import ScalingLoop
 from ..cluster_message import DrainNode
 from ..launch.cluster_file import read_cluster_file
-from ..node.inventory import HEAD_RESOURCE
 from ..provider.instance import INSTANCE_LABEL
 from ..scheduling.labels import LabelSelector
-from ..scheduling.resources import ResourceSet
+from ..scheduling.resources import HEAD_RESOURCE, ResourceSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

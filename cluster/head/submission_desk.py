@@ -19,8 +19,8 @@ from ..job.job_details import DriverInfo, JobErrorType, JobStatus
 from ..job.job_message import STOP, AwaitJobStop, JobEnded, JobStarted
 from ..job.submission_book import SubmissionBook
 from ..job.submit_request import SubmitRequest
-from ..node.inventory import HEAD_RESOURCE
 from ..scheduling import actor_table as t
+from ..scheduling.resources import HEAD_RESOURCE
 from .head_state import SUBMISSIONS, Rows, decode_rows
 from .package_desk import HOME
 

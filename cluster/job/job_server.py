@@ -10,6 +10,8 @@ import msgspec
 from ...actors.contract import QueryState
 from ...actors.session import ADDRESS_VARIABLES
 from ...exceptions import AuthenticationError
+from ...transport.address import host_and_port
+from ..session_folder import SessionFolderError
 from ..token_file import TokenError, find_token
 
 SERVER_VARIABLES = ("LIMELIGHT_API_SERVER_ADDRESS", "RAY_API_SERVER_ADDRESS")
@@ -60,14 +62,14 @@ def find_server(address: str | None, token: str | None, environment: Mapping[str
 
 def _ask_cluster(address: str, token: str | None) -> JobServer:
     from ..command.failure import CommandError
-    from ..command.network_address import host_and_port, is_loopback
+    from ..command.network_address import is_loopback
     from ..command.running import cluster_processes
     from ..command.session_client import ask_head, find_cluster
 
     try:
         target = find_cluster(address)
         [answer] = ask_head(target, QueryState("dashboard"))
-    except CommandError as error:
+    except (CommandError, SessionFolderError, TokenError) as error:
         hint = f" Is that the dashboard's address? It is written http://{address} then." if address else ""
         raise ConnectionError(f"{error}{hint}") from None
     url: str = msgspec.msgpack.decode(answer)

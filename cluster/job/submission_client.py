@@ -58,7 +58,7 @@ class JobSubmissionClient:
         token: str | None = None,
     ) -> None:
         del create_cluster_if_needed
-        if address is not None and not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if address is not None and not isinstance(address, str):
             raise TypeError(f"address must be a string, but {address!r} was given.")
         self._sent = dict(headers or {})
         if cookies:

@@ -1,7 +1,6 @@
 """What a cluster's file says: see docs/cluster-yaml.md."""
 
 import shlex
-from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 
 from ...actors import option_rule
 from ..autoscaler.config import ScalingConfig
-from ..command.node_option import size
+from ..byte_size import parse_bytes
 from ..provider.instance import NodeType, check_name
 from ..provider.kubernetes import KubernetesProvider, KubernetesSettings
 from ..provider.local import LocalProvider
@@ -225,8 +224,8 @@ def _amounts(written: dict[str, float | str]) -> ResourceSet:
             if kind not in BYTES:
                 raise ValueError(f"The amount of {kind!r} must be a number, not {amount!r}.")
             try:
-                amounts[kind] = size(amount)
-            except ArgumentTypeError as error:
+                amounts[kind] = parse_bytes(amount)
+            except ValueError as error:
                 raise ValueError(f"{kind!r}: {error}") from None
         else:
             amounts[kind] = amount

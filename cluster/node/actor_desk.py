@@ -24,9 +24,9 @@ from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..cluster_message import ActorStarted, ReleaseLightWorker, RequestLightWorker, StartActor, TerminateActor
 from ..scheduling import lease_message as m
+from ..scheduling.lease_terms import lease_spec
 from ..scheduling.strategy import HYBRID, InBundle
 from ..system_process import SystemProcess
-from .lease_terms import lease_spec
 from .worker_table import Worker
 
 if TYPE_CHECKING:

@@ -8,15 +8,12 @@ from ...actors import accelerator
 from ...actors.init_rule import LEAST_STORE
 from ...exceptions.death import format_bytes
 from ..scheduling.labels import check_labels
-from ..scheduling.resources import ResourceSet
+from ..scheduling.resources import HEAD_RESOURCE, ResourceSet
 from .node_config import NodeConfig
 
 _STORE_SHARE = 0.3
 """Of the machine's memory, for objects: Ray's default."""
 _MOST_STORE = 200 << 30
-
-HEAD_RESOURCE = "node:__internal_head__"
-"""Ray's name of what only the head's node has: `resources={"node:__internal_head__": 0.001}` runs something there."""
 
 
 class Inventory(NamedTuple):

@@ -1,7 +1,6 @@
 """The node manager: the actor "node". Grants leases, runs workers, keeps the store, forwards output."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +26,13 @@ from ...transport.protocol import Call, Reply
 from ..alarm import Alarm
 from ..cluster_message import ToHead
 from ..scheduling import lease_message as m
+from ..scheduling.lease_terms import lease_spec
 from ..scheduling.strategy import InBundle, Strategy
 from ..system_process import SystemActor, SystemProcess
 from .actor_desk import NodeActorDesk
 from .drain_desk import DrainDesk
 from .environment_desk import EnvironmentDesk
 from .job_table import JobTable
-from .lease_terms import lease_spec
 from .log_desk import LogDesk
 from .output_desk import OutputDesk
 from .residents import Residents
@@ -304,8 +303,3 @@ class NodeManager(SystemActor):
 
 def _class_key(key: bytes) -> int:
     return int.from_bytes(key, "big")
-
-
-def new_node_id() -> bytes:
-    """A node's id, 28 random bytes."""
-    return secrets.token_bytes(28)

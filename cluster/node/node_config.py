@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ...transport.address import ProcessAddress
+from ...transport.address import ProcessAddress, host_and_port
 from ...transport.tls import TlsConfig
 
 
@@ -50,7 +50,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def host(self) -> str:
         """The address by which other hosts know the node."""
-        return self.tcp.rpartition(":")[0].removeprefix("[").removesuffix("]") or "127.0.0.1"
+        return host_and_port(self.tcp)[0] if self.tcp else "127.0.0.1"
 
 
 class NodeReady(msgspec.Struct, frozen=True):

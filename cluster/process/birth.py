@@ -1,6 +1,5 @@
 """The new node process's side of its birth: it takes its order, and reports until it is ready."""
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -109,14 +108,3 @@ class NodeBirth:
                 data = data[os.write(self._pipe, data) :]
         except BrokenPipeError:
             return  # the driver is gone; whoever watches it knows
-
-
-async def driver_gone(birth: NodeBirth) -> None:
-    """Return when the driver is dead; never for a node that nobody waits for."""
-    gone = asyncio.Event()
-    watch = birth.watch_driver(gone.set)
-    try:
-        await gone.wait()
-    finally:
-        if watch is not None:
-            watch.close()

@@ -42,8 +42,6 @@ class ProcessExit(msgspec.Struct, frozen=True, array_like=True):
         exit_code: 0 to 255 where the process exited.
         signal: the signal that killed it.
         max_rss_bytes: peak resident memory, pages shared with the zygote among it; 0 where it is not known.
-        user_seconds: CPU time in user code.
-        system_seconds: CPU time in the kernel.
         core_dumped: the kernel wrote a core file.
     """
 
@@ -52,8 +50,6 @@ class ProcessExit(msgspec.Struct, frozen=True, array_like=True):
     exit_code: int | None
     signal: int | None
     max_rss_bytes: int = 0
-    user_seconds: float = 0.0
-    system_seconds: float = 0.0
     core_dumped: bool = False
 
 
@@ -137,8 +133,6 @@ def process_exit(
         exit_code=None if killed else os.WEXITSTATUS(status),
         signal=os.WTERMSIG(status) if killed else None,
         max_rss_bytes=peak if peak > inherited_rss else 0,
-        user_seconds=usage.ru_utime,
-        system_seconds=usage.ru_stime,
         core_dumped=os.WCOREDUMP(status),
     )
 

@@ -48,7 +48,7 @@ class TaskStream(io.TextIOWrapper):
         self._named = ""
         self.in_line = False
 
-    def write(self, text: str) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - the stub calls it "s"
+    def write(self, text: str) -> int:
         """Write text; if another task has begun since the last, its name goes before it, on a line of its own."""
         if self._named != _name and text:
             self._named = _name

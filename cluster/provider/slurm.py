@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..token_file import write_token
 from .instance import Instance, InstanceState, NodeType, Role
 from .node_provider import NodeProvider, ProviderError, run_here
 from .node_start import NodeStart, node_script
@@ -139,15 +140,9 @@ class SlurmProvider(NodeProvider):
         return [f"--{name}={value}" for name, value in chosen.items()]
 
     def _keep_token(self, start: NodeStart) -> str:
-        folder = Path(self._settings.token_folder).expanduser()
-        path = folder / f"{self.cluster}.token"
+        path = Path(self._settings.token_folder).expanduser() / f"{self.cluster}.token"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = path.with_suffix(".new")
-            new.unlink(missing_ok=True)
-            new.touch(mode=0o600, exist_ok=False)
-            new.write_text(start.token + "\n", encoding="ascii")
-            new.replace(path)
+            write_token(path, start.token)
         except OSError as error:
             raise ProviderError(f"The cluster's token cannot be put into {path}: {error.strerror}.") from error
         return str(path)

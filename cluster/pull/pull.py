@@ -60,7 +60,6 @@ class Pull(msgspec.Struct):
     wants: dict[Who, Priority] = {}
     peers: int = 0
     stage: Stage = Stage.QUEUED
-    order: int = 0
     not_before: float = 0.0
     source: bytes = b""
     out: set[bytes] = msgspec.field(default_factory=set[bytes])

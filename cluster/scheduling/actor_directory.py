@@ -39,7 +39,6 @@ from .actor_table import (
     Subscribe,
     TerminateActor,
     ToLeaseMachine,
-    Unsubscribe,
     view_of,
 )
 from .labels import LabelSelector
@@ -93,8 +92,6 @@ class ActorDirectory:
                     self._move_away(record, now)
             case Subscribe():
                 self._subscribe(event)
-            case Unsubscribe():
-                self._index.unsubscribed(event.process_id, event.actor_id)
             case PlaceActors():
                 self._place_waiting(event.node_id, now)
             case _:

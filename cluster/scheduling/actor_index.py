@@ -49,7 +49,7 @@ class ActorIndex:
         if mine.pop(actor_id, None) is not None and not mine:
             del self._owned[record.spec.owner]
         for process_id in list(self._subscribers.get(actor_id, ())):
-            self.unsubscribed(process_id, actor_id)
+            self._unsubscribe(process_id, actor_id)
 
     def owned_by(self, process_id: str) -> list[ActorRecord]:
         """The actors, not dead, that a process has created."""
@@ -62,7 +62,16 @@ class ActorIndex:
         self._subscribers.setdefault(actor_id, {})[process_id] = None
         self._listens_to.setdefault(process_id, set()).add(actor_id)
 
-    def unsubscribed(self, process_id: str, actor_id: bytes) -> None:
+    def process_lost(self, process_id: str) -> None:
+        """The process is gone: it listens no more."""
+        for actor_id in list(self._listens_to.get(process_id, ())):
+            self._unsubscribe(process_id, actor_id)
+
+    def listeners(self, actor_id: bytes) -> dict[str, None]:
+        """Who is to be told of the actor."""
+        return self._subscribers.get(actor_id, {})
+
+    def _unsubscribe(self, process_id: str, actor_id: bytes) -> None:
         """The process is to be told no more."""
         listeners = self._subscribers.get(actor_id)
         if listeners is None or process_id not in listeners:
@@ -74,12 +83,3 @@ class ActorIndex:
         heard.discard(actor_id)
         if not heard:
             del self._listens_to[process_id]
-
-    def process_lost(self, process_id: str) -> None:
-        """The process is gone: it listens no more."""
-        for actor_id in list(self._listens_to.get(process_id, ())):
-            self.unsubscribed(process_id, actor_id)
-
-    def listeners(self, actor_id: bytes) -> dict[str, None]:
-        """Who is to be told of the actor."""
-        return self._subscribers.get(actor_id, {})

@@ -241,13 +241,6 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
     actor_id: bytes
 
 
-class Unsubscribe(Struct, frozen=True, tag="unsubscribe"):
-    """The process does not care any more."""
-
-    process_id: str
-    actor_id: bytes
-
-
 class PlaceActors(Struct, frozen=True, tag="place_actors"):
     """Room may have come free on a node ("": on any, or time has passed): try again for those that wait."""
 
@@ -267,7 +260,6 @@ ActorEvent = (
     | ActorNodeLost
     | DrainActors
     | Subscribe
-    | Unsubscribe
     | PlaceActors
 )
 

@@ -11,6 +11,9 @@ UNIT = 10_000
 """One of anything, in the integers that the scheduler counts with."""
 
 CPU = "CPU"
+HEAD_RESOURCE = "node:__internal_head__"
+"""Ray's name of what only the head's node has: `resources={"node:__internal_head__": 0.001}` runs something there."""
+
 ACCELERATORS = frozenset({"GPU", "TPU", "NPU", "HPU", "neuron_cores"})
 """Kinds that are handed out by instance: a request names whole devices or a share of one device, never 1.5 of them."""
 

@@ -59,10 +59,6 @@ class WorkerPool:
         """Workers without a lease."""
         return sum(len(workers) for workers in self._idle.values())
 
-    def starting_count(self) -> int:
-        """Starts in flight."""
-        return len(self._starting) + len(self._preparing)
-
     def take(self, env_key: str, job_id: bytes) -> str | None:
         """An idle worker of the environment, of this job or fresh (and the job's from now on), or None."""
         for key in ((env_key, job_id), (env_key, FRESH)):

@@ -2,7 +2,7 @@
 
     store = make_store("postgresql://limelight@db/cluster")     # store_url.py; or sqlite:////…, redis://…, memory
     await store.open()
-    leadership = await store.acquire(address, ttl_s=8)          # None: somebody else leads: `await store.leader()`
+    leadership = await store.acquire(address, ttl_s=6)          # None: somebody else leads: `await store.leader()`
     actors = await store.load("actors")                         # after acquiring, so that nobody writes any more
     await leadership.apply([Put("actors", key, record), Delete("jobs", old)])
 

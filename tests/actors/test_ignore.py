@@ -1,6 +1,5 @@
 """Patterns mean what git says they mean."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.actors.ignore import IgnoreRules
+from tests.debian import why_no
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_patterns_of_a_folder_hold_in_it():
     assert not rules.ignores("b.x", is_folder=False)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
+@pytest.mark.skipif(bool(why_no("git", "git")), reason=why_no("git", "git"))
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.text("ab*?/.![]-^\\", min_size=1, max_size=6), min_size=1, max_size=3),

@@ -129,6 +129,8 @@ def test_commands_on_other_machines_speak_tls_too(machines, stranger, tmp_path) 
     for options, env in (stranger.tls(folder), {}), ([], files):
         shown = stranger.succeeds("status", "--address", head.host.address, *options, env=env)
         assert "2 nodes" in shown
+        said = stranger.fails("drain", "nobody", "--address", head.host.address, *options, env=env)
+        assert "The cluster has no node 'nobody'" in said
     assert "this cluster speaks TLS" in stranger.fails("status", "--address", head.host.address)
 
 

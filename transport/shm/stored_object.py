@@ -36,7 +36,6 @@ _STAMP_AT = 36
 _STAMPS = 0xFFFFFFFF
 HEADER_SIZE = _header.size
 unpack_header = _header.unpack_from
-unpack_word = _word.unpack_from
 
 
 class Header(NamedTuple):

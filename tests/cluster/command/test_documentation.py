@@ -10,6 +10,7 @@ import pytest
 
 import limelight
 from limelight.cluster.command.main import make_parser
+from tests.debian import why_no
 
 PACKAGE = Path(limelight.__path__[0])
 TEXT = (PACKAGE / "docs" / "cluster.md").read_text()
@@ -67,7 +68,7 @@ def test_variables_are_those_of_the_code():
     assert named == {variable for variable in named if f'"{variable}"' in code}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)")
+@pytest.mark.skipif(bool(why_no("systemd-analyze", "systemd")), reason=why_no("systemd-analyze", "systemd"))
 def test_units_are_units(tmp_path):
     units = [block for language, block in BLOCKS if language == "ini"]
     assert len(units) == 2

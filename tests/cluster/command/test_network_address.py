@@ -3,12 +3,12 @@
 import pytest
 
 from limelight.cluster.command.network_address import (
-    host_and_port,
     is_loopback,
     join_host_port,
     own_addresses,
     with_port,
 )
+from limelight.transport.address import host_and_port
 
 
 @pytest.mark.parametrize(

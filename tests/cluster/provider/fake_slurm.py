@@ -25,7 +25,6 @@ _CODES = {"PENDING": "PD", "RUNNING": "R", "FAILED": "F", "CANCELLED": "CA", "CO
 
 def install(folder):
     """Put the commands into a folder for PATH."""
-    folder.mkdir()
     for name in ("sbatch", "squeue", "scancel", "srun"):
         path = folder / name
         path.write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} {name} "$@"\n')

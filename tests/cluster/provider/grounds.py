@@ -159,7 +159,50 @@ class SshGround(Ground):
         self.sshd.close()
 
 
-class SlurmGround(Ground):
+class StandInGround(Ground):
+    """Programs that stand in for a service's own, before all others in the path."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.variables = pytest.MonkeyPatch()
+        self.variables.setenv("PATH", str(self.programs), prepend=os.pathsep)
+
+    def add_program(self, name, text):
+        program = self.programs / name
+        program.write_text(text)
+        program.chmod(0o755)
+
+    def close(self):
+        self.variables.undo()
+
+
+class ServiceGround(StandInGround):
+    """A fake of a service's API."""
+
+    def __init__(self, folder: Path, service) -> None:
+        super().__init__(folder)
+        self.service = service
+
+    def limit(self, most):
+        self.service.quota = most
+        return most
+
+    def cut(self):
+        self.service.stop()
+
+    def heal(self):
+        super().heal()
+        self.service.quota = None
+        self.service.go_on()
+
+    def close(self):
+        super().close()
+        self.service.close()
+
+
+class SlurmGround(StandInGround):
     """Slurm's commands, of which a folder keeps the jobs."""
 
     failure = "Slurm says FAILED"
@@ -167,10 +210,8 @@ class SlurmGround(Ground):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         (folder / "slurm").mkdir()
-        fake_slurm.install(folder / "bin")
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setenv("FAKE_SLURM", str(folder / "slurm"))
-        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+        fake_slurm.install(self.programs)
+        self.variables.setenv("FAKE_SLURM", str(folder / "slurm"))
 
     def provider(self, cluster="mine"):
         return SlurmProvider(cluster, SlurmSettings(partition="batch", token_folder=str(self.folder / "tokens")))
@@ -194,67 +235,39 @@ class SlurmGround(Ground):
         super().forget()
         shutil.rmtree(self.folder / "slurm" / "jobs", ignore_errors=True)
 
-    def close(self):
-        self._patch.undo()
 
-
-class KubernetesGround(Ground):
+class KubernetesGround(ServiceGround):
     """A fake of Kubernetes's API; `kubectl exec` is one that runs the command here."""
 
     failure = "Error (exit code 3)"
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.service = FakeKubernetes(folder)
-        (folder / "bin").mkdir()
-        kubectl = folder / "bin" / "kubectl"
-        kubectl.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
-        kubectl.chmod(0o755)
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+        super().__init__(folder, FakeKubernetes(folder))
+        self.add_program("kubectl", '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
 
     def provider(self, cluster="mine"):
         settings = KubernetesSettings(image="limelight:1", kubeconfig=str(self.service.kubeconfig))
         return KubernetesProvider(cluster, settings)
 
-    def limit(self, most):
-        self.service.quota = most
-        return most
-
-    def cut(self):
-        self.service.stop()
-
     def heal(self):
         super().heal()
-        self.service.quota = None
         self.service.unschedulable = self.service.expired = False
-        self.service.go_on()
-
-    def close(self):
-        self._patch.undo()
-        self.service.close()
 
 
-class OpenStackGround(Ground):
+class OpenStackGround(ServiceGround):
     """A fake of OpenStack's APIs; `ssh` is one that runs the command here."""
 
     failure = "No valid host was found"
     refusal = "Quota exceeded"
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.service = FakeOpenStack(folder)
-        (folder / "bin").mkdir()
-        ssh = folder / "bin" / "ssh"
-        ssh.write_text('#!/bin/sh\nwhile [ "$1" != 127.0.0.1 ]; do shift; done\nshift\nexec sh -c "$1"\n')
-        ssh.chmod(0o755)
+        super().__init__(folder, FakeOpenStack(folder))
+        self.add_program("ssh", '#!/bin/sh\nwhile [ "$1" != 127.0.0.1 ]; do shift; done\nshift\nexec sh -c "$1"\n')
         login = {"auth_url": f"{self.service.url}/identity/v3", "username": "u", "password": PASSWORD}
         names = {"project_name": "p", "user_domain_name": "d", "project_domain_name": "d"}
         cloud = {"auth": {**login, **names}, "region_name": "R"}
         (folder / "clouds.yaml").write_text(json.dumps({"clouds": {"pouta": cloud}}))
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
-        self._patch.setenv("OS_CLIENT_CONFIG_FILE", str(folder / "clouds.yaml"))
+        self.variables.setenv("OS_CLIENT_CONFIG_FILE", str(folder / "clouds.yaml"))
 
     def provider(self, cluster="mine"):
         return OpenStackProvider(
@@ -267,21 +280,9 @@ class OpenStackGround(Ground):
     def break_machines(self):
         self.service.broken = True
 
-    def limit(self, most):
-        self.service.quota = most
-        return most
-
-    def cut(self):
-        self.service.stop()
-
     def heal(self):
         super().heal()
-        self.service.quota, self.service.broken = None, False
-        self.service.go_on()
-
-    def close(self):
-        self._patch.undo()
-        self.service.close()
+        self.service.broken = False
 
 
 GROUNDS = {

@@ -9,14 +9,8 @@ from limelight.cluster.scheduling.resources import ResourceSet
 
 from .grounds import KubernetesGround
 
+GROUND = KubernetesGround
 CPU = NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 2}))
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    made = KubernetesGround(tmp_path_factory.mktemp("kubernetes"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -13,14 +13,8 @@ from .grounds import OpenStackGround
 # See tests/contracts/test_node_provider.py.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
+GROUND = OpenStackGround
 CPU = NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 2}), machine={"flavor": "standard.medium"})
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    made = OpenStackGround(tmp_path_factory.mktemp("openstack"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -10,14 +10,8 @@ from limelight.cluster.scheduling.resources import ResourceSet
 from .grounds import SshGround
 from .sshd import HOSTS
 
+GROUND = SshGround
 CPU = NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 2}))
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    made = SshGround(tmp_path_factory.mktemp("ssh"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

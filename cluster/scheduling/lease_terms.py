@@ -3,9 +3,9 @@
 from typing import Any
 
 from ...actors.contract import LeaseSpec as WireSpec
-from ..scheduling.labels import LabelCondition, LabelSelector, Operator, parse_selector
-from ..scheduling.resources import ResourceSet
-from ..scheduling.strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread, Strategy
+from .labels import LabelCondition, LabelSelector, Operator, parse_selector
+from .resources import ResourceSet
+from .strategy import HYBRID, InBundle, LeaseSpec, NodeAffinity, NodeLabels, Spread, Strategy
 
 
 def lease_spec(wire: WireSpec) -> LeaseSpec:
