@@ -9,6 +9,7 @@ batch outlives Redis itself, and a power cut of its host may cost the last secon
 replica that is promoted may lack the last batches: Redis acknowledges before it replicates.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -203,7 +204,18 @@ class RedisStore(StateStore):
 
     @contextlib.asynccontextmanager
     async def _explained(self) -> AsyncGenerator[None]:
-        """Tell Redis's errors as ours."""
+        """Tell Redis's errors as ours, and a cancellation as that: redis-py loses one that comes at a bad moment."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        try:
+            async with self._translated():
+                yield
+        finally:
+            if task is not None and task.cancelling() > before:
+                raise asyncio.CancelledError
+
+    @contextlib.asynccontextmanager
+    async def _translated(self) -> AsyncGenerator[None]:
         from redis import exceptions as e
 
         try:

@@ -241,6 +241,26 @@ class TestLeadership:
         assert await store.claim("another name", b"", TTL, None) is None
 
 
+class TestCancellation:
+    async def test_a_call_that_is_cancelled_at_any_moment_ends(self, store):
+        async def ask():
+            while True:
+                await store.load("t")
+                await store.leader()
+                await asyncio.sleep(0)
+
+        for turns in range(60):
+            asking = asyncio.ensure_future(ask())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            done, _ = await asyncio.wait([asking], timeout=5.0)
+            if not done:
+                asking.cancel()
+            assert done, f"cancelled after {turns} turns of the loop, it goes on"
+            assert asking.cancelled()
+
+
 class TestRepeatedBatches:
     async def test_a_batch_that_arrives_twice_is_written_once(self, store):
         await store.claim("me", b"", TTL, None)
