@@ -20,6 +20,8 @@ _TAIL_LINES = 10
 _LOOK_S = 0.05
 _GUARD = 'read -r _; kill -s KILL -- "-$0"'
 """A program that waits for the end of its standard input, and then kills a process group."""
+_GUARDED = 'read -r _ && exec "$0" -c "$1" </dev/null'
+"""A program that runs a command with a shell once it has read a line, and not if there comes none."""
 
 _BY_SIGNAL = 128
 """A shell adds this to the number of the signal that ended its command."""
@@ -52,7 +54,7 @@ class Entrypoint:
         """Start a command, with its output in a file that is made for it, or made empty.
 
         Should this process die, however that is, a guard kills what it has started: the guard's standard input ends
-        then.
+        then. The command begins when the guard is there.
 
         Raises:
             OSError: it cannot be started.
@@ -63,8 +65,8 @@ class Entrypoint:
         )
         try:
             process = subprocess.Popen(
-                [shell, "-c", command],
-                stdin=subprocess.DEVNULL,
+                [shell, "-c", _GUARDED, shell, command],
+                stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
                 env=dict(environment),
@@ -81,6 +83,7 @@ class Entrypoint:
                 env={},
                 start_new_session=True,
             )
+            _begin(process)
         except OSError:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -163,6 +166,12 @@ class Entrypoint:
         with self._mutex, contextlib.suppress(ProcessLookupError):
             if self._process.returncode is None:  # else the number may be another's by now
                 os.killpg(self.pid, number)
+
+
+def _begin(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as told:  # it has ended: `wait` says how
+            told.write(b"\n")
 
 
 def _are_alive(processes: Iterable[psutil.Process]) -> bool:

@@ -145,6 +145,29 @@ def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path):
     eventually(lambda: not runs(pid) and not runs(group))
 
 
+def test_it_does_not_begin_where_that_process_is_killed_before_anybody_guards_it(tmp_path):
+    program = (
+        "import os, pathlib, signal, subprocess; from limelight.cluster.job.entrypoint import Entrypoint\n"
+        "class Deadly(subprocess.Popen):\n"
+        "    def __init__(self, *arguments, **options):\n"
+        "        if first: print(first[0].pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        super().__init__(*arguments, **options); first.append(self)\n"
+        "first = []; subprocess.Popen = Deadly\n"
+        f"Entrypoint.start('echo begun; sleep 1000', os.environ, pathlib.Path({str(tmp_path)!r}) / 'log')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.PIPE)
+    assert ended.returncode == -signal.SIGKILL
+    eventually(lambda: not runs(int(ended.stdout)))
+    assert not printed(tmp_path)
+
+
+def test_its_standard_input_is_empty_and_its_variables_are_those_given(tmp_path):
+    entrypoint = Entrypoint.start("cat; env", {"a.b": "1", "PATH": os.environ["PATH"]}, tmp_path / "log")
+    assert entrypoint.wait() == 0
+    assert "a.b=1" in printed(tmp_path).splitlines()
+    assert "SHLVL=0" in printed(tmp_path).splitlines()
+
+
 def test_a_command_that_cannot_be_started_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         Entrypoint.start("true", os.environ, tmp_path / "no folder" / "log")
