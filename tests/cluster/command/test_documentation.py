@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import limelight
-from limelight.cluster.command.main import make_parser
+from limelight.cluster.command.command_line import make_parser
 from tests.debian import why_no
 
 PACKAGE = Path(limelight.__path__[0])

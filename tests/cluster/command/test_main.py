@@ -53,9 +53,29 @@ def test_a_folder_for_sessions_that_is_not_there(capsys, monkeypatch):
 
 
 def test_a_verb_that_asks_nobody_begins_without_aiohttp():
-    code = "import sys, limelight.cluster.command.main; print('aiohttp' in sys.modules)"
+    code = "import sys, limelight.cluster.command.command_line; print('aiohttp' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+when, sys.argv[1:] = sys.argv[1], ["status"]
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == when:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupter())
+runpy.run_module("limelight.cluster.command.main", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "when", ["limelight.cluster.command.command_line", "limelight.cluster.command.join", "aiohttp"]
+)
+def test_ctrl_c_ends_it_without_a_word_also_while_it_begins(when):
+    result = subprocess.run([sys.executable, "-c", INTERRUPTED, when], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_tls_needs_both_of_its_files(capsys):

@@ -40,7 +40,7 @@ ll.get(long.remote())
 
 AS_OTHER = """
 import encodings.ascii, os, sys
-from limelight.cluster.command import main, session_client
+from limelight.cluster.command import command_line, main, session_client
 os.setgid(65534)
 os.setuid(65534)  # after all is imported: this Python may be where only root can read
 sys.exit(main.main(sys.argv[1:]))
