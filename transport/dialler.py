@@ -24,7 +24,7 @@ from .auth import (
     new_nonce,
     same,
 )
-from .error import AuthenticationError, ConnectError, StaleChallengeError, VersionMismatchError
+from .error import AuthenticationError, ConnectError, StaleChallengeError, TlsError, VersionMismatchError
 from .gate import connect
 from .limits import TransportLimits
 from .link import Link
@@ -143,6 +143,11 @@ class Dial:
             async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
                 status, answer = response.status, response.headers
         self._check_version(answer.get(VERSION_HEADER, ""))
+        if status == HTTPStatus.UPGRADE_REQUIRED:
+            raise TlsError(
+                f"The process at {self._route} speaks TLS, and this one does not: give --tls-cert and --tls-key here, "
+                "too, or LIMELIGHT_TLS_CERT and LIMELIGHT_TLS_KEY."
+            )
         server, server_nonce = answer.get(PROCESS_HEADER, ""), answer.get(NONCE_HEADER, "")
         if status != HTTPStatus.UNAUTHORIZED or not server or not server_nonce:
             reason = answer.get(REASON_HEADER, f"HTTP status {status}")
@@ -212,7 +217,8 @@ class Dial:
         except aiohttp.ClientConnectorError as error:
             gone = isinstance(error.os_error, ConnectionRefusedError | FileNotFoundError)
             hint = " Nobody listens there: the process has ended, or the address is wrong." if gone else ""
-            raise ConnectError(
+            kind = TlsError if isinstance(error.os_error, ssl.SSLError) else ConnectError
+            raise kind(
                 f"Cannot connect to {self._route}: {explain(error.os_error)}.{hint}", final=gone and self._local
             ) from error
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as error:

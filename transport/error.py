@@ -4,6 +4,7 @@
     ├── ConnectError              no channel could be made: nobody listens, the route is wrong, it took too long
     │   ├── AuthenticationError   the other side does not hold the same cluster token (or is not who it should be)
     │   ├── StaleChallengeError   the proof came too late, or twice: dial again
+    │   ├── TlsError              only one side speaks TLS, or a certificate is not accepted
     │   └── VersionMismatchError  the other side speaks another version of the protocol
     ├── AddressInUseError         this endpoint cannot listen where it was told to
     ├── PeerLostError             a channel broke for good: the process died or stayed out of reach
@@ -54,6 +55,10 @@ class StaleChallengeError(ConnectError):
     """
 
 
+class TlsError(ConnectError):
+    """Only one of the two speaks TLS, or one does not accept the other's certificate; the message says which."""
+
+
 class VersionMismatchError(ConnectError):
     """The two processes speak different versions of the protocol; the message names both."""
 
@@ -66,7 +71,17 @@ class AddressInUseError(TransportError):
 
 
 class PeerLostError(TransportError):
-    """The channel broke and did not come back: the peer died or stayed out of reach past the grace period."""
+    """The channel broke and did not come back: the peer died or stayed out of reach past the grace period.
+
+    `gone`: the peer's process has ended, as far as its machine says: nobody, or another process, is at its address.
+    """
+
+    def __init__(self, message: str, gone: bool = False) -> None:
+        super().__init__(message, gone)
+        self.gone = gone
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class PeerClosedError(TransportError):

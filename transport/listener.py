@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 
 # Not `aiohttp.web`, which is these and as much again: applications, routes, files. It takes 12 ms longer to import.
@@ -248,9 +249,7 @@ def _cancel(task: "asyncio.Task[None]") -> None:
 
 
 async def _want_tls(_: BaseRequest) -> StreamResponse:
-    return _refuse(
-        403, "this cluster speaks TLS. Give --tls-cert and --tls-key here, too, or LIMELIGHT_TLS_CERT and _KEY"
-    )
+    return _refuse(HTTPStatus.UPGRADE_REQUIRED, "this cluster speaks TLS")
 
 
 def _refuse(status: int, reason: str) -> Response:

@@ -98,9 +98,10 @@ _REASONS = {
     7: _UNSIGNED,  # an issuer of the same name, and another key
 }
 """By X509_V_ERR_…, of OpenSSL's x509_vfy.h."""
+_NOT_SPOKEN = "it does not speak TLS, and this process does: --tls-cert and --tls-key go on all machines, or on none"
 _ALERTS = (
-    ("wrong version number", "it does not speak TLS, and this process does"),
-    ("record layer failure", "it does not speak TLS, and this process does"),
+    ("wrong version number", _NOT_SPOKEN),
+    ("record layer failure", _NOT_SPOKEN),
     ("key values mismatch", "the private key is not that of the certificate"),
 )
 

@@ -22,7 +22,7 @@ def join_failure(address: str, error: NodeStartError) -> CommandError:
             return wrong_token(address)
         case "ConnectError":
             return not_a_head(address, error.text)
-        case "WrongHeadError" | "VersionMismatchError":
+        case "WrongHeadError" | "VersionMismatchError" | "TlsError":
             return CommandError(error.text)
         case _:
             return start_failure("The node", error)
@@ -41,6 +41,6 @@ def not_a_head(address: str, what: str) -> CommandError:
     detail = what.partition("\n")[0]
     return CommandError(
         f"What listens at {address} does not answer as a head of Limelight does. `cluster status` on the head's "
-        "machine says where the head is; and where it has TLS, all machines need --tls-cert and --tls-key. "
+        "machine says where the head is. "
         f"({detail if len(detail) <= _MOST_DETAIL else detail[:_MOST_DETAIL] + '…'})"
     )

@@ -10,7 +10,7 @@ from ...actors.contract import HEAD, NODE, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.endpoint import Endpoint
-from ...transport.error import AuthenticationError, DeadlineExceededError, RemoteCallError, TransportError
+from ...transport.error import AuthenticationError, DeadlineExceededError, RemoteCallError, TlsError, TransportError
 from ...transport.protocol import Call, Cancel, Credit
 from ...transport.tls import TlsConfig
 from ..cluster_message import DescribeHead, HeadStanding
@@ -103,6 +103,8 @@ def ask_head(target: Target, *bodies: Any) -> list[bytes]:
         raise CommandError(str(deserialize_error(error.body))) from None
     except AuthenticationError:
         raise wrong_token(target.cluster) from None
+    except TlsError as error:
+        raise CommandError(str(error)) from None
     except TransportError as error:
         raise not_a_head(target.cluster, str(error)) from None
 

@@ -41,6 +41,7 @@ _TELLING = {
     "DeadlineExceededError",
     "HeadElsewhereError",
     "StateStoreError",
+    "TlsError",
     "VersionMismatchError",
     "WrongHeadError",
 }

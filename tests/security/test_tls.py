@@ -131,17 +131,22 @@ def test_commands_on_other_machines_speak_tls_too(machines, stranger, tmp_path) 
         assert "2 nodes" in shown
         said = stranger.fails("drain", "nobody", "--address", head.host.address, *options, env=env)
         assert "The cluster has no node 'nobody'" in said
-    assert "this cluster speaks TLS" in stranger.fails("status", "--address", head.host.address)
+    said = stranger.fails("status", "--address", head.host.address)
+    assert said.startswith(
+        f"cluster: The process at tcp:{head.host.address}:6379 speaks TLS, and this one does not: give --"
+    )
 
 
 def test_a_machine_without_tls_is_told_what_is_missing(machines, stranger) -> None:
     said = stranger.fails("join", machines[0].host.address)
-    assert "this cluster speaks TLS. Give --tls-cert and --tls-key here, too" in said
+    told = f"cluster: The process at tcp:{machines[0].host.address}:6379 speaks TLS, and this one does not: "
+    assert said.startswith(f"{told}give --tls-cert and --tls-key here, too")
 
 
 def test_a_machine_with_certificates_of_another_authority_is_refused(machines, stranger) -> None:
     said = stranger.fails("join", machines[0].host.address, *stranger.tls())
-    assert "the certificate is not signed by the authority that is expected here" in said
+    told = "the certificate is not signed by the authority that is expected here"
+    assert said.startswith(f"cluster: Cannot connect to tcp:{machines[0].host.address}:6379: {told}")
 
 
 def test_a_certificate_for_another_host_is_refused_before_anything_is_started(machines, stranger) -> None:
@@ -157,7 +162,7 @@ def test_a_head_without_tls_is_not_joined_with_it(stranger, network) -> None:
     ended = plain.cluster("start", "--head", "--head-only", "--host", plain.host.address, env=token)
     assert "WARNING: without TLS" in ended.stderr
     said = stranger.fails("join", plain.host.address, *stranger.tls())
-    assert "it does not speak TLS, and this process does" in said
+    assert said.startswith(f"cluster: Cannot connect to tcp:{plain.host.address}:6379: it does not speak TLS, and this")
 
 
 def test_without_tls_all_can_be_read(network, tmp_path) -> None:

@@ -68,7 +68,9 @@ async def test_processes_with_certificates_of_one_authority_connect(world, paper
 
 @pytest.mark.parametrize("which", [0, 1], ids=["owner", "worker"])
 async def test_without_tls_nobody_gets_in_where_it_is_spoken(world, host, which) -> None:
-    assert "this cluster speaks TLS. Give --tls-cert and --tls-key here" in await refused(world, host[which], None)
+    assert "speaks TLS, and this one does not: give --tls-cert and --tls-key here" in await refused(
+        world, host[which], None
+    )
 
 
 @pytest.mark.parametrize("which", ["owner", "worker"])
