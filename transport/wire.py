@@ -231,7 +231,7 @@ class Wire:
                 break
             except ConnectError as error:
                 if error.final:
-                    self.abandon(PeerLostError(f"Process {self._peer_id} is lost. {error}"))
+                    self.abandon(PeerLostError(f"Process {self._peer_id} is lost. {error}", gone=True))
                     return
                 reason = f" {error}"
             else:
@@ -256,7 +256,8 @@ class Wire:
         pause = self._limits.redial_first
         while (left := deadline - self._loop.time()) > 0:
             if self._gone():
-                self.abandon(PeerLostError(f"Process {self._peer_id} is lost: nobody listens on its socket any more."))
+                text = f"Process {self._peer_id} is lost: nobody listens on its socket any more."
+                self.abandon(PeerLostError(text, gone=True))
                 return
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, self._limits.redial_most)

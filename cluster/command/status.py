@@ -55,14 +55,21 @@ def render(address: str, nodes: list[dict[str, Any]], total: dict[str, int], ava
     ]
     lines.append(table(["RESOURCE", "IN USE", "OF"], used))
     if dead:
-        lines += [
-            "",
-            table(
-                ["GONE", "NAME", "WHY"],
-                [[node["NodeID"][:12], node["NodeName"], node["DeathReasonMessage"]] for node in dead],
-            ),
-        ]
+        lines += ["", _gone(dead)]
     return "\n".join(lines)
+
+
+def _gone(dead: list[dict[str, Any]]) -> str:
+    """Which nodes are no more, and why: in a few words, with all that is known below."""
+    reasons = {node["NodeID"][:12]: str(node["DeathReasonMessage"]) for node in dead}
+    rows = [[node["NodeID"][:12], node["NodeName"], _brief(node["DeathReasonMessage"])] for node in dead]
+    shown = table(["GONE", "NAME", "WHY"], rows)
+    notes = [f"{name}: {reason}" for name, reason in reasons.items() if reason not in shown]
+    return "\n".join([shown, *(["", *notes] if notes else [])])
+
+
+def _brief(reason: str) -> str:
+    return reason.partition(": ")[0]
 
 
 def _offered(resources: dict[str, float]) -> list[str]:

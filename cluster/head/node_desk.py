@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
-from ...transport.error import TransportError
+from ...transport.error import PeerLostError, TransportError
 from ...transport.protocol import Call
 from ..cluster_message import HeadLeads, NodeExpired, NodeLeaving, NodeRegistered, PeerNodes, RegisterNode
 from ..scheduling.lease_message import NodeReport
@@ -87,7 +87,7 @@ class NodeDesk:
         """A process is out of reach for good; it may have been a node's."""
         node_id = self.at(channel.peer.process_id)
         if node_id:
-            self._drop(node_id, str(error))
+            self._drop(node_id, _in_words(error))
 
     def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
         """Go on without a node, and have it end. `over`: it is not to join again."""
@@ -161,3 +161,10 @@ class NodeDesk:
             if node.address.process_id == self._head.process.address.process_id:
                 continue  # it shares this loop
             self.end(node_id, f"it has said nothing for {seconds:.0f} s")
+
+
+def _in_words(error: TransportError) -> str:
+    """Why a node whose process is out of reach is dropped: in a few words, then, after a colon, what is known."""
+    if isinstance(error, PeerLostError):
+        return f"{'its process ended without a word' if error.gone else 'its connection was lost'}: {error}"
+    return f"its process closed the connection: {error}"

@@ -188,7 +188,8 @@ class TestCrash:
         [_, second] = sorted(own.processes("limelight: node"), key=lambda process: process.create_time())
         second.kill()
         until(lambda: "1 node." in own.done("status"), "it is given up")
-        assert any(line.split()[1:2] == ["second"] for line in own.done("status").partition("GONE")[2].splitlines())
+        told = own.done("status", COLUMNS="80").partition("GONE")[2].splitlines()
+        assert any(line.split(maxsplit=1)[1:] == ["second  its process ended without a word"] for line in told)
 
 
 def address_in_status(own: Machine) -> str:

@@ -32,3 +32,21 @@ def test_a_status_tells_nodes_use_and_losses():
     assert ["a1a1a1a1a1a1", "bee", "2", "0", "0", "B", "0", "B", "zone=b"] in lines
     assert ["CPU", "0.5", "2"] in lines
     assert ["b2b2b2b2b2b2", "bee", "it", "was", "stopped"] in lines
+
+
+def test_a_reason_that_does_not_fit_is_told_whole_below(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    node = {"NodeID": "b2" * 28, "NodeName": "bee", "Alive": False, "Resources": {}, "Labels": {}}
+    reason = f"it was drained ({'for a long reason ' * 5})"
+    page = render("h:1", [{**node, "DeathReasonMessage": reason}], {}, {})
+    assert page.endswith(f"it was drained (for…\n\nb2b2b2b2b2b2: {reason}")
+
+
+def test_why_a_node_is_gone_fits_its_line_and_is_told_whole_below(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    reason = f"its process ended without a word: Process {'2c' * 16} is lost. Cannot connect to it: refused."
+    node = {"NodeID": "b2" * 28, "NodeName": "bee", "Alive": False, "Resources": {}, "Labels": {}}
+    page = render("h:1", [{**node, "DeathReasonMessage": reason}], {}, {})
+    assert page.endswith(
+        f"GONE          NAME  WHY\nb2b2b2b2b2b2  bee   its process ended without a word\n\nb2b2b2b2b2b2: {reason}"
+    )

@@ -136,6 +136,9 @@ async def test_a_node_that_ends_is_dead_at_once(nodes) -> None:
     await second.process.close()
     await eventually(lambda: set(first.peers) == {first.node_id.hex()})
     assert (await first.rows())[second.node_id.hex()] is False
+    rows = {row["NodeID"]: row for row in msgspec.msgpack.decode(await first.ask(QueryState("nodes")))}
+    reason = rows[second.node_id.hex()]["DeathReasonMessage"]
+    assert reason.startswith("its process closed the connection: Process ")
 
 
 async def test_a_node_that_leaves_is_gone_and_known_by_its_name_and_reason(nodes) -> None:
