@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .command.network_address import with_port
+from .client.network_address import with_port
 from .host_id import host_id
 from .node.node_config import NodeReady
 from .session_folder import SessionFolderError, SessionInfo, current_session, live_sessions, read_info, read_token

@@ -1,6 +1,7 @@
 """The tree keeps its shape: layers point one way, files stay small, and the package list is the tree's."""
 
 import ast
+import graphlib
 import re
 
 import pytest
@@ -37,6 +38,9 @@ LAYERS = PACKAGE_FOLDERS
 PUBLIC = {PACKAGE, f"{PACKAGE}.exceptions"}
 """What the libraries are written against: names of the root package and the tree of errors."""
 
+ONE_PROCESS = {"head", "node", "web"}
+"""Packages of `cluster` that import each other: a local session's node process has all three in it."""
+
 FILES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in package_files()]
 
 
@@ -68,6 +72,18 @@ def test_imports_are_relative_and_point_down(path):
         if (problem := fault(found))
     ]
     assert not faults, "\n".join(faults)
+
+
+def test_the_packages_of_the_cluster_do_not_import_each_other_in_circles():
+    packages = {path.parent.name for path in (ROOT / "cluster").glob("*/__init__.py")}
+    known_as = {name: "head, node, web" if name in ONE_PROCESS else name for name in packages}
+    uses: dict[str, set[str]] = {name: set() for name in known_as.values()}
+    for path in (ROOT / "cluster").glob("*/*.py"):
+        here = known_as[path.parent.name]
+        targets = {tuple(found.target.split(".")[1:3]) for found in imports(path)}
+        uses[here] |= {known_as[name] for name in packages if ("cluster", name) in targets} - {here}
+    assert uses["job"], "the rule sees imports"
+    graphlib.TopologicalSorter(uses).prepare()  # CycleError names the circle
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ...transport.version import VERSION
+from ..client.failure import CommandError
 from ..session_folder import SessionFolderError
 from ..tls_folder import TlsFileError
 from ..token_file import TokenError
 from . import drain, job, join, launch, start, status, stop, token
-from .failure import CommandError
 
 _VERBS = (start, join, status, job, drain, stop, token, launch)
 

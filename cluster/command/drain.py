@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from ...actors.contract import QueryState, decoder_of
+from ..client.failure import CommandError
 from ..cluster_message import DrainAnswer, DrainNode
-from .failure import CommandError
 from .node_option import add_cluster_options, tls_of
 
 _DEADLINE_S = 3600.0
@@ -33,7 +33,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .session_client import ask_head, find_cluster  # with aiohttp; see status.py
+    from ..client.session_client import ask_head, find_cluster  # with aiohttp; see status.py
 
     target = find_cluster(options.address, tls_of(options))
     node = _find_node(msgspec.msgpack.decode(ask_head(target, QueryState("nodes"))[0]), options.node)

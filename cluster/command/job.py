@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .failure import CommandError
+from ..client.failure import CommandError
 from .job_page import describe, job_table
 from .job_submit import add_submit_options, submission
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .failure import CommandError
+from ..client.failure import CommandError
 from .node_option import amounts, size
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 
 from ...transport.address import ProcessAddress
+from ..client.failure import CommandError, join_failure
+from ..client.network_address import is_loopback, join_host_port, with_port
+from ..client.reach import check_own, reach
+from ..client.running import cluster_processes
 from ..node.node_config import NodeReady
 from ..process.launcher import NodeStartError, launch_node
 from ..token_file import check_token, find_token, token_path
-from .failure import CommandError, join_failure
 from .foreground import Foreground
 from .machine_text import offer
-from .network_address import is_loopback, join_host_port, with_port
 from .node_option import add_node_options, host, node_config, tls_of
-from .reach import check_own, reach
-from .running import cluster_processes
 
 
 def add_parser(verbs: Any) -> None:

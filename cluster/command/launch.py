@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..client.failure import CommandError
 from ..token_file import make_token
-from .failure import CommandError
 
 if TYPE_CHECKING:
     from ..launch.cluster_file import ClusterFile

@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 
 from ...transport.address import ProcessAddress, host_and_port
+from ..client.failure import CommandError, start_failure
+from ..client.network_address import DEFAULT_PORT, EVERYWHERE, LOOPBACK, join_host_port, own_addresses
+from ..client.reach import check_own
+from ..client.running import ClusterProcess, cluster_processes
 from ..head.head_config import HeadConfig, HeadReady
 from ..node.node_config import NodeConfig, NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
 from ..token_file import make_token
-from .failure import CommandError, start_failure
 from .foreground import Foreground
 from .launch import read_file
-from .network_address import DEFAULT_PORT, EVERYWHERE, LOOPBACK, join_host_port, own_addresses
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
-from .reach import check_own
-from .running import ClusterProcess, cluster_processes
 from .start_page import head_page, standby_page, warnings
 
 STATE_VARIABLE = "LIMELIGHT_STATE"

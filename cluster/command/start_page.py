@@ -1,11 +1,11 @@
 """What `cluster start` says when all is up: where things are, and what to type next."""
 
 from ...transport.address import host_and_port
+from ..client.network_address import DEFAULT_PORT, EVERYWHERE, is_loopback, own_addresses
+from ..client.running import ClusterProcess
 from ..head.head_config import HeadReady
 from ..node.node_config import NodeReady
 from .machine_text import offer
-from .network_address import DEFAULT_PORT, EVERYWHERE, is_loopback, own_addresses
-from .running import ClusterProcess
 
 
 def standby_page(head: HeadReady, node: NodeReady | None) -> str:

@@ -25,7 +25,10 @@ def add_parser(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .session_client import ask_head, find_cluster  # with aiohttp: the other verbs begin twice as fast without
+    from ..client.session_client import (
+        ask_head,
+        find_cluster,
+    )  # with aiohttp: the other verbs begin twice as fast without
 
     target = find_cluster(options.address, tls_of(options))
     kinds = ("nodes", "cluster_resources", "available_resources", "autoscaler", "trouble")

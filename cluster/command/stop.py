@@ -5,9 +5,9 @@ import signal
 import sys
 from typing import Any
 
+from ..client.failure import CommandError
+from ..client.running import ClusterProcess, cluster_processes, wait_for_ends
 from ..session_folder import SessionFolderError, read_token
-from .failure import CommandError
-from .running import ClusterProcess, cluster_processes, wait_for_ends
 
 _PATIENCE_S = 15.0
 
@@ -49,8 +49,8 @@ def _end_cluster(process: ClusterProcess) -> bool:
     """Have a head tell its nodes that the cluster is over; False where it stands by, or does not answer."""
     if process.info.node is None:
         return False
+    from ..client.session_client import Target, ask_head  # with aiohttp: a node's end is told without
     from ..cluster_message import EndCluster
-    from .session_client import Target, ask_head  # with aiohttp: a node's end is told without
 
     try:
         ask_head(Target(process.info.node, read_token(process.folder), process.info.address), EndCluster())

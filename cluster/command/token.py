@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..certificate_authority import CERTIFICATE_DAYS, new_authority, new_certificate
+from ..client.network_address import LOOPBACK, own_addresses
 from ..tls_folder import AUTHORITY, AUTHORITY_KEY, CERTIFICATE, KEY, TlsFileError, tls_folder
 from ..token_file import make_token, token_path
-from .network_address import LOOPBACK, own_addresses
 
 
 def add_parser(verbs: Any) -> None:

@@ -61,10 +61,10 @@ def find_server(address: str | None, token: str | None, environment: Mapping[str
 
 
 def _ask_cluster(address: str, token: str | None) -> JobServer:
-    from ..command.failure import CommandError
-    from ..command.network_address import is_loopback
-    from ..command.running import cluster_processes
-    from ..command.session_client import ask_head, find_cluster
+    from ..client.failure import CommandError
+    from ..client.network_address import is_loopback
+    from ..client.running import cluster_processes
+    from ..client.session_client import ask_head, find_cluster
 
     try:
         target = find_cluster(address)

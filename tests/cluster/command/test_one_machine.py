@@ -40,7 +40,8 @@ ll.get(long.remote())
 
 AS_OTHER = """
 import encodings.ascii, os, sys
-from limelight.cluster.command import command_line, main, session_client
+from limelight.cluster.client import session_client
+from limelight.cluster.command import command_line, main
 os.setgid(65534)
 os.setuid(65534)  # after all is imported: this Python may be where only root can read
 sys.exit(main.main(sys.argv[1:]))

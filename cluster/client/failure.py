@@ -1,4 +1,4 @@
-"""How a command fails."""
+"""How a question to a cluster, or a command, fails."""
 
 from ..process.launcher import NodeStartError
 from ..token_file import token_source

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limelight.cluster.command.network_address import (
+from limelight.cluster.client.network_address import (
     is_loopback,
     join_host_port,
     own_addresses,
