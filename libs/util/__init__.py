@@ -1,5 +1,8 @@
 """Small tools on tasks and actors: pools, queues, executors, placement groups. Public as `limelight.util`."""
 
+import importlib
+from typing import Any
+
 from ... import (
     PlacementGroup,
     deregister_serializer,
@@ -38,3 +41,15 @@ __all__ = [
     "register_serializer",
     "remove_placement_group",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Modules of this package, imported when they are first used: also those that it has by a second name only."""
+    full_name = f"{__name__.partition('.')[0]}.util.{name}"
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(full_name)
+        except ModuleNotFoundError as error:
+            if error.name != full_name:  # it is there, and what it needs is not
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
