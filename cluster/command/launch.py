@@ -90,10 +90,12 @@ def read_file(path: str | Path) -> "ClusterFile":
         CommandError: it cannot be used; says why, and in which line.
     """
     from ..launch.cluster_file import read_cluster_file
-    from ..launch.document import DocumentError
+    from ..launch.document import DocumentError, PackageMissingError
 
     try:
         return read_cluster_file(path)
+    except PackageMissingError as error:
+        raise CommandError(str(error)) from None
     except DocumentError as error:
         raise CommandError(f"this file will not do:\n{error}") from None
 

@@ -21,13 +21,21 @@ from ..scheduling.labels import check_labels
 from ..scheduling.resources import BYTES, ResourceSet
 from .document import Document, DocumentError, read_text
 
-_EXAMPLES = {
+EXAMPLES = {
     "": (
         "cluster_name: mine\nprovider: {type: local}\nhead_node_type: small\n"
         "node_types:\n  small: {resources: {CPU: 2}, max_workers: 4}"
     ),
     "cluster_name": "cluster_name: mine",
     "provider": "provider: {type: openstack, cloud: pouta}",
+    "idle_timeout_minutes": "idle_timeout_minutes: 5",
+    "launch_timeout_minutes": "launch_timeout_minutes: 10",
+    "upscaling_speed": "upscaling_speed: 1.0",
+    "head_port": "head_port: 6379",
+    "program": "program: [/opt/venv/bin/cluster]",
+    "environment": 'environment: {OMP_NUM_THREADS: "4"}',
+    "head_setup_commands": 'head_setup_commands: ["pip install limelight"]',
+    "worker_setup_commands": 'worker_setup_commands: ["nvidia-smi"]',
     "type": "type: openstack",
     "node_types": "node_types: {small: {resources: {CPU: 4}, max_workers: 10}}",
     "head_node_type": "head_node_type: small",
@@ -38,6 +46,10 @@ _EXAMPLES = {
     "setup_commands": 'setup_commands: ["pip install limelight"]',
     "hosts": "hosts: [node1.example.org, node2.example.org]",
     "machine": "machine: {flavor: standard.medium}",
+    "options": 'options: {qos: high, gres: "gpu:1"}',
+    "security_groups": "security_groups: [default]",
+    "port": "port: 22",
+    "accept_new_hosts": "accept_new_hosts: true",
 }
 
 
@@ -184,12 +196,14 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
 
 def parse_cluster_file(path: str, text: str) -> ClusterFile:
     """Check the text of a file. `path`: shown in messages; raises as `read_cluster_file`."""
-    document = Document(path, text, _EXAMPLES)
+    document = Document(path, text, EXAMPLES)
     section = document.read(document.root, FileSection)
     if not isinstance(section, FileSection):
         document.check()
         raise DocumentError(f"{path}:1:1: the file must be a mapping of keys to values.")
-    document.guarded(document.find("cluster_name"), lambda: check_name(section.cluster_name, "a cluster"))
+    document.guarded(
+        document.find("cluster_name"), lambda: check_name(section.cluster_name, "a cluster"), "cluster_name"
+    )
     kind, settings = _provider(document)
     node_types = _node_types(document, section, kind)
     if section.head_node_type not in section.node_types:
@@ -199,7 +213,7 @@ def parse_cluster_file(path: str, text: str) -> ClusterFile:
     for key in ("upscaling_speed", "idle_timeout_minutes", "launch_timeout_minutes", "max_workers"):
         value = getattr(section, key)
         if value is not None and value < 0:
-            document.fault(document.find(key), f"{key!r} is {value}, and cannot be negative.")
+            document.fault(document.find(key), f"{key!r} is {value}, and cannot be negative.", key)
     document.check()
     return ClusterFile(text, section, node_types, settings)
 
@@ -254,7 +268,7 @@ def _node_types(document: Document, section: FileSection, kind: str) -> dict[str
             text = (
                 f"min_workers is {one.min_workers} and max_workers {most}: 0 <= min_workers <= max_workers must hold."
             )
-            document.fault(document.find(*here, "min_workers"), text)
+            document.fault(document.find(*here, "min_workers"), text, "max_workers")
         for key in one.machine if kind in _MACHINE else ():
             if key not in _MACHINE[kind]:
                 allowed = _MACHINE[kind]

@@ -21,6 +21,10 @@ class DocumentError(ValueError):
     """The file is not as it must be; the message has a line for each fault: file:line:column, what, and what to do."""
 
 
+class PackageMissingError(DocumentError):
+    """What reads files is not installed; nothing is wrong with the file."""
+
+
 class Document:
     """A YAML file, its faults, and where things are.
 
@@ -49,11 +53,12 @@ class Document:
         if self.root is None:
             raise DocumentError(f"{path}:1:1: the file is empty. For example:\n{examples.get('', '')}")
 
-    def fault(self, node: Node, text: str, key: str = "") -> None:
-        """Something is wrong there. `key`: show how it is written."""
-        example = self._examples.get(key)
+    def fault(self, node: Node, text: str, key: str | None = None) -> None:
+        """Something is wrong there. `key`: show how that is written; "": how the whole file is."""
+        example = self._examples.get(key) if key is not None else None
         mark = node.start_mark
-        shown = f" For example: {example}" if example else ""
+        gap = "\n" if example and "\n" in example else " "
+        shown = f" For example:{gap}{example}" if example else ""
         self._faults.append((mark.line + 1, mark.column + 1, f"{text}{shown}"))
 
     def check(self) -> None:
@@ -62,7 +67,7 @@ class Document:
             lines = [f"{self.path}:{line}:{column}: {text}" for line, column, text in sorted(self._faults)]
             raise DocumentError("\n".join(lines))
 
-    def guarded(self, node: Node, check: Callable[[], Any], key: str = "") -> Any:
+    def guarded(self, node: Node, check: Callable[[], Any], key: str | None = None) -> Any:
         """What `check` gives; where it raises ValueError or TypeError, that is a fault there."""
         try:
             return check()
@@ -80,17 +85,25 @@ class Document:
             node = pairs[0][0] if name and key == keys[-1] else pairs[0][1]
         return node
 
-    def read(self, node: Node, expected: Any, key: str = "") -> Any:
-        """The value of a node as a type: a struct, a mapping, a list, a plain value or Any. Faults give None."""
+    def read(self, node: Node, expected: Any, key: str = "", within: str | None = None) -> Any:
+        """The value of a node as a type: a struct, a mapping, a list, a plain value or Any. Faults give None.
+
+        Args:
+            node: where it stands.
+            expected: the type.
+            key: what it is called; "": the whole file.
+            within: the key whose example shows how it is written; None: its own.
+        """
+        shown = key if within is None else within
         origin = typing.get_origin(expected)
         if isinstance(expected, type) and issubclass(expected, msgspec.Struct):
-            return self._read_struct(node, expected, key)
+            return self._read_struct(node, expected, key, shown)
         if origin is dict:
             return self._read_mapping(node, typing.get_args(expected)[1], key)
         if origin is list:
             if not isinstance(node, self._yaml.SequenceNode):
-                return self.fault(node, f"{_named(key)} must be a list.", key)
-            return [self.read(one, typing.get_args(expected)[0], key) for one in node.value]
+                return self.fault(node, f"{_named(key)} must be a list.", shown)
+            return [self.read(one, typing.get_args(expected)[0], key, shown) for one in node.value]
         if origin in {types.UnionType, typing.Union} and isinstance(node, self._yaml.ScalarNode):
             plain = self.plain(node)
             if plain is None:
@@ -99,15 +112,15 @@ class Document:
         try:
             return msgspec.convert(plain, expected)
         except msgspec.ValidationError as error:
-            return self.fault(node, f"{_named(key)}: {error} (it is {plain!r}).", key)
+            return self.fault(node, f"{_named(key)}: {error} (it is {plain!r}).", shown)
 
     def plain(self, node: Node) -> Any:
         """A node as plain data."""
         return self._safe.construct_object(node, deep=True)
 
-    def _read_struct(self, node: Node, expected: type[msgspec.Struct], key: str) -> Any:
+    def _read_struct(self, node: Node, expected: type[msgspec.Struct], key: str, shown: str) -> Any:
         if not isinstance(node, self._yaml.MappingNode):
-            return self.fault(node, f"{_named(key)} must be a mapping of keys to values.", key)
+            return self.fault(node, f"{_named(key)} must be a mapping of keys to values.", shown)
         fields = {field.name: field for field in msgspec.structs.fields(expected)}
         values: dict[str, Any] = {}
         for name_node, value_node in self._pairs(node):
@@ -132,7 +145,7 @@ class Document:
     def _read_mapping(self, node: Node, expected: Any, key: str) -> Any:
         if not isinstance(node, self._yaml.MappingNode):
             return self.fault(node, f"{_named(key)} must be a mapping of keys to values.", key)
-        read = {str(name.value): self.read(value, expected, str(name.value)) for name, value in self._pairs(node)}
+        read = {str(name.value): self.read(value, expected, str(name.value), key) for name, value in self._pairs(node)}
         return {name: value for name, value in read.items() if value is not None}
 
     def _pairs(self, node: Node) -> Iterator[tuple[Node, Node]]:
@@ -171,5 +184,5 @@ def _library() -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise DocumentError('Cluster files need a package: pip install "limelight[launch]"') from error
+        raise PackageMissingError('Cluster files need a package: pip install "limelight[launch]"') from error
     return yaml

@@ -1,12 +1,21 @@
 """What a cluster's file may say, and how its faults are told."""
 
 import re
+import sys
+import typing
 from pathlib import Path
 
 import pytest
 
-from limelight.cluster.launch.cluster_file import parse_cluster_file, read_cluster_file
-from limelight.cluster.launch.document import DocumentError
+from limelight.cluster.command.main import main
+from limelight.cluster.launch.cluster_file import (
+    EXAMPLES,
+    FileSection,
+    TypeSection,
+    parse_cluster_file,
+    read_cluster_file,
+)
+from limelight.cluster.launch.document import Document, DocumentError
 from limelight.cluster.provider.local import LocalProvider
 from limelight.cluster.provider.openstack import OpenStackProvider
 from limelight.cluster.scheduling.resources import ResourceSet
@@ -98,6 +107,46 @@ def test_a_fault_is_told_with_its_place_and_what_would_be_right(old, new, line, 
     found = faults(GOOD.replace(old, new))
     assert (line, column) in [one[:2] for one in found], found
     assert any(words in one[2] for one in found if one[:2] == (line, column)), found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "example"),
+    [
+        ("max_workers: 3", "max_worker: 3", ""),
+        ("cloud: pouta", "clod: pouta", ""),
+        ("idle_timeout_minutes: 2", "idle_timeout_minutes: -2", "idle_timeout_minutes: 5"),
+        ("idle_timeout_minutes: 2", "idle_timeout_minutes: soon", "idle_timeout_minutes: 5"),
+        ("min_workers: 1", "min_workers: 4", "max_workers: 10"),
+        ("{flavor: standard.medium}", "{flavour: x}", ""),
+        ("{disk: nvme}", "{type: [1]}", "labels: {disk: nvme}"),
+        ("{CPU: 4}", "{CPU: [4]}", "resources: {CPU: 4, GPU: 1, memory: 8GiB}"),
+        ("cluster_name: mine", "cluster_name: My Cluster", "cluster_name: mine"),
+        ("min_workers: 1", "max_workers: 1", ""),
+    ],
+)
+def test_the_example_is_of_what_is_wrong(old, new, example):
+    told = faults(GOOD.replace(old, new))
+    assert [words.partition(" For example: ")[2] for _, _, words in told] == [example]
+
+
+@pytest.mark.parametrize("name", sorted({*FileSection.__struct_fields__, *TypeSection.__struct_fields__}))
+def test_every_key_has_an_example_that_is_good(name):
+    document = Document("c.yaml", f"{name}: [[[]]]", EXAMPLES)
+    kinds = typing.get_type_hints(FileSection) | typing.get_type_hints(TypeSection)
+    document.read(document.find(name), kinds[name], name)
+    with pytest.raises(DocumentError) as caught:
+        document.check()
+    example = str(caught.value).partition(" For example: ")[2]
+    good = Document("c.yaml", example, EXAMPLES)
+    assert good.read(good.find(name), kinds[name], name) is not None
+    good.check()
+
+
+def test_where_only_a_package_is_missing_nothing_is_said_of_the_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "c.yaml").write_text(GOOD)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert main(["up", str(tmp_path / "c.yaml")]) == 1
+    assert capsys.readouterr().err == 'cluster: Cluster files need a package: pip install "limelight[launch]"\n'
 
 
 def test_all_faults_are_told_at_once():
