@@ -67,6 +67,7 @@ def init(
     resources: dict[str, float] | None = None,
     labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
+    object_spilling_directory: str | os.PathLike[str] | None = None,
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     include_dashboard: bool | None = None,
@@ -99,6 +100,8 @@ def init(
         resources: further resources of the new session, by name.
         labels: labels of its node.
         object_store_memory: size of its object store in bytes.
+        object_spilling_directory: where objects go that find no room in it: a folder, or a URL that fsspec knows
+            ("s3://bucket/prefix"); the session's folder unless given.
         local_mode: run everything in the calling thread, for debuggers; no process is started.
         ignore_reinit_error: return the session there is instead of raising.
         include_dashboard: start the dashboard; None: where it is installed.

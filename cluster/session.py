@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..actors.runtime_env import RuntimeEnv
-from .node.node_config import NodeConfig, NodeReady
+from .node.node_config import NodeConfig, NodeReady, spilling_place
 from .process.launcher import NodeStartError, launch_node, occupy_standard_descriptors
 
 if TYPE_CHECKING:
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 _REFUSALS: dict[str, type[Exception]] = {"ValueError": ValueError, "TypeError": TypeError}
 """What the node process says of arguments that only it can judge is raised as if `init` had judged."""
 
-_NODE_SETTINGS = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "_memory")
+_NODE_SETTINGS = (
+    "num_cpus",
+    "num_gpus",
+    "resources",
+    "labels",
+    "object_store_memory",
+    "object_spilling_directory",
+    "_memory",
+)
 
 logger = logging.getLogger("limelight")
 
@@ -84,6 +92,7 @@ def _config(settings: dict[str, Any]) -> NodeConfig:
         num_gpus=settings.get("num_gpus"),
         memory=_bytes(settings, "_memory"),
         object_store_memory=_bytes(settings, "object_store_memory"),
+        spilling=spilling_place(settings.get("object_spilling_directory") or ""),
         resources=dict(settings.get("resources") or {}),
         labels=dict(settings.get("labels") or {}),
         token=settings.get("token") or "",

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...transport.tls import TlsConfig
 from ..byte_size import parse_bytes
-from ..node.node_config import NodeConfig
+from ..node.node_config import NodeConfig, spilling_place
 from ..tls_folder import AUTHORITY, CERTIFICATE_VARIABLE, KEY_VARIABLE, check_tls, find_tls
 
 
@@ -18,6 +18,14 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     offered.add_argument("--memory", type=size, metavar="SIZE", help="memory for tasks and actors, such as 8GiB")
     offered.add_argument(
         "--object-store-memory", type=size, metavar="SIZE", help="memory for objects (default: 30 %% of the memory)"
+    )
+    offered.add_argument(
+        "--object-spilling-directory",
+        type=spilling_place,
+        default="",
+        metavar="PLACE",
+        help="where objects go that find no room there: a folder, or a URL such as s3://bucket/prefix "
+        "(default: the session's folder)",
     )
     offered.add_argument(
         "--resources", type=amounts, default={}, metavar="JSON", help="""more resources, such as '{"licence": 2}'"""
@@ -74,6 +82,7 @@ def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
         num_gpus=options.num_gpus,
         memory=options.memory,
         object_store_memory=options.object_store_memory,
+        spilling=options.object_spilling_directory,
         resources=options.resources,
         labels=options.labels,
         name=options.node_name,

@@ -1,5 +1,8 @@
 """What a node process is started with, and what it says when it is ready."""
 
+import os
+from pathlib import Path
+
 import msgspec
 
 from ...transport.address import ProcessAddress, host_and_port
@@ -13,6 +16,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         num_cpus, num_gpus: how many of them the node offers.
         memory: bytes it offers.
         object_store_memory: bytes of its object store.
+        spilling: where objects go that find no room in it: a folder, or a URL that fsspec knows; the node makes a
+            folder of its own there. "": the session's folder.
         resources: further resources.
         labels: the node's labels.
         name: of the node, for people; "": its host.
@@ -33,6 +38,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     num_gpus: float | None = None
     memory: int | None = None
     object_store_memory: int | None = None
+    spilling: str = ""
     resources: dict[str, float] = {}
     labels: dict[str, str] = {}
     name: str = ""
@@ -51,6 +57,18 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     def host(self) -> str:
         """The address by which other hosts know the node."""
         return host_and_port(self.tcp)[0] if self.tcp else "127.0.0.1"
+
+
+def spilling_place(given: str | os.PathLike[str]) -> str:
+    """A folder or URL as its user wrote it, as a process means it that was started elsewhere.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"object_spilling_directory={given!r}: it is a folder or a URL, such as '/scratch/me'.")
+    text = os.fspath(given)
+    return text if not text or "://" in text else str(Path(text).expanduser().absolute())
 
 
 class NodeReady(msgspec.Struct, frozen=True):

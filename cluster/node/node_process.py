@@ -26,7 +26,7 @@ from ..process.spawner_set import SpawnerSet
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
 from ..session_folder import SessionFolder, read_info, read_token
-from ..store.spill_storage import DirectoryStorage
+from ..store.spill_storage import SpillStorage, open_spill_storage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess
 from .environment_desk import EnvironmentDesk
@@ -199,7 +199,7 @@ class NodeProcess:
     def _build_store(self) -> ObjectStore:
         self._inventory = inventory = take_inventory(self._config, self._config.host)
         arena = Arena.create(inventory.store_bytes)
-        storage = DirectoryStorage(str(self._folder.path / "spill"))
+        storage = self._spilling()
         return ObjectStore(
             arena,
             inventory.store_bytes,
@@ -210,6 +210,12 @@ class NodeProcess:
             name_of=lambda process_id: self._residents().name_of(process_id),
             readers=lambda: self._residents().readers(),
         )
+
+    def _spilling(self) -> SpillStorage:
+        """Where objects go that find no room in memory."""
+        base = self._config.spilling
+        own = f"limelight-{self._folder.name}-{self._node_id.hex()[:12]}"
+        return open_spill_storage(f"{base.rstrip('/')}/{own}" if base else str(self._folder.path / "spill"))
 
     def _build_manager(self, link: HeadLink) -> NodeManager:
         config, process, node_id, inventory = self._config, self._process, self._node_id, self._inventory

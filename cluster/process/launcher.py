@@ -40,6 +40,7 @@ _TELLING = {
     "ConnectError",
     "DeadlineExceededError",
     "HeadElsewhereError",
+    "SpillStorageError",
     "StateStoreError",
     "TlsError",
     "VersionMismatchError",

@@ -34,6 +34,42 @@ def checksum(array):
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))
 
 
+@pytest.fixture
+def spill_to():
+    import limelight as ll
+
+    def init(place):
+        ll.init(num_cpus=1, object_store_memory=50e6, log_to_driver=False, object_spilling_directory=place)
+        return ll
+
+    yield init
+    ll.shutdown()
+
+
+@pytest.mark.parametrize(
+    "form", [str, lambda path: path, lambda path: f"file://{path}", lambda path: f"local://{path}"]
+)
+def test_objects_are_spilled_to_where_the_session_was_told_and_nothing_stays_there(spill_to, tmp_path, form):
+    ll = spill_to(form(tmp_path))
+    refs = [ll.put(block(seed, 10 * MB)) for seed in range(10)]
+    [folder] = tmp_path.iterdir()
+    eventually(lambda: len(list(folder.iterdir())) >= 5)
+    assert spilled(ll) == []
+    assert [checksum(ll.get(ref)) for ref in refs] == [checksum(block(seed, 10 * MB)) for seed in range(10)]
+    ll.shutdown()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_had_is_told(spill_to, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RuntimeError, match="Cannot make the folder .*file/limelight-.* for spilled objects"):
+        spill_to(tmp_path / "file")
+    with pytest.raises(RuntimeError, match="Cannot use nosuch://x/limelight-.* Protocol not known"):
+        spill_to("nosuch://x")
+    with pytest.raises(TypeError, match="it is a folder or a URL"):
+        spill_to(3)
+
+
 def spilled(ll):
     """Files in the session's spill folder."""
     folder = Path(ll.init(ignore_reinit_error=True)["session_dir"]) / "spill"

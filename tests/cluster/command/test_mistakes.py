@@ -140,6 +140,7 @@ class TestWhatIsOffered:
             (["--labels", "a=b c"], "no value for label 'a'"),
             (["--object-store-memory", "1KB"], "at least"),
             (["--object-store-memory", "9000TiB"], "of memory that this machine"),
+            (["--object-spilling-directory", "/proc/limelight"], "Cannot make the folder /proc/limelight/limelight-"),
             (["--log-dir", "/proc/limelight"], "The folder for logs, /proc/limelight"),
             (["--host", "192.0.2.77"], "--host 192.0.2.77 is no address of this machine"),
             (["--host", "no-such-host.invalid"], "--host no-such-host.invalid"),

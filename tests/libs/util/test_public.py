@@ -48,6 +48,6 @@ def test_what_util_has_not_is_an_attribute_error():
 
 
 def test_what_a_module_of_util_needs_and_has_not_is_told():
-    code = "import sys; sys.modules['joblib'] = sys.modules['joblib.parallel'] = None; import limelight as ll; ll.util.joblib"
+    code = "import limelight as ll, sys; sys.modules |= {'joblib': None, 'joblib.parallel': None}; ll.util.joblib"
     error = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     assert "import of joblib" in error.splitlines()[-1]
