@@ -217,7 +217,7 @@ class Channel:
         """End a call of the peer's with its result, or (`failed`) with an encoded error."""
         self._check_size(body)
         if threading.get_ident() != self._thread:
-            self._block_while_full(None)
+            self._block_while_full()
         self._push(Reply(call_id, failed, body), len(body))
 
     def item(self, call_id: int, index: int, body: bytes) -> None:
@@ -243,12 +243,6 @@ class Channel:
             waiter = self._loop.create_future()
             self._drains.append(waiter)
             await waiter
-
-    def wait_writable(self, timeout: float) -> bool:
-        """Block a thread (not the loop's) until there is room or the channel has ended; False when time is up first."""
-        if threading.get_ident() == self._thread:
-            raise BackpressureError("wait_writable would block the loop that makes room: await drain() instead.")
-        return self._block_while_full(timeout)
 
     async def close(self, reason: str = "") -> None:
         """Send what is queued and a goodbye, and end the channel. Idempotent. On the loop only."""
@@ -321,7 +315,7 @@ class Channel:
                     f"{self.queued_bytes} bytes wait for process {self.peer.process_id} to take them "
                     f"(the limit is {self._limits.send_buffer}): await drain() before sending more."
                 )
-            self._block_while_full(None)
+            self._block_while_full()
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self._limits.message:
@@ -390,16 +384,16 @@ class Channel:
         if type(message) is Call and message.call_id:
             self.reply(message.call_id, b"", failed=True)
 
-    def _block_while_full(self, timeout: float | None) -> bool:
+    def _block_while_full(self) -> None:
         def writable() -> bool:
             return self.error is not None or self.queued_bytes < self._limits.send_buffer
 
         if writable():
-            return True
+            return
         with self._room:
             self._blocked += 1
             try:
-                return self._room.wait_for(writable, timeout)
+                self._room.wait_for(writable)
             finally:
                 self._blocked -= 1
 

@@ -85,13 +85,3 @@ class ProcessWatch:
         if self._open:
             self.close()
             self._on_death()
-
-
-async def wait_for_death(pid: int, identity: str | None = None) -> None:
-    """Return when the process is dead; see `ProcessWatch`."""
-    dead = asyncio.Event()
-    watch = ProcessWatch(pid, dead.set, identity)
-    try:
-        await dead.wait()
-    finally:
-        watch.close()

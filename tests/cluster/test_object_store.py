@@ -62,9 +62,9 @@ def test_objects_are_spilled_to_where_the_session_was_told_and_nothing_stays_the
 
 def test_a_place_that_cannot_be_had_is_told(spill_to, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RuntimeError, match="Cannot make the folder .*file/limelight-.* for spilled objects"):
+    with pytest.raises(RuntimeError, match=r"Cannot make the folder .*file/limelight-.* for spilled objects"):
         spill_to(tmp_path / "file")
-    with pytest.raises(RuntimeError, match="Cannot use nosuch://x/limelight-.* Protocol not known"):
+    with pytest.raises(RuntimeError, match=r"Cannot use nosuch://x/limelight-.* Protocol not known"):
         spill_to("nosuch://x")
     with pytest.raises(TypeError, match="it is a folder or a URL"):
         spill_to(3)

@@ -15,7 +15,8 @@ import pytest
 from limelight.cluster.node.node_config import NodeConfig
 from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
-from limelight.cluster.process.watch import wait_for_death
+
+from .process_death import wait_for_death
 
 DEADLINE = 20
 

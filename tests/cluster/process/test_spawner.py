@@ -16,8 +16,9 @@ from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.process.fresh import FreshSpawner
 from limelight.cluster.process.interpreter import Interpreter
 from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnRequest, WorkerProcess
-from limelight.cluster.process.watch import wait_for_death
 from limelight.cluster.process.zygote import start_fresh_zygote
+
+from .process_death import wait_for_death
 
 MAIN = "worker_mains:main"
 DEADLINE = 20

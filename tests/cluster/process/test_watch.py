@@ -10,7 +10,9 @@ import pytest
 
 from limelight.cluster.process import watch
 from limelight.cluster.process.identity import process_identity
-from limelight.cluster.process.watch import ProcessWatch, wait_for_death
+from limelight.cluster.process.watch import ProcessWatch
+
+from .process_death import wait_for_death
 
 DEADLINE = 10
 

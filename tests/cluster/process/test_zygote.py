@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from limelight.cluster.process.spawn import SpawnerLostError, SpawnRequest
-from limelight.cluster.process.watch import wait_for_death
 from limelight.cluster.process.zygote import start_fresh_zygote, start_zygote
+
+from .process_death import wait_for_death
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the zygote serves on Linux")
 DEADLINE = 20
