@@ -279,7 +279,7 @@ class LeaseClass:
         self._working.pop(lease.lease_id, None)
         if lease.reclaimed:
             self._unused.append(lease)
-        elif not (self.keeps or self._queued):  # what has come meanwhile is placed anew, too
+        elif not (self.keeps or self._queued) and len(self.queue) <= len(self.leases):  # few are placed anew, too
             self.take_back(lease)
         elif not lease.stuck:
             self._loads.put(lease)
@@ -326,10 +326,10 @@ class LeaseClass:
     def _share(self, burst: Burst, now: float, lost: Sequence[TaskRecord]) -> None:
         if not (self._queued or self._working):
             burst.begin()
-        if burst.over:
+        if burst.over or not self.scattered:
             return
         self._declare(lost)  # first, or a lease that is there would have what none was asked for yet
-        if self.scattered and self.leases:
+        if self.leases:
             burst.look(self._port.coming(self), self.held, len(self.queue), now)
 
     def _fill(self, now: float) -> bool:
