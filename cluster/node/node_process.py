@@ -208,7 +208,7 @@ class NodeProcess:
             grant_timeout=max(_GRANT_S, self._settings.oom_grace_period_s),
             grace=self._settings.oom_grace_period_s,
             name_of=lambda process_id: self._residents().name_of(process_id),
-            readers=lambda: self._residents().readers(),
+            readers=lambda arena: self._residents().readers(arena),
         )
 
     def _build_manager(self, link: HeadLink) -> NodeManager:

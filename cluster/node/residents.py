@@ -1,5 +1,6 @@
 """The processes of a node, as error messages speak of them."""
 
+from ...transport.shm.backing import ArenaLocation
 from ..process.title import work_of
 from ..store.reading import Reader, bytes_read_by
 from ..system_process import SystemProcess
@@ -27,13 +28,13 @@ class Residents:
             return f"{told.get('kind', 'a process')} (pid {told['pid']}{'' if here else ' on another node'})"
         return f"a process that is gone or on another node ({process_id[:12]})"
 
-    def readers(self) -> list[Reader]:
-        """What each of them reads of the object store at the moment."""
+    def readers(self, arena: ArenaLocation) -> list[Reader]:
+        """What each of them reads of the object store, which has that arena, at the moment."""
         found = [
             Reader(
                 worker.worker_id,
                 self.name_of(worker.worker_id),
-                bytes_read_by(worker.process.pid),
+                bytes_read_by(worker.process.pid, arena),
                 at_work=worker.runs_tasks,
             )
             for worker in self._workers.all()
@@ -41,7 +42,7 @@ class Residents:
         ]
         for process_id in self._jobs.drivers():
             pid = int(self._told(process_id).get("pid", 0))
-            found.append(Reader(process_id, self.name_of(process_id), bytes_read_by(pid), at_work=False))
+            found.append(Reader(process_id, self.name_of(process_id), bytes_read_by(pid, arena), at_work=False))
         return found
 
     def _told(self, process_id: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from ...transport.shm.backing import MEMFD_NAME
+from ...transport.shm.backing import MEMFD_NAME, ArenaLocation
 
 _EOF = "EOF"
 
@@ -25,8 +25,10 @@ class Reader(msgspec.Struct, frozen=True):
     at_work: bool
 
 
-def bytes_read_by(pid: int) -> int:
-    """Bytes of the arena that a local process has pinned (transport/shm/pin.py); 0 where the system does not tell.
+def bytes_read_by(pid: int, arena: ArenaLocation) -> int:
+    """Bytes of an arena that a local process has pinned (transport/shm/pin.py); 0 where the system does not tell.
+
+    A driver may still read what it got in an earlier session, whose arena lives as long as that.
 
     Takes about a millisecond. Source: proc(5), /proc/pid/fdinfo: "lock: 1: OFDLCK ADVISORY READ -1 00:01:8403 0 4095".
     """
@@ -34,10 +36,10 @@ def bytes_read_by(pid: int) -> int:
         descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return 0
-    return sum(_locked(descriptor) for descriptor in descriptors)
+    return sum(_locked(descriptor, str(arena.inode)) for descriptor in descriptors)
 
 
-def _locked(descriptor: Path) -> int:
+def _locked(descriptor: Path, inode: str) -> int:
     try:
         if MEMFD_NAME not in str(descriptor.readlink()):
             return 0
@@ -47,6 +49,8 @@ def _locked(descriptor: Path) -> int:
     locked = 0
     for line in lines:
         fields = line.split()
-        if fields and fields[0] == "lock:" and "READ" in fields and fields[-1] != _EOF:
+        if not fields or fields[0] != "lock:" or "READ" not in fields or fields[-1] == _EOF:
+            continue
+        if fields[-3].rpartition(":")[2] == inode:
             locked += int(fields[-1]) - int(fields[-2]) + 1
     return locked

@@ -11,6 +11,7 @@ from typing import assert_never
 import msgspec
 
 from ...transport.shm.arena import PAGE, Arena
+from ...transport.shm.backing import ArenaLocation
 from ...transport.shm.error import ObjectMovedError
 from ...transport.shm.nursery import Grant
 from ...transport.shm.reclaimer import Reclaimer
@@ -61,6 +62,11 @@ MOVES = 20
 """How often an object may move away from under a reader before that counts as an error of the store."""
 
 
+def _nobody(_: ArenaLocation) -> list[Reader]:
+    """A store by itself: nobody is known."""
+    return []
+
+
 class StoreStats(msgspec.Struct, frozen=True):
     """What a store holds, in bytes where not said otherwise."""
 
@@ -102,7 +108,7 @@ class ObjectStore:
         grace: seconds that it waits while no memory comes free, and none is about to: nothing is being spilled, and
             nobody at work reads.
         name_of: what a process is called in messages, by its id.
-        readers: tells which processes of this node read objects at the moment.
+        readers: tells which processes of this node read objects of that arena at the moment.
 
     Attributes:
         ask_owner: asks an owner about what a lost process made for it; `disowned` takes the answer. May be lost.
@@ -119,7 +125,7 @@ class ObjectStore:
         grant_timeout: float = 30.0,
         grace: float = 2.0,
         name_of: Callable[[str], str] = str,
-        readers: Callable[[], list[Reader]] = list[Reader],
+        readers: Callable[[ArenaLocation], list[Reader]] = _nobody,
     ) -> None:
         capacity = capacity // PAGE * PAGE
         self.arena = arena
@@ -130,7 +136,7 @@ class ObjectStore:
         self._machine = StoreMachine(
             StoreLimits(capacity, arena.size, PAGE, high_water, grant_timeout, storage is not None, grace),
             name_of,
-            readers,
+            lambda: readers(arena.location),
         )
         self._reclaimer = Reclaimer(arena)
         self._loop = asyncio.get_running_loop()

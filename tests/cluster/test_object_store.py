@@ -161,6 +161,19 @@ def test_a_full_store_names_the_actor_that_holds_it_and_says_so_soon(start):
     assert time.monotonic() - began < 15, "not as long as for a disk that is slow"
     told = str(caught.value)
     assert f"Objects by owner: Hoarder (pid {pid})" in told
+    assert f"Objects by reader: Hoarder (pid {pid})" in told
+
+
+def test_what_the_driver_still_reads_of_an_earlier_session_is_not_counted(start):
+    ll = start(50e6)
+    kept = ll.get(ll.put(block(1, 10 * MB)))
+    ll.shutdown()
+    ll = start(50e6)
+    held = [ll.get(ll.put(block(seed, 10 * MB))) for seed in range(4)]
+    with pytest.raises(ll.exceptions.ObjectStoreFullError, match=rf"reader: driver \(pid {os.getpid()}\) 38.2 MiB\."):
+        ll.put(block(0, 20 * MB))
+    assert checksum(kept) == checksum(block(1, 10 * MB))
+    assert len(held) == 4
 
 
 def test_a_put_waits_for_a_reader_to_let_go(start):
