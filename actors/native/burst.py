@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-PATIENCE_S = 0.08
+PATIENCE_S = 0.1
 """So long a lease leaves alone, from the first one that is there, what others on their way are to have."""
 
 
