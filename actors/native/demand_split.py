@@ -6,6 +6,7 @@ from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ..contract import NODE, Demand, LeaseRedirected
+from .burst import OnTheWay
 from .lease_class import LeaseClass
 from .locality import locality
 
@@ -48,6 +49,7 @@ class _Division:
     Attributes:
         owing: nodes of which more is wanted than is held.
         owed: how much, in all.
+        lost: how many of the nodes are.
         held: leases of nodes that are not lost, all but the home node.
         news: nodes that may have to be told.
     """
@@ -58,6 +60,7 @@ class _Division:
         self.owing: dict[str, _Share] = {}
         self.owed = 0
         self.held = 0
+        self.lost = 0
         self.news: dict[str, _Share] = {}
         self._home = home
 
@@ -77,6 +80,7 @@ class _Division:
         if counts and not share.lost:
             self.owed -= share.owed
             self.held -= share.held
+        self.lost += lost - share.lost
         share.wanted = share.wanted if wanted is None else wanted
         share.held = share.held if held is None else held
         share.lost = lost
@@ -89,14 +93,18 @@ class _Division:
                 self.owing[node] = share
 
     def take_in_leases(self) -> None:
-        """Look at the leases that came or went. What was wanted of a node is so still, and at least what is held."""
+        """Look at the leases that came or went. What was wanted of a node is so still, and at least what is held.
+
+        Where leases are not kept, what was had of those that went is asked for anew, wherever there is room.
+        """
         lease_class = self.lease_class
         moved, lease_class.moved = lease_class.moved, set()
         for node in moved:
             share = self.shares.get(node)
             if share is not None and not share.lost:
                 held = lease_class.held.get(node, 0)
-                self.set(share, wanted=max(share.wanted, held), held=held)
+                gone = 0 if lease_class.keeps else max(0, share.held - held)
+                self.set(share, wanted=max(share.wanted - gone, held), held=held)
 
     def limit(self, most: int) -> None:
         """Have at most so many owed in all, by asking for less where much was redirected last."""
@@ -172,6 +180,18 @@ class DemandSplit:
                 self._tell(share.node, lease_class, share.wanted, share.seen, placed=True)
         seen = division.shares[at_home].seen if at_home in division.shares else 0
         self._tell(self._hub.node, lease_class, home + spare - division.owed, seen, placed=False)
+
+    def coming(self, lease_class: LeaseClass) -> OnTheWay:
+        """What is wanted of each node, by the last declaration, and not held."""
+        home = self._hub.node.process_id
+        division = self._divisions.get(lease_class.key)
+        if division is None:
+            return OnTheWay({}, home, 0, 1)
+        division.take_in_leases()
+        placed = {node: share.owed for node, share in division.owing.items()}
+        held = lease_class.held.get(home, 0) + division.held
+        nodes = len(division.shares) - division.lost + (home not in division.shares)
+        return OnTheWay(placed, home, max(0, lease_class.declared - held - division.owed), nodes)
 
     def _tell(self, node: ProcessAddress, lease_class: LeaseClass, wanted: int, seen: int, *, placed: bool) -> None:
         self._version += 1

@@ -6,11 +6,13 @@ tests drive it with a simulated port.
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from ..contract import LeaseSpec
+from .burst import Burst
+from .declaration import Declaration
 from .lease import Lease, LeaseLoads
-from .task_choice import LOOKED_AT, ChoicePort, TaskChoice
+from .lease_port import LeasePort
+from .task_choice import LOOKED_AT, TaskChoice
 from .task_record import TaskRecord
 from .worker_link import Push
 
@@ -32,31 +34,6 @@ FULL_S = 0.005
 
 _SMOOTHING = 0.2
 _TICK_S = 0.001
-_EXACT = 8
-
-
-class LeasePort(ChoicePort, Protocol):
-    """What a `LeaseClass` can have done."""
-
-    def push(self, lease: Lease, task: TaskRecord) -> Push:
-        """Send a task to a lease's worker, if that takes it now. One that is too large to be sent has ended then."""
-        ...
-
-    def recall(self, lease: Lease, tasks: list[TaskRecord]) -> None:
-        """Ask a worker to give back those of the tasks that it has not started."""
-        ...
-
-    def demand(self, lease_class: "LeaseClass", wanted: int) -> None:
-        """Tell the node managers how many workers the class could use in all."""
-        ...
-
-    def give_back(self, lease: Lease, worker_ok: bool) -> None:
-        """Return a lease."""
-        ...
-
-    def wake_at(self, lease_class: "LeaseClass", when: float) -> None:
-        """Call `tick` at about that time."""
-        ...
 
 
 class LeaseClass:
@@ -67,6 +44,7 @@ class LeaseClass:
 
     Attributes:
         scattered: there may be leases, or large arguments, on several nodes, so that it matters which task goes where.
+        burst: how its tasks are shared among nodes, where they are to be spread.
         keeps: a lease that falls idle is kept for a moment; else where the next task goes is decided anew.
         held: how many leases there are, by node process.
         moved: node processes of which there are more, or fewer, leases than when demand was last divided among them.
@@ -77,6 +55,7 @@ class LeaseClass:
         self.spec = spec
         self.scattered = False
         self.keeps = True
+        self.burst: Burst | None = None
         self.choice = TaskChoice(port)
         self.leases: dict[str, Lease] = {}
         self.held: dict[str, int] = {}
@@ -95,9 +74,18 @@ class LeaseClass:
         self._withdrawn: set[TaskRecord] = set()
         self._port = port
         self._average: float | None = None
-        self.declared = 0
-        self._refused = False
+        self._declaration = Declaration()
         self._wake_at: float | None = None
+
+    def spread(self) -> None:
+        """Have the tasks of a burst go to all nodes with room, and each that comes alone be placed anew."""
+        self.keeps = False
+        self.burst = self.choice.burst = Burst()
+
+    @property
+    def declared(self) -> int:
+        """How many workers the node managers were last told that it could use."""
+        return self._declaration.count
 
     # --- events ---
 
@@ -179,7 +167,7 @@ class LeaseClass:
         The node manager has dropped the demand. So it must hear of any that is left, or comes, even if the number is
         the same: a task that is still with a worker which has just died will be back in the queue soon.
         """
-        self._refused = True
+        self._declaration.drop()
         tasks = list(self.queue)
         self.queue.clear()
         return tasks
@@ -237,6 +225,8 @@ class LeaseClass:
             self._sweep()
         if self.queue and not self._queued:
             self._look_for_stuck(now)
+        if self.burst is not None and self.queue:
+            self._share(self.burst, now, lost)
         full = self._fill(now) if self.queue else False
         self._queued = bool(self.queue)
         if not self.keeps and self._idle and not self.queue:
@@ -245,9 +235,8 @@ class LeaseClass:
         unused, self._unused = self._unused, []
         unused = [lease for lease in unused if self._remove(lease.lease_id) is not None]
         # Demand goes down before the leases go back, or they would be granted again at once.
-        if unused and self.queue and not (self.keeps or self.leases):
-            self.declared = 0
-            self._port.demand(self, 0)
+        if unused and self.queue and not self.keeps:
+            self._declaration.drop()  # as many as before, but elsewhere
         self._declare(lost)
         for lease in unused:
             self._port.give_back(lease, worker_ok=not lease.spent)
@@ -290,7 +279,7 @@ class LeaseClass:
         self._working.pop(lease.lease_id, None)
         if lease.reclaimed:
             self._unused.append(lease)
-        elif not self.keeps and not self.queue:
+        elif not (self.keeps or self._queued) and len(self.queue) <= len(self.leases):  # few are placed anew, too
             self.take_back(lease)
         elif not lease.stuck:
             self._loads.put(lease)
@@ -333,6 +322,15 @@ class LeaseClass:
         if self._average is None or self._average >= SHORT_S:
             return 1
         return min(MAX_DEPTH, max(2, int(QUEUED_S / max(self._average, 1e-7))))
+
+    def _share(self, burst: Burst, now: float, lost: Sequence[TaskRecord]) -> None:
+        if not (self._queued or self._working):
+            burst.begin()
+        if burst.over or not self.scattered:
+            return
+        self._declare(lost)  # first, or a lease that is there would have what none was asked for yet
+        if self.leases:
+            burst.look(self._port.coming(self), self.held, len(self.queue), now)
 
     def _fill(self, now: float) -> bool:
         """Send what the leases take; whether there is one that would take more, were its channel not full."""
@@ -399,6 +397,8 @@ class LeaseClass:
                 break
             pushed = self._port.push(lease, task)
             if pushed is Push.LATER:
+                if self.scattered:
+                    self.choice.untaken(lease)
                 return True
             queue.popleft()
             if pushed is Push.SENT:
@@ -414,24 +414,22 @@ class LeaseClass:
 
     def _declare(self, lost: Sequence[TaskRecord] = ()) -> None:
         # Nothing can be queued where a task is stuck: what waits needs other workers, however short it is.
-        busy = self._stuck
-        work = len(self.queue) + len(lost) + self._in_flight - self._in_flight_stuck
-        depth = 1 if self.queue and self.queue[0].alone else self.depth()
-        needed = -(-work // depth)
+        busy, held, queued = self._stuck, len(self.leases), len(self.queue)
+        work = queued + len(lost) + self._in_flight - self._in_flight_stuck
+        depth = 1 if queued and self.queue[0].alone else self.depth()
+        if self.burst is not None:  # however short its tasks are, each is asked a place for
+            busy, work, depth = busy + len(self._working), queued + len(lost), 1
         if self.choice.holding:  # what is free does not count
-            busy, needed = len(self.leases), -(-len(self.queue) // depth)
-        enough, wanted = (max(len(self.leases), busy + count) for count in (needed, _rounded(needed)))
-        if self.queue and wanted > _EXACT and enough <= self.declared <= 3 * wanted // 2 and not self._refused:
-            return  # about as many as before: not worth a message to each node
-        if wanted != self.declared or self._refused:
-            self.declared, self._refused = wanted, False
-            self._port.demand(self, wanted)
+            busy, work = held, queued
+        declaration = self._declaration
+        if declaration.change(busy, -(-work // depth), held, waits=queued > 0):
+            self._port.demand(self, declaration.count)
 
     def _arm(self, now: float, full: bool) -> None:
         """See that `tick` comes when there may be something for it to do, or sooner."""
         times = [now + FULL_S] if full else []
-        if self.choice.holding and self.choice.until is not None:
-            times.append(self.choice.until)
+        if self.choice.holding:
+            times.append(self.choice.held_until)
         if self._working and (self.queue or self._in_flight > len(self.leases) - len(self._idle)):
             # A worker may turn out to be stuck: then what waits behind it moves, or asks for another.
             times.append(next(iter(self._working.values())).seen + STUCK_S)
@@ -440,11 +438,3 @@ class LeaseClass:
         if times and (self._wake_at is None or min(times) < self._wake_at - _TICK_S):
             self._wake_at = max(min(times), now + _TICK_S)
             self._port.wake_at(self, self._wake_at)
-
-
-def _rounded(count: int) -> int:
-    """A count rounded up to two significant binary digits: a queue that shrinks is not worth a message each time."""
-    if count <= _EXACT:
-        return count
-    step = 1 << (count.bit_length() - 2)
-    return -(-count // step) * step

@@ -23,6 +23,7 @@ from ..contract import (
     ReturnLease,
     decoder_of,
 )
+from .burst import OnTheWay
 from .demand_split import DemandSplit
 from .entry import FAILED, PENDING, ObjectEntry
 from .lease import Lease
@@ -56,6 +57,8 @@ class Submission:
         """Make a scheduling class known, before its first task."""
         lease_class = self._classes[key] = LeaseClass(key, spec, self)
         lease_class.keeps = _is_content(spec)
+        if spec.strategy.get("kind") == "spread":
+            lease_class.spread()
 
     def accept(self, record: TaskRecord) -> None:
         """Take a new task."""
@@ -224,6 +227,10 @@ class Submission:
         """Declare demand."""
         self._demand.declare(lease_class, wanted)
 
+    def coming(self, lease_class: LeaseClass) -> OnTheWay:
+        """The leases that nodes were asked for and have not given yet."""
+        return self._demand.coming(lease_class)
+
     def process_lost(self, channel: Channel) -> None:
         """A process is gone: its leases, where it was a worker; what was to be had there, where it was a node manager.
 
@@ -365,8 +372,7 @@ class Submission:
 
 def _is_content(spec: LeaseSpec) -> bool:
     """Whether a task may run where the last one has run: not where a better place may be free again."""
-    strategy = spec.strategy
-    return not (strategy.get("kind") == "spread" or strategy.get("soft") or strategy.get("fallback"))
+    return not (spec.strategy.get("soft") or spec.strategy.get("fallback"))
 
 
 _outcome_decoder = decoder_of(Outcome)

@@ -4,6 +4,7 @@ from collections import deque
 from itertools import islice
 from typing import Protocol
 
+from .burst import Burst
 from .lease import Lease
 from .task_record import TaskRecord
 
@@ -40,29 +41,44 @@ class TaskChoice:
 
     Attributes:
         matters: tasks with large arguments have come.
-        holding: there are free leases, and tasks that leave them alone until `until`.
+        holding: there are free leases, and tasks that leave them alone until `held_until`, or until `until` where that
+            is for their arguments.
+        burst: how tasks are shared among nodes, where they are to be spread.
     """
 
     def __init__(self, port: ChoicePort) -> None:
         self.matters = self.holding = False
+        self.held_until = 0.0
         self.until: float | None = None
+        self.burst: Burst | None = None
         self._port = port
         self._passed_over = 0
 
     def lease(self, queue: deque[TaskRecord], idle: dict[str, Lease]) -> Lease | None:
         """The best of the free leases for the task that goes next; None: the newest, for all will be used in any case.
 
-        That is one near its large arguments, or else one at home, which answers sooner.
+        That is one near its large arguments, or else one at home, which answers sooner; where tasks are spread, one on
+        the node that had fewest of them.
         """
         if len(queue) >= len(idle) or not queue:
             return None
         task, port = queue[0], self._port
         free = [lease for _, lease in islice(reversed(idle.items()), LOOKED_AT)]
+        if self.burst is not None:
+            had = self.burst.had
+            return min(free, key=lambda lease: had(lease.node))
         near = next((lease for lease in free if port.is_near(lease, task)), None) if self.matters else None
         return near or next((lease for lease in free if port.is_home(lease)), None)
 
     def task(self, queue: deque[TaskRecord], lease: Lease, now: float) -> TaskRecord | None:
         """The task that goes to this lease, put first in the queue; None: none of those that are queued does."""
+        burst = self.burst
+        if burst is not None and not burst.over:
+            if not burst.may_have(lease.node, len(queue)):
+                self._hold(burst.until)
+                return None
+            burst.give(lease.node)
+            return queue[0]
         if not self.matters:
             return queue[0]
         port = self._port
@@ -77,8 +93,18 @@ class TaskChoice:
         for index, task in enumerate(islice(queue, LOOKED_AT)):
             if not port.patience(lease, task):
                 return _put_first(queue, index)
-        self.holding = True
+        self._hold(self.until)
         return None
+
+    def untaken(self, lease: Lease) -> None:
+        """A lease was too full for the task that it was to have."""
+        if self.burst is not None and not self.burst.over:
+            self.burst.take_again(lease.node)
+
+    def _hold(self, until: float | None) -> None:
+        if until is not None:
+            self.held_until = min(until, self.held_until) if self.holding else until
+            self.holding = True
 
     def granted(self, queue: deque[TaskRecord], lease: Lease, now: float) -> None:
         """There is a new lease: the answer to those who asked for a near one."""

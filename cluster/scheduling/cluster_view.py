@@ -2,6 +2,8 @@
 
 A report replaces all that was known of its node, unless it is older than that. Between a decision and the report that
 shows it, the decision's resources are *in transit*: they count as taken until it is carried out or time has passed.
+Nodes report how many leases they granted because they were sent there: so many of those in transit, oldest first, were
+carried out.
 """
 
 from collections import deque
@@ -30,12 +32,14 @@ class Node:
         "busy",
         "draining",
         "free",
+        "granted",
         "has_accelerator",
         "labels",
         "lasting",
         "leaving",
         "node_id",
         "reported",
+        "sent",
         "total",
         "transit",
         "unmet",
@@ -45,6 +49,8 @@ class Node:
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
         self.version = -1
+        self.granted = 0
+        self.sent: deque[Transit] = deque()
         self.transit: dict[str, int] = {}
         self.total: dict[str, int] = {}
         self.reported: Mapping[str, int] = {}
@@ -59,7 +65,8 @@ class Node:
 
     def learn(self, report: NodeReport) -> None:
         """Replace what is known."""
-        self.version = report.version
+        self._arrived(report.granted - self.granted if self.version >= 0 else 0)
+        self.version, self.granted = report.version, report.granted
         if report.total.amounts != tuple(self.total.items()):
             self.total = report.total.units()
             self.has_accelerator = any(kind in ACCELERATORS for kind in self.total)
@@ -67,6 +74,26 @@ class Node:
         self.labels, self.draining = report.labels, report.draining or self.leaving
         self.unmet = sum(demand.count for demand in report.unmet)
         self.count_again()
+
+    def _arrived(self, leases: int) -> None:
+        """So many more of the leases that were sent here are in the report."""
+        while self.sent and (not self.sent[0].open or leases > 0):
+            transit = self.sent[0]
+            if transit.open:
+                if leases < transit.leases:
+                    transit.leases -= leases
+                    return
+                leases -= transit.leases
+                self.end(transit)
+            self.sent.popleft()
+
+    def end(self, transit: "Transit") -> None:
+        """The resources of a decision are not on their way any more. `count_again` is to be called."""
+        for kind, units in transit.resources.amounts:
+            self.transit[kind] -= units
+            if not self.transit[kind]:
+                del self.transit[kind]
+        transit.open = False
 
     def count_again(self) -> None:
         """Work out what is available and how busy that makes the node."""
@@ -97,14 +124,15 @@ class Node:
 
 
 class Transit:
-    """A decision on its way to its node."""
+    """A decision on its way to its node. `leases`: it is about so many leases for tasks that are not granted yet."""
 
-    __slots__ = ("expires", "node_id", "open", "resources")
+    __slots__ = ("expires", "leases", "node_id", "open", "resources")
 
-    def __init__(self, node_id: str, resources: ResourceSet, expires: float) -> None:
+    def __init__(self, node_id: str, resources: ResourceSet, expires: float, leases: int = 0) -> None:
         self.node_id = node_id
         self.resources = resources
         self.expires = expires
+        self.leases = leases
         self.open = True
 
 
@@ -188,10 +216,17 @@ class ClusterView:
         self._shapes[key] = index
         return index
 
-    def reserve(self, node_id: str, resources: ResourceSet, now: float, *, until_told: bool = False) -> Transit:
-        """Count `resources` as taken on the node until `settle`, or (unless `until_told`) for the transit time."""
-        transit = Transit(node_id, resources, float("inf") if until_told else now + self.transit_time)
+    def reserve(
+        self, node_id: str, resources: ResourceSet, now: float, *, until_told: bool = False, leases: int = 0
+    ) -> Transit:
+        """Count `resources` as taken on the node until `settle`, or (unless `until_told`) for the transit time.
+
+        `leases`: it is for so many leases for tasks, which end it, too, once the node has reported that it gave them.
+        """
+        transit = Transit(node_id, resources, float("inf") if until_told else now + self.transit_time, leases)
         if node := self.nodes.get(node_id):
+            if leases:
+                node.sent.append(transit)
             for kind, units in resources.amounts:
                 node.transit[kind] = node.transit.get(kind, 0) + units
             node.count_again()
@@ -212,10 +247,7 @@ class ClusterView:
         """The decision was carried out, or came to nothing: reports are right again. Idempotent."""
         node = self.nodes.get(transit.node_id)
         if transit.open and node is not None:
-            for kind, units in transit.resources.amounts:
-                node.transit[kind] -= units
-                if not node.transit[kind]:
-                    del node.transit[kind]
+            node.end(transit)
             node.count_again()
             self.stock.changed()
             for index in self._shapes.values():

@@ -366,5 +366,6 @@ class LeaseMachine:
                 tuple(demand.report() for demand in self.queue.waiting() if demand.request_id is None),
                 dict(self.ledger.lasting),
                 self.pace,
+                self.turns.sent_here,
             )
         )

@@ -372,6 +372,8 @@ class NodeReport(Struct, frozen=True, tag="report"):
         available: units by kind; CPU is below zero while workers that were blocked outnumber the CPUs.
         lasting: of what is taken, what actors and bundles hold: it does not come free as tasks end.
         pace: see `ReportPace`; the one that the node goes by.
+        granted: leases for tasks that it has granted in all because the scheduler sent them here: these are in
+            `available`.
     """
 
     node_id: str
@@ -385,6 +387,7 @@ class NodeReport(Struct, frozen=True, tag="report"):
     unmet: tuple[UnmetDemand, ...] = ()
     lasting: dict[str, int] = {}
     pace: int = 1
+    granted: int = 0
 
 
 LeaseCommand = (

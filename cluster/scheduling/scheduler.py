@@ -235,8 +235,8 @@ class Scheduler:
             ask.placed.add(verdict.node_id, count)
             changed[verdict.node_id] = None
             self._take(ask.spec, verdict.node_id, 0 if verdict.queue else count, now)
-        for node_id in changed:
-            self._send(ask, node_id, now)
+        for node_id in sorted(changed, key=lambda node_id: node_id == ask.home):
+            self._send(ask, node_id, now)  # its own last: so the caller has heard of the others when leases come
         self._wait_or_not(ask)
 
     def _send(self, ask: Ask, node_id: str, now: float) -> None:
@@ -265,7 +265,7 @@ class Scheduler:
             self.view.reserve_in_bundle(spec.strategy.group_id, node_id, spec.resources)
             return
         taken = ResourceSet(tuple((kind, units * count) for kind, units in spec.resources.amounts))
-        self.view.reserve(node_id, taken, now)
+        self.view.reserve(node_id, taken, now, leases=count)
 
     def _give_up(self, ask: Ask, verdict: Never, now: float) -> None:
         self._hopeless.add(ask.key, need_of(ask.spec), ask)

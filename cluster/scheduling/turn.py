@@ -18,6 +18,7 @@ class Turns:
 
     Attributes:
         peers: how many other nodes demand could go to.
+        sent_here: leases for tasks that were granted in all because the scheduler sent them here.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Turns:
         book: LeaseBook,
     ) -> None:
         self.peers = 0
+        self.sent_here = 0
         self._node_id = node_id
         self._config = config
         self._ledger = ledger
@@ -75,6 +77,8 @@ class Turns:
                 if any((id(ledger), kind) in barred for kind, _ in demand.spec.resources.amounts):
                     continue
                 if self._book.open(demand, ledger, now):
+                    if ledger is self._ledger and demand.request_id is None:
+                        self.sent_here += demand.placed or demand.quota > 0
                     demand.quota = max(0, demand.quota - 1)
                     self._queue.settle(demand, now, 0.0)
                     if demand.ask_id:

@@ -1,5 +1,7 @@
 """Tasks that are run one after the other go where each of them belongs, though leases are used again."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import limelight as ll
 from limelight.cluster_utils import Cluster
 from limelight.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from .cluster_hosts import until
 from .cluster_program import PATIENCE
 
 MIB = 1 << 20
@@ -37,6 +40,10 @@ def run(*arguments, **options):
     return ll.get(where.options(**options).remote(*arguments), timeout=PATIENCE)
 
 
+def all_is_free():
+    return ll.available_resources().get("CPU") == 8
+
+
 def block_at(node_id, megabytes):
     ref = block.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(megabytes)
     ll.wait([ref], timeout=PATIENCE, fetch_local=False)
@@ -56,6 +63,31 @@ def test_a_small_argument_is_fetched(cluster) -> None:
 
 def test_a_sequence_that_is_to_be_spread_is(cluster) -> None:
     assert len({run(scheduling_strategy="SPREAD") for _ in range(6)}) == 2
+
+
+@pytest.mark.parametrize("count", [4, 8, 40])
+def test_bursts_that_are_to_be_spread_are(cluster, count) -> None:
+    """Also one for which there is not room for all at once. A node that is late, for the machine is busy, has none."""
+    spread = where.options(scheduling_strategy="SPREAD")
+    rounds = []
+    for _ in range(6):
+        until(all_is_free, "the head knows that all CPUs are free", pause=0.01)
+        rounds.append(Counter(ll.get([spread.remote() for _ in range(count)], timeout=PATIENCE)))
+    assert sum(len(nodes) == 2 for nodes in rounds) > len(rounds) // 2, rounds
+
+
+def test_actors_that_are_to_be_spread_are(cluster) -> None:
+    @ll.remote(num_cpus=1, scheduling_strategy="SPREAD")
+    class Where:
+        def node(self):
+            return ll.get_runtime_context().get_node_id()
+
+    until(all_is_free, "the head knows that all CPUs are free", pause=0.01)
+    actors = [Where.remote() for _ in range(4)]
+    nodes = Counter(ll.get([actor.node.remote() for actor in actors], timeout=PATIENCE))
+    for actor in actors:
+        ll.kill(actor)
+    assert sorted(nodes.values()) == [2, 2]
 
 
 def test_who_had_to_go_elsewhere_is_back_as_soon_as_there_is_room(cluster) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from limelight.actors.contract import LeaseRedirected, Location
+from limelight.actors.native.burst import OnTheWay
 from limelight.actors.native.demand_split import DemandSplit
 from limelight.actors.native.entry import STORED
 from limelight.actors.native.lease import Lease
@@ -152,7 +153,8 @@ class Caller:
     def submit(self, work: Work, tasks: range) -> None:
         work.last_start = self.world.now
         lease_class = self.classes[work.key] = LeaseClass(work.key, work.spec, self)  # type: ignore[arg-type]
-        lease_class.keeps = not isinstance(work.spec.strategy, Spread)
+        if isinstance(work.spec.strategy, Spread):
+            lease_class.spread()
         self._asked[work.key] = Asked(self.home)
         self.submit_more(work, tasks)
 
@@ -298,6 +300,9 @@ class Caller:
 
     def patience(self, lease: Lease, task: Task) -> float:
         return patience(task, lease.link.node.process_id)  # type: ignore[arg-type]
+
+    def coming(self, lease_class: LeaseClass) -> OnTheWay:
+        return self.split.coming(lease_class)
 
     def demand(self, lease_class: LeaseClass, wanted: int) -> None:
         self._asked[lease_class.key].wanted = wanted

@@ -1,18 +1,30 @@
 """Where tasks go that are submitted one after the other: as if each were the first, though leases are used again."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
+from limelight.cluster.scheduling.lease_config import LeaseConfig
 from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, NodeAffinity, Spread
 
 from .caller import Work
+from .cluster import SimCluster
 from .test_cluster import build, check_runs, finish
 from .world import Faults
 
 ONE = ResourceSet.parse({"CPU": 1})
 SECONDS = 0.02
+
+
+def built(nodes):
+    """So many nodes of four CPUs that the head knows."""
+    cluster = SimCluster(16, Faults(), LeaseConfig())
+    for number in range(nodes):
+        cluster.add_node(f"n{number}", {"CPU": 4})
+    cluster.world.run(lambda: False, 1.0)
+    return cluster
 
 
 @pytest.fixture
@@ -98,6 +110,34 @@ def test_what_comes_after_a_burst_is_run_at_home(scene):
     assert len(set(places)) > 1
     assert scene.run() == "n0"
     end(scene)
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+@pytest.mark.parametrize("each", [2, 4, 20])
+def test_each_burst_of_short_tasks_reaches_all_nodes(nodes, each):
+    """Of four CPUs: there is room for all of a burst at once, or not. One comes as soon as the last one has ended."""
+    scene = SimpleNamespace(cluster=built(nodes), tasks=0)
+    caller = scene.cluster.add_caller("c", "n0")
+    work = Work(b"x", LeaseSpec(ONE, Spread()), 0.00005)
+    for _ in range(5):
+        numbers = range(scene.tasks, scene.tasks + each * nodes)
+        scene.tasks += len(numbers)
+        (caller.submit_more if work.key in caller.classes else caller.submit)(work, numbers)
+        deadline = scene.cluster.world.now + 10
+        while not set(numbers) <= set(caller.finished):
+            assert scene.cluster.world.now < deadline
+            scene.cluster.world.run(lambda: False, scene.cluster.world.now + 0.0005)
+        counts = Counter(caller.ran_at[number] for number in numbers)
+        assert len(counts) == nodes, counts
+        assert min(counts.values()) >= each // 4, counts
+    end(scene)
+
+
+def test_two_sequences_at_once_are_each_spread(scene):
+    """One task is always there while another ends and the next one comes, in the same moment."""
+    scene.spec = LeaseSpec(ONE, Spread())
+    places = [scene.run(count=2) for _ in range(12)]
+    assert len({place for pair in places for place in pair}) == 12
 
 
 @pytest.mark.parametrize(("strategy", "nodes"), [(Spread(), 12), (HYBRID, 1)])

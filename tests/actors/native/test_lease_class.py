@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.actors.contract import LeaseSpec, Template
+from limelight.actors.native.burst import PATIENCE_S, OnTheWay
 from limelight.actors.native.lease import Lease
 from limelight.actors.native.lease_class import IDLE_S, STUCK_S, LeaseClass
 from limelight.actors.native.task_choice import MOST_PASSED_OVER
@@ -101,7 +102,7 @@ class World:
 
     def check(self):
         """No task waits while a lease that may be used has nothing to do."""
-        if self.lease_class.queue and not self.full:
+        if self.lease_class.queue and not self.full and not self.lease_class.choice.holding:
             idle = [lease for lease in self.lease_class.leases.values() if not lease.in_flight and not lease.reclaimed]
             assert not idle, "a task waits while a worker has nothing to do"
         self.check_books()
@@ -175,6 +176,9 @@ class World:
         self.after(ROUND_TRIP, lambda: worker.receive(task))
         return Push.SENT
 
+    def coming(self, lease_class):
+        return OnTheWay({}, "node", max(0, lease_class.declared - len(lease_class.leases)), 3)
+
     def is_near(self, lease, task):
         return self.near.get(task.task_id) == self.places[lease.lease_id]
 
@@ -236,10 +240,13 @@ SECONDS = st.sampled_from([0.00001, 0.0001, 0.0005, 0.002, 0.05, 1.0])
     poisonous=st.sets(st.integers(0, 60), max_size=3),
     reclaims=st.lists(st.floats(0, 1.0), max_size=4),
     scattered=st.booleans(),
+    spread=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_every_task_ends_once_and_nothing_is_kept(bursts, workers, poisonous, reclaims, scattered, seed):
+def test_every_task_ends_once_and_nothing_is_kept(bursts, workers, poisonous, reclaims, scattered, spread, seed):
     world = World(workers, Random(seed))
+    if spread:
+        world.lease_class.spread()
     world.lease_class.scattered = scattered
     when = 0.0
     for seconds, pause in bursts:
@@ -358,6 +365,27 @@ def test_a_task_that_is_near_nobody_is_not_passed_over_for_ever():
     finish(world)
     order = sorted(world.started, key=lambda task_id: world.started[task_id])
     assert 10 < order.index(next(iter(world.near))) <= MOST_PASSED_OVER
+
+
+def test_each_of_a_burst_of_short_tasks_is_asked_a_place_for_where_they_are_spread(world):
+    world.lease_class.spread()
+    world.submit(0.00001)
+    world.run(until=0.1)
+    world.submit(*[0.00001] * 8)
+    assert world.lease_class.declared == 8, "though one worker would have done them all in no time"
+    finish(world)
+
+
+def test_what_is_kept_for_leases_that_do_not_come_is_kept_for_a_moment_only():
+    world = World(1, Random(0))
+    world.lease_class.spread()
+    world.lease_class.scattered = True
+    world.submit(*[0.00001] * 9)
+    world.run(until=0.02)
+    assert len(world.started) == 3, "the part of one node, of three"
+    finish(world)
+    starts = [when for times in world.started.values() for when in times]
+    assert max(starts) < PATIENCE_S + 0.02
 
 
 def test_where_all_workers_are_on_one_node_tasks_go_in_order():

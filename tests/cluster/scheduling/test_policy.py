@@ -4,6 +4,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from limelight.cluster.scheduling.cluster_view import ClusterView, GroupStanding
 from limelight.cluster.scheduling.labels import LabelCondition, parse_selector
@@ -193,6 +194,23 @@ def test_late_and_doubled_reports_are_ignored():
     assert Policy(view).decide(LeaseSpec(ONE)) == WAIT
     assert view.update(report("a", 3, free=1))
     assert Policy(view).decide(LeaseSpec(ONE)) == Chosen("a")
+
+
+def test_a_lease_that_its_node_has_granted_is_in_transit_no_more():
+    view = ClusterView(Random(0), transit_time=1.0)
+    told = replace(report("a"), granted=7)
+    view.update(told)
+    for _ in range(3):
+        view.reserve("a", ONE, 0.0, leases=1)
+    free = told.available["CPU"]
+    assert view.nodes["a"].available["CPU"] == free - 3 * 10_000
+    view.update(replace(told, version=2, granted=9))
+    assert view.nodes["a"].available["CPU"] == free - 10_000, "two have come and gone"
+    view.update(replace(told, version=3, granted=11))
+    view.reserve("a", ONE, 0.0, leases=1)
+    assert view.nodes["a"].available["CPU"] == free - 10_000, "what was granted before it was sent does not count"
+    view.expire(2.0)
+    assert view.nodes["a"].available["CPU"] == free
 
 
 def test_what_is_in_transit_counts_as_taken_until_it_expires():
