@@ -95,9 +95,13 @@ class Fleet:
         """How many there are of a type that were not told to go."""
         return self.active(node_type) - self.counts.get(node_type, {}).get("draining", 0)
 
-    def all_active(self) -> int:
-        """How many there are that are not about to end."""
-        return len(self.machines) - len(self.by_stage["ending"])
+    def existing(self) -> dict[str, int]:
+        """How many there are of each type, with those that were told to end: until the provider says that they do."""
+        found = {name: self.active(name) for name in self.counts}
+        for machine in self.by_stage["ending"].values():
+            if machine.instance is not None and machine.instance.state != "ending":
+                found[machine.node_type] += 1
+        return found
 
     def coming(self) -> dict[str, int]:
         """How many of each type are on their way."""

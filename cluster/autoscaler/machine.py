@@ -224,9 +224,10 @@ class Autoscaler:
         config, load, fleet = self.config, self._load, self.fleet
         asked = [*load.wants, *load.floor, *(want for group in load.groups for want in group.wants())]
         self._nodes.focus((want.resources, want.selector) for want in asked)
-        spare = max(0, config.max_workers - fleet.all_active())
+        existing = fleet.existing()
+        spare = max(0, config.max_workers - sum(existing.values()))
         offers = [
-            Offer(node_type, max(0, node_type.max_workers - fleet.active(name)), order,
+            Offer(node_type, max(0, node_type.max_workers - existing.get(name, 0)), order,
                   is_open=self.backoff.may_launch(name, now))
             for order, (name, node_type) in enumerate(config.node_types.items())
         ]  # fmt: skip

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limelight.cluster.autoscaler.config import ScalingConfig
@@ -65,6 +65,7 @@ def test_lost_late_and_double_answers_launch_nothing_twice(seed):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 60), min_size=1, max_size=4), st.booleans())
+@example(10_000, [24, 56, 47, 1], False)  # the wish that machines end is lost, and others come for them
 def test_all_work_gets_done_in_bad_weather_and_across_restarts(seed, bursts, restart):
     cloud = Cloud(seed, config(), BAD_WEATHER)
     for i, count in enumerate(bursts):
