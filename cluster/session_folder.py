@@ -247,12 +247,12 @@ def current_session(base: Path | None = None) -> Path | None:
         path = base / (base / "current").readlink()
     except OSError:
         return None
-    return path if _is_live(path) else None
+    return path if is_live(path) else None
 
 
 def live_sessions(base: Path | None = None) -> list[Path]:
     """The folders of all this user's live sessions, oldest first."""
-    return [path for path in _session_folders(base or sessions_folder()) if _is_live(path)]
+    return [path for path in _session_folders(base or sessions_folder()) if is_live(path)]
 
 
 def remove_stale(base: Path) -> None:
@@ -308,7 +308,8 @@ def _session_folders(base: Path) -> Iterator[Path]:
         )
 
 
-def _is_live(path: Path) -> bool:
+def is_live(path: Path) -> bool:
+    """Whether a session's process lives, all threads of it: somebody holds its lock."""
     if not (path / "lock").is_file():
         return False
     descriptor = _take_lock(path)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ..process.identity import process_identity
-from ..session_folder import SessionInfo, live_sessions, read_info, remove_dead
+from ..session_folder import SessionInfo, is_live, live_sessions, read_info, remove_dead
 
 _LOOK_S = 0.02
 
@@ -52,8 +52,9 @@ def wait_for_ends(processes: list[ClusterProcess], timeout: float) -> list[Clust
     left = processes
     while left and time.monotonic() < deadline:
         time.sleep(_LOOK_S)  # a process that is no child can be awaited by looking only, on all systems alike
-        left = [process for process in left if process.is_alive()]
+        # The first thread of a killed process can be dead while others still hold its files.
+        left = [process for process in left if process.is_alive() or is_live(process.folder)]
     for process in processes:
-        if not process.is_alive():
+        if process not in left:
             remove_dead(process.folder)
     return left
