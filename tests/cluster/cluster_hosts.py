@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
@@ -60,7 +61,8 @@ class ClusterHosts:
     def gone(self) -> dict[str, str]:
         """Why which nodes are not there any more, by name; of several of a name the last."""
         page = self.cluster(self.head, "status").partition("GONE")[2]
-        return {line.split()[1]: line.split(maxsplit=2)[2] for line in page.splitlines()[1:]}
+        rows = takewhile(str.strip, page.splitlines()[1:])  # below, whole reasons that are too long for the table
+        return {name: why for _, name, why in (row.split(maxsplit=2) for row in rows)}
 
 
 def process_on(host: Host, title: str) -> psutil.Process:

@@ -1,5 +1,6 @@
 """What is typed wrong is said in a line, with where to look."""
 
+import signal
 import subprocess
 import sys
 
@@ -74,7 +75,9 @@ runpy.run_module("limelight.cluster.command.main", run_name="__main__")
     "when", ["limelight.cluster.command.command_line", "limelight.cluster.command.join", "aiohttp"]
 )
 def test_ctrl_c_ends_it_without_a_word_also_while_it_begins(when):
-    result = subprocess.run([sys.executable, "-c", INTERRUPTED, when], capture_output=True, text=True, check=False)
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # in the background it is ignored
+    command = [sys.executable, "-c", INTERRUPTED, when]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **heeding)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
