@@ -19,6 +19,7 @@ from ..job.job_details import DriverInfo, JobErrorType, JobStatus
 from ..job.job_message import STOP, AwaitJobStop, JobEnded, JobStarted
 from ..job.submission_book import SubmissionBook
 from ..job.submit_request import SubmitRequest
+from ..job_environment import JobEnvironment
 from ..scheduling import actor_table as t
 from ..scheduling.resources import HEAD_RESOURCE
 from .head_state import SUBMISSIONS, Rows, decode_rows
@@ -106,9 +107,10 @@ class SubmissionDesk:
         """
         name, units, env = request.name(), request.units(), request.environment()
         key = runtime_env.key(env)
+        definition = encode(EnvironmentDefinition(env.serialize(), dict.fromkeys(env.uris(), HOME))) if key else b""
+        JobEnvironment(name, request.metadata or {}, definition).variable()  # its supervisor will have to pass it on
         if key:
-            definition = EnvironmentDefinition(env.serialize(), dict.fromkeys(env.uris(), HOME))
-            self._head.environments.define(key, encode(definition))
+            self._head.environments.define(key, definition)
         spec = s.SubmissionSpec(
             name,
             request.entrypoint,

@@ -35,6 +35,12 @@ def archive(**files: str) -> bytes:
         (b'{"entrypoint": "ls", "entrypoint_num_cpus": "2"}', "Expected `float | null`"),
         (b'{"entrypoint": "ls", "runtime_env": {"working_dir": "/"}}', "names the path /"),
         (b'{"entrypoint": "ls", "runtime_env": {"env_vars": {"A": 1}}}', "must be a dict of str to str"),
+        (b'{"entrypoint": "ls", "runtime_env": {"worker_process_setup_hook": "hook"}}', "'hook' is no such name"),
+        (b'{"entrypoint": "ls", "runtime_env": {"_setup_hook": "AA=="}}', "no function that was pickled"),
+        (
+            b'{"entrypoint": "w", "runtime_env": {"_setup_hook": "", "worker_process_setup_hook": "a", "env_var": {}}}',
+            "env_vars",
+        ),
         (b"\xff" * 100, "Invalid UTF-8|malformed"),
     ],
 )

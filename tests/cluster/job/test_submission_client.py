@@ -168,6 +168,19 @@ def test_a_jobs_environment_is_its_entrypoints_and_its_tasks(client, tmp_path):
     assert client.get_job_info(job).runtime_env["env_vars"] == {"COLOUR": "red"}
 
 
+def test_a_jobs_setup_hook_may_be_a_function(client):
+    def hook():
+        os.environ["HOOKED"] = "yes"
+
+    program = (
+        "import limelight as ll; ll.init(); print(ll.get(ll.task(lambda: __import__('os').environ['HOOKED']).remote()))"
+    )
+    env = {"worker_process_setup_hook": hook, "env_vars": {"A": "1"}}
+    job = run(client, f'echo $HOOKED; python -c "{program}"', runtime_env=env)
+    assert client.get_job_logs(job) == "yes\nyes\n"
+    assert client.get_job_info(job).runtime_env["worker_process_setup_hook"].endswith("hook")
+
+
 def test_a_program_that_contradicts_its_job_is_told_so(client):
     program = "import limelight as ll; ll.init(runtime_env={'env_vars': {'COLOUR': 'blue'}})"
     program += "; print(ll.get(ll.task(lambda: __import__('os').environ['COLOUR']).remote()))"
@@ -217,6 +230,10 @@ def test_deleting_forgets_a_job_that_is_over(client):
     ("asked", "told"),
     [
         ({"entrypoint": " "}, "entrypoint is empty"),
+        ({"entrypoint": "echo \0"}, "entrypoint has a NUL character"),
+        ({"entrypoint": "echo " + "x" * 131_072}, "entrypoint has 131077 bytes, and may have 120000"),
+        ({"entrypoint": "ls", "metadata": {"large": "x" * 100_000}}, "may be 90000 together"),
+        ({"entrypoint": "ls", "runtime_env": {"env_vars": {"LARGE": "x" * 100_000}}}, "may be 90000 together"),
         ({"entrypoint": "ls", "submission_id": "../../etc"}, "submission_id='../../etc'"),
         ({"entrypoint": "ls", "entrypoint_num_cpus": -1}, "num_cpus"),
         ({"entrypoint": "ls", "entrypoint_label_selector": {"zone": "in("}}, "zone"),
