@@ -1,6 +1,7 @@
 """A node's packages: taken in from its drivers, copied from other nodes, fetched from the network, given to others."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..environment.download import fetch_package
 from ..package_copy import CHUNK, copy_package
 from ..package_store import PackageStore
 from ..system_process import SystemProcess
+
+_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +75,40 @@ class PackageDesk:
             RuntimeEnvSetupError: it cannot be had.
         """
         async with self._fetching.setdefault(uri, asyncio.Lock()):
-            store = self._store
-            if not uri.startswith(SCHEME):
-                if not (known := self._fetched.get(uri)) or not await asyncio.to_thread(store.has, known):
-                    self._fetched[uri] = await fetch_package(uri, store)
-                return await asyncio.to_thread(store.acquire, self._fetched[uri])
+            for _ in range(_ATTEMPTS):
+                stored = await self._stored(uri, home)
+                with contextlib.suppress(KeyError):  # it was damaged on the disk, or made room for another one
+                    return await self._unpacked(stored)
+        raise RuntimeEnvSetupError(
+            f"The package {stored} of the runtime environment does not stay in {self._folder} until it is unpacked: is "
+            f"its quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is in use?"
+        )
+
+    async def _stored(self, uri: str, home: ProcessAddress | None) -> str:
+        """Have a package in the store; returns its name there."""
+        store = self._store
+        if uri.startswith(SCHEME):
             if not await asyncio.to_thread(store.has, uri):
                 await self._copy(uri, home)
-            return await asyncio.to_thread(store.acquire, uri)
+            return uri
+        if not (known := self._fetched.get(uri)) or not await asyncio.to_thread(store.has, known):
+            known = self._fetched[uri] = await fetch_package(uri, store)
+        return known
+
+    async def _unpacked(self, uri: str) -> Path:
+        """Acquire a package, and let go of it if nobody waits for it any more."""
+        store = self._store
+        acquiring = asyncio.ensure_future(asyncio.to_thread(store.acquire, uri))
+
+        def let_go(done: "asyncio.Future[Path]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                store.release(uri)
+
+        try:
+            return await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            acquiring.add_done_callback(let_go)
+            raise
 
     def release(self, uri: str) -> None:
         """A worker that used this package has ended."""
