@@ -13,7 +13,7 @@ CHUNK = 4 << 20
 
 
 async def copy_package(
-    process: SystemProcess, uri: str, source: ProcessAddress, actor: str, store: PackageStore
+    process: SystemProcess, uri: str, source: ProcessAddress, actor: str, store: PackageStore, patience: float = _ASK_S
 ) -> None:
     """Copy a package into a store.
 
@@ -23,6 +23,7 @@ async def copy_package(
         source: the process that has it.
         actor: that process's, which answers `ReadPackage`.
         store: of this process.
+        patience: seconds that the other one may take over each part.
 
     Raises:
         TransportError: the other one is out of reach, or does not have it.
@@ -31,7 +32,7 @@ async def copy_package(
     with store.workplace(".zip") as arriving:
         offset = 0
         with arriving.open("wb") as file:
-            while part := await process.request(source, actor, ReadPackage(uri, offset, CHUNK), _ASK_S):
+            while part := await process.request(source, actor, ReadPackage(uri, offset, CHUNK), patience):
                 offset += len(part)
                 await asyncio.to_thread(file.write, part)
         await asyncio.to_thread(store.put, uri, arriving)

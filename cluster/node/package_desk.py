@@ -13,7 +13,7 @@ from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import RemoteCallError, TransportError
+from ...transport.error import DeadlineExceededError, RemoteCallError, TransportError
 from ...transport.protocol import Call
 from ..environment.download import fetch_package
 from ..package_copy import CHUNK, copy_package
@@ -21,6 +21,8 @@ from ..package_store import PackageStore
 from ..system_process import SystemProcess
 
 _ATTEMPTS = 3
+_AWAY_S = 3600.0
+"""How long a head may be away that is the only one left to ask; set-up's own limit comes before."""
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +128,12 @@ class PackageDesk:
         sources = [(node, NODE) for name, node in nodes.items() if name not in {"", here.process_id}]
         if home is not None and not home.process_id:
             sources.insert(0, (here, HEAD))  # the head has it, which this process's own actor of that name reaches
-        lacking, unheard = 0, list[str]()
+        lacking, unheard, away = 0, list[str](), list[str]()
         for source, actor in sources:
             try:
                 await copy_package(self._process, uri, source, actor, self._store)
+            except DeadlineExceededError as error:
+                (away if actor == HEAD else unheard).append(str(error))
             except RemoteCallError as error:  # what it says is pickled, and of no interest: it does not have it
                 logger.info("%s is not to be had from %s: %s", uri, source, error)
                 lacking += 1
@@ -137,7 +141,14 @@ class PackageDesk:
                 unheard.append(str(error))
             else:
                 return
-        raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard))
+        if away:  # nobody else has it, and the head comes back
+            try:
+                await copy_package(self._process, uri, here, HEAD, self._store, _AWAY_S)
+            except (TransportError, ValueError, OSError) as error:
+                away.append(str(error))
+            else:
+                return
+        raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard + away))
 
     async def _store_package(self, process_id: str, call: Call) -> bytes:
         """Take a package in, for the other nodes, too; it stays as long as the process that made it."""

@@ -207,11 +207,11 @@ class TestQuota:
     def test_to_use_a_package_makes_it_the_last_one_to_go(self, root):
         store = PackageStore(root, quota=550_000)
         first, second = put(store, sized(1)), put(store, sized(2))
-        for uri in (first, second):
+        for age, uri in ((2, first), (1, second)):
             folder = store.acquire(uri)
             store.release(uri)
             for path in (folder, store.archive(uri)):
-                os.utime(path, (1, 1))
+                os.utime(path, (10 - age, 10 - age))
         store.acquire(first)
         store.release(first)
         put(store, sized(3))

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,8 @@ async def test_it_is_found_by_the_next_session(bench):
     assert (
         "include-system-site-packages = true" in (bench.root / "environments" / first.digest / "pyvenv.cfg").read_text()
     )
-    assert await asyncio.to_thread(subprocess.call, [first.interpreter.command[0], "-c", "import pytest"]) == 0
+    seen = f"import site, sys; sys.exit(not set({site.getsitepackages()}) <= set(sys.path))"
+    assert await asyncio.to_thread(subprocess.call, [first.interpreter.command[0], "-c", seen]) == 0
 
 
 async def test_it_is_the_same_for_as_long_as_the_node_runs_also_past_midnight(bench, monkeypatch):
