@@ -49,6 +49,7 @@ class PackageDesk:
         self._head = head
         self._folder = folder
         self._opened: PackageStore | None = None
+        self._needed: dict[str, set[str]] = {}
         head.methods |= {"ReadPackage": self._on_read}
 
     def close(self) -> None:
@@ -68,6 +69,20 @@ class PackageDesk:
         if self._opened is None:
             self._opened = PackageStore(self._folder)
         return self._opened
+
+    def need(self, job: str, uris: Iterable[str]) -> None:
+        """Keep a job's packages, however full the store is; `uris` is all that it needs from now on."""
+        needed, kept = {uri for uri in uris if uri.startswith(SCHEME)}, self._needed.pop(job, set())
+        for uri in kept - needed:
+            self.store.release(uri)
+        for uri in needed - kept:
+            try:
+                self.store.keep(uri)
+            except (ValueError, OSError) as error:  # no package's name, or no place for packages: nodes will say so
+                logger.warning("the package %s of job %s is not kept: %s", uri, job, error)
+                needed.discard(uri)
+        if needed:
+            self._needed[job] = needed
 
     async def share(self, uris: Iterable[str], standbys: Iterable[ProcessAddress]) -> None:
         """Have the heads that stand by copy packages, as far as they are here; returns when they have.

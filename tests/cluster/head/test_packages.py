@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
-from limelight.actors.contract import HEAD
+from limelight.actors.contract import HEAD, encode
 from limelight.actors.package import SCHEME
 from limelight.cluster.cluster_message import StandBy
 from limelight.cluster.head.head import Head
+from limelight.cluster.head.head_state import SUBMISSIONS
 from limelight.cluster.head.standby import Standby
+from limelight.cluster.job.submission import Stop
 from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.package_store import PackageStore
 from limelight.cluster.system_process import SystemProcess
@@ -124,6 +126,34 @@ async def test_files_that_are_not_here_are_asked_of_nobody(site, caplog):
     await site.head.submissions.shared(job(uri))
     assert not store.has(uri)
     assert not caplog.records
+
+
+async def test_a_jobs_files_stay_however_many_others_come_until_it_is_over(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(PackageStore.__init__, "__defaults__", (250_000,))
+    needed = site.take(os.urandom(100_000))
+    name = site.head.submissions.submit(job(needed))
+    for _ in range(3):
+        site.take(os.urandom(100_000))
+    assert site.head.packages.store.has(needed)
+
+    other = Site(tmp_path)  # the head is started again, on the same disk
+    rows = {SUBMISSIONS: {name: encode(site.head.submissions.find(name))}}
+    await other.start()
+    site.head.packages.close()
+    other.head.submissions.restore(rows)
+    for _ in range(3):
+        other.take(os.urandom(100_000))
+    assert other.head.packages.store.has(needed)
+    other.head.submissions.feed(Stop(name))
+    other.take(os.urandom(100_000))
+    assert not other.head.packages.store.has(needed)
+    await other.close()
+
+
+async def test_a_name_that_is_no_packages_does_no_harm(site):
+    name = site.head.submissions.submit(job("pkg://short"))
+    site.head.submissions.feed(Stop(name))
+    assert str(site.head.submissions.find(name).status) == "STOPPED"
 
 
 async def test_a_disk_that_takes_no_more_is_told(tmp_path):
