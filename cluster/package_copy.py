@@ -1,19 +1,27 @@
 """Copying a package from a process that has it; its name says whether what came is what was wanted."""
 
 import asyncio
+from typing import Any, Protocol
 
 from ..actors.contract import ReadPackage
 from ..transport.address import ProcessAddress
 from .package_store import PackageStore
-from .system_process import SystemProcess
 
 _ASK_S = 30.0
 CHUNK = 4 << 20
 """Bytes that are asked for at a time, at most."""
 
 
+class Asking(Protocol):
+    """A process that can ask others."""
+
+    async def request(self, address: ProcessAddress, actor: str, body: Any, timeout: float) -> bytes:  # noqa: ASYNC109
+        """See `SystemProcess.request`."""
+        ...
+
+
 async def copy_package(
-    process: SystemProcess, uri: str, source: ProcessAddress, actor: str, store: PackageStore, patience: float = _ASK_S
+    process: Asking, uri: str, source: ProcessAddress, actor: str, store: PackageStore, patience: float = _ASK_S
 ) -> None:
     """Copy a package into a store.
 

@@ -126,8 +126,8 @@ class PackageDesk:
         here = self._process.address
         nodes = {node.process_id: node for node in (home, *self._peers()) if node is not None}
         sources = [(node, NODE) for name, node in nodes.items() if name not in {"", here.process_id}]
-        if home is not None and not home.process_id:
-            sources.insert(0, (here, HEAD))  # the head has it, which this process's own actor of that name reaches
+        # The head, which this process's own actor of that name reaches, has what jobs and detached actors need.
+        sources.insert(0 if home is not None and not home.process_id else len(sources), (here, HEAD))
         lacking, unheard, away = 0, list[str](), list[str]()
         for source, actor in sources:
             try:

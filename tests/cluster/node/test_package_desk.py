@@ -135,7 +135,7 @@ async def test_where_the_home_is_gone_any_other_node_that_has_it_does(site):
 async def test_what_nobody_has_is_told_with_what_to_do(site):
     home, other = await site.node(), await site.node()
     uri, _ = site.package("text")
-    with pytest.raises(RuntimeEnvSetupError, match=r"1 of those that may have it were asked.*start the program, again"):
+    with pytest.raises(RuntimeEnvSetupError, match=r"2 of those that may have it were asked.*start the program, again"):
         await other.desk.acquire(uri, home.address)
 
 
