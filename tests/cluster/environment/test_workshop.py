@@ -389,6 +389,12 @@ class TestCommands:
         found = await bench.open().find(RuntimeEnv(py_executable="./python"), str(work))
         assert str(work / "python") in found.interpreter.command
 
+    async def test_a_command_may_have_variables_of_the_node(self, bench, monkeypatch):
+        monkeypatch.setenv("PLACE_OF_PYTHON", str(Path(sys.executable).parent))
+        name = Path(sys.executable).name
+        found = await bench.open().find(RuntimeEnv(py_executable="${PLACE_OF_PYTHON}/" + name), "")
+        assert sys.executable in found.interpreter.command
+
     async def test_another_version_is_refused_with_both_named(self, bench):
         other = bench.folder / "python2.7"
         other.write_text("""#!/bin/sh\necho '{"tag": "cpython-2.7", "pid": 1, "executable": "/python2.7"}'\n""")

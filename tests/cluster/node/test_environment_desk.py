@@ -219,6 +219,14 @@ async def test_packages_and_interpreters_are_kept_for_workers_and_a_while_longer
         node.packages.release(uri)
 
 
+async def test_an_interpreter_stays_warm_for_a_while(node):
+    node.desk._idle_s = 1e6
+    node.desk.release(await node.desk.prepare(node.define(env_vars={"A": "1"})))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (node.workshop.let, node.spawners.retired) == ([], [])
+
+
 async def test_what_is_prepared_early_is_there_and_held_by_nobody(node):
     uri = node.package()
     key = node.define(working_dir=uri)
