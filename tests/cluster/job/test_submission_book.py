@@ -93,6 +93,14 @@ def test_a_running_job_is_stopped_by_its_supervisor():
     assert run(ended(None, stopped=True)).status is JobStatus.STOPPED
 
 
+def test_a_wish_to_stop_is_stored_before_it_comes_true():
+    """A head that is restarted meanwhile tells the supervisor, who asks it."""
+    run = Run(s.Submit(spec()), started())
+    run.book.take_changed()
+    run(s.Stop("train"))
+    assert run.book.take_changed() == ["train"]
+
+
 def test_a_job_that_ends_while_it_is_to_be_stopped_ended_as_it_did():
     assert Run(s.Submit(spec()), started(), s.Stop("train"), ended(0)).status is JobStatus.SUCCEEDED
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -148,6 +149,34 @@ def test_a_job_waits_for_what_its_entrypoint_asks_for(client):
     assert client.stop_job(never)
     assert client.get_job_status(never) is JobStatus.STOPPED
     assert tail(client, never) == ""
+
+
+def test_of_many_who_submit_one_name_at_once_one_does(client):
+    def submit(number: int) -> bool:
+        with contextlib.suppress(RuntimeError):
+            return client.submit_job(entrypoint=f"echo {number}", submission_id="contested") == "contested"
+        return False
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(submit, range(8)))
+    assert taken.count(True) == 1
+    assert client.get_job_logs(finish(client, "contested")) == f"{taken.index(True)}\n"
+
+
+def test_a_job_that_waits_for_its_environment_is_stopped_at_once_and_holds_nothing(client, tmp_path):
+    slow = tmp_path / "python"
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 1000\n")
+    slow.chmod(0o755)
+    env = {"py_executable": str(slow)}
+    job = client.submit_job(entrypoint="true", runtime_env=env, entrypoint_num_cpus=2)
+    eventually((tmp_path / "pid").exists)
+    try:
+        assert client.get_job_status(job) is JobStatus.PENDING
+        assert client.stop_job(job)
+        assert client.get_job_status(job) is JobStatus.STOPPED
+        assert client.get_job_status(run(client, "true", entrypoint_num_cpus=2)) is JobStatus.SUCCEEDED
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_jobs_environment_is_its_entrypoints_and_its_tasks(client, tmp_path):
