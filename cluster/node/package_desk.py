@@ -82,7 +82,7 @@ class PackageDesk:
                 with contextlib.suppress(KeyError):  # it was damaged on the disk, or made room for another one
                     return await self._unpacked(stored)
         raise RuntimeEnvSetupError(
-            f"The package {stored} of the runtime environment does not stay in {self._folder} until it is unpacked: is "
+            f"The package {uri.partition('?')[0]} of the runtime environment does not stay in {self._folder} until it is unpacked: is "
             f"its quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is in use?"
         )
 
