@@ -82,8 +82,8 @@ class PackageDesk:
                 with contextlib.suppress(KeyError):  # it was damaged on the disk, or made room for another one
                     return await self._unpacked(stored)
         raise RuntimeEnvSetupError(
-            f"The package {uri.partition('?')[0]} of the runtime environment does not stay in {self._folder} until it is unpacked: is "
-            f"its quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is in use?"
+            f"The package {uri.partition('?')[0]} of the runtime environment does not stay in {self._folder} until it "
+            f"is unpacked: is its quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is in use?"
         )
 
     async def _stored(self, uri: str, home: ProcessAddress | None) -> str:
