@@ -83,7 +83,7 @@ class PackageDesk:
                     return await self._unpacked(stored)
         raise RuntimeEnvSetupError(
             f"The package {uri.partition('?')[0]} of the runtime environment does not stay in {self._folder} until it "
-            f"is unpacked: is its quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is in use?"
+            f"is unpacked: is the quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is used?"
         )
 
     async def _stored(self, uri: str, home: ProcessAddress | None) -> str:
