@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp.web_response import Response
 
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import inlet_beside
 from limelight.transport.error import ConnectError
 from limelight.transport.gate import dial, preamble
 from limelight.transport.limits import TransportLimits
+from limelight.transport.listener import Listener
+from limelight.transport.stranger import Stranger
 from limelight.transport.tls import TlsConfig
 
 
@@ -83,6 +86,42 @@ async def test_a_name_may_come_in_pieces(host):
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize("name", ["owner", "worker"])
+async def test_closing_waits_for_no_connection_that_comes_in_the_same_moment(host, monkeypatch, name):
+    """A node dials its head anew when that says goodbye: uvloop then drops what was accepted without a word."""
+    [closed] = [process for process in host if process.address.process_id == name]
+    closing: list[asyncio.Task[None]] = []
+    connection_made = Stranger.connection_made
+
+    def made(self, transport) -> None:
+        connection_made(self, transport)
+        if not closing:  # its first step comes before whoever accepts the connection hears that it was made
+            closing.append(asyncio.ensure_future(closed.close()))
+
+    monkeypatch.setattr(Stranger, "connection_made", made)
+    with await dial(closed.address.tcp, name, secure=False) as connection:
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+        await asyncio.wait_for(closing[0], 5)
+
+
+async def test_closing_waits_a_bounded_time_for_a_request_that_is_being_answered(world, monkeypatch):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(*_) -> Response:
+        begun.set()
+        await go_on.wait()
+        return Response()
+
+    monkeypatch.setattr(Listener, "_handle", answer)
+    server = await world.endpoint("server", tcp="127.0.0.1:0", limits=TransportLimits(close=0.05))
+    with await dial(server.address.tcp, "server", secure=False) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(server.close(), 5)
+        go_on.set()
 
 
 async def test_dialling_a_host_that_has_no_such_name_fails():
