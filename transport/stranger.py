@@ -82,7 +82,7 @@ class Stranger(RequestHandler):
         """
         if self.transport is not None:
             self.transport.abort()
-            self.connection_lost(None)
+            asyncio.get_running_loop().call_soon(self.connection_lost, None)  # when aiohttp's task has begun
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """A request could not be read, or not be answered."""
