@@ -28,7 +28,7 @@ _SPARE = 16
 """The heap is made anew when more than half of it, and so many, are prices that no longer hold."""
 
 Offer = tuple[int, int, int, bytes]
-"""A source: what it costs, its hops (of equals, the nearest to a whole copy), when it was priced, and its node."""
+"""A source: what it costs; of equals the one with the fewest hops, of these the one priced longest ago; its node."""
 
 
 class Copying(msgspec.Struct):
@@ -60,7 +60,8 @@ class CopyTree:
         self._uploads: dict[bytes, int] = {}
         self._offers: dict[bytes, Offer] = {}  # what holds now, by node
         self._heap: list[Offer] = []
-        self._order = count()
+        self._order = count(1)
+        self._first_priced = 0
 
     def begin(self, asking: bytes, first: bytes, size: int, avoid: Collection[bytes]) -> Copying | None:
         """Send a node to a source; None where there is none.
@@ -83,6 +84,8 @@ class CopyTree:
         self._uploads[source] = self._uploads.get(source, 0) + 1
         self.changed(source)
         self.changed(asking)
+        if source == first:
+            self._first_priced = next(self._order)
         return made
 
     def end(self, node_id: bytes) -> None:
@@ -129,14 +132,14 @@ class CopyTree:
         # Nobody waits for a node that nobody copies from: then there is nothing to look at.
         waits: dict[bytes, bool] | None = {asking: True} if asking in self._uploads else None
         first_is_good = first != asking and first not in avoid and not self._waits(first, waits)
-        limit = (self._cost(first, 0), 0) if first_is_good else None
+        limit = (self._cost(first, 0), 0, self._first_priced, first) if first_is_good else None
         found, passed_over = b"", list[Offer]()
         while self._heap:
             offer = self._heap[0]
             node_id = offer[3]
             if self._offers.get(node_id) is not offer:
                 heappop(self._heap)
-            elif limit is not None and offer[:2] >= limit:
+            elif limit is not None and offer > limit:
                 break
             elif node_id == asking or node_id in avoid or self._waits(node_id, waits):
                 passed_over.append(heappop(self._heap))

@@ -17,21 +17,31 @@ from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, Spread
 
 from .caller import Work
 from .cluster import SimCluster
+from .copies import CopyCluster, broadcast, traffic
 from .head import WholeCluster
 from .meter import Collection, Cost, Meter
 
 CPUS = 4
 ONE = ResourceSet.parse({"CPU": 1})
 LITTLE = ResourceSet.parse({"memory": 1 << 20})
+COPIES_A_DEATH = 500
+"""So many copies are made for each node that dies meanwhile."""
 STRATEGIES: tuple[g.GroupStrategy, ...] = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How much work a run is. `every`: see `Meter`; `killed`: one in so many nodes dies under its actors."""
+    """How much work a run is.
+
+    Attributes:
+        copies: of objects, made by nodes.
+        every: see `Meter`.
+        killed: one in so many nodes dies under its actors.
+    """
 
     tasks: int = 1_000_000
     actors: int = 100_000
     groups: int = 2_000
+    copies: int = 20_000
     every: int = 50
     killed: int = 100
 
@@ -106,6 +116,29 @@ def groups(nodes: int, load: Load) -> dict[str, Cost]:
     return cluster.meter.costs()
 
 
+def broadcasts(nodes: int, load: Load) -> dict[str, Cost]:
+    """Objects that all nodes want at once, one after the other; some nodes die while they copy."""
+    cluster = CopyCluster(6, nodes, Meter(load.every))
+    owner = cluster.add_owner()
+    rounds = load.copies // nodes
+    deaths = load.copies // COPIES_A_DEATH
+    for i in range(rounds):
+        die = deaths * (i + 1) // rounds - deaths * i // rounds
+        broadcast(cluster, owner, i, (8 << 20, 64 << 20)[i % 2], die)
+    cluster.settle(60.0)
+    cluster.check(most_sent=16)
+    return cluster.meter.costs()
+
+
+def copies(nodes: int, load: Load) -> dict[str, Cost]:
+    """Nodes read objects of many owners; copies are dropped, nodes die."""
+    cluster = CopyCluster(7, nodes, Meter(load.every))
+    traffic(cluster, load.copies, load.copies // 200, 16 << 20, load.copies // COPIES_A_DEATH)
+    cluster.settle(600.0)
+    cluster.check(most_sent=16)
+    return cluster.meter.costs()
+
+
 SCENES = {
     "tasks, a caller on every tenth node": tasks_of_many,
     "tasks, one caller": tasks_of_one,
@@ -113,6 +146,8 @@ SCENES = {
     "actors": actors,
     "actors and groups wait for room": waiting,
     "placement groups": groups,
+    "copies, all nodes want the same": broadcasts,
+    "copies of many owners' objects": copies,
 }
 
 
@@ -137,11 +172,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=Load().tasks)
     parser.add_argument("--actors", type=int, default=Load().actors)
     parser.add_argument("--groups", type=int, default=Load().groups)
+    parser.add_argument("--copies", type=int, default=Load().copies)
     parser.add_argument("--every", type=int, default=Load().every)
     parser.add_argument("--scene", nargs="*", default=list(SCENES), choices=list(SCENES))
     chosen = parser.parse_args()
-    load = Load(chosen.tasks, chosen.actors, chosen.groups, chosen.every)
-    say(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups.")
+    load = Load(chosen.tasks, chosen.actors, chosen.groups, chosen.copies, chosen.every)
+    say(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups, {load.copies:,} copies.")
     say("For each decision: steps, CPU time (how many decisions there were); last, how both have grown.")
     for name in chosen.scene:
         began = time.monotonic()

@@ -14,10 +14,12 @@ import limelight
 
 _ROOT = Path(limelight.__file__).resolve().parent
 _NATIVE = _ROOT / "actors" / "native"
-COUNTED = {str(path.resolve()) for path in (_ROOT / "cluster" / "scheduling").glob("*.py")} | {
-    str(_NATIVE / f"{name}.py") for name in ("demand_split", "lease_class", "locality", "task_choice")
+_FOLDERS = ("scheduling", "pull")
+_FILES = ("demand_split", "lease_class", "locality", "task_choice", "directory", "copies", "copy_tree")
+COUNTED = {str(path.resolve()) for folder in _FOLDERS for path in (_ROOT / "cluster" / folder).glob("*.py")} | {
+    str(_NATIVE / f"{name}.py") for name in _FILES
 }
-"""The files whose steps count: the scheduler's, and none of the simulation's own."""
+"""The files whose steps count: the scheduler's and those of copying objects, and none of the simulation's own."""
 
 
 class Collection:

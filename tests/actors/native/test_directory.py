@@ -18,9 +18,7 @@ class Owner:
         self.entries: dict[bytes, ObjectEntry] = {}
         self.entry = self.own(b"o" * 28, *whole, size=size)
         self.freed: list[bytes] = []
-        self.directory = Directory(
-            self.entries.get, lambda _, place: self.freed.append(place.node_id), self.recover
-        )
+        self.directory = Directory(self.entries.get, lambda _, place: self.freed.append(place.node_id), self.recover)
 
     def own(self, object_id: bytes, *whole: bytes, size: int = SIZE) -> ObjectEntry:
         entry = self.entries[object_id] = ObjectEntry(None, object_id)  # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from limelight.actors.contract import NODE, LocateObject, Location, WantedObject, WantObjects
+from limelight.actors.native.copies import Copies
 from limelight.cluster.pull.pull import RANGE
 from limelight.transport.error import RemoteCallError
 
