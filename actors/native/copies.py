@@ -31,6 +31,10 @@ class Copies:
         for places in self._places.values():
             yield from places
 
+    def at(self, node_id: bytes) -> bool:
+        """Whether a node has one."""
+        return node_id in self._places
+
     @property
     def copying(self) -> Mapping[bytes, Copying]:
         """The nodes that are getting the object."""
