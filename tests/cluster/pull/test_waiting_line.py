@@ -47,6 +47,7 @@ def test_a_long_line_is_not_looked_through_for_each_that_leaves_it():
     for number in range(count):
         line.put(SimpleNamespace(number=number, priority=Priority.ARGUMENT))  # pyright: ignore[reportArgumentType]
     for _ in range(count):
-        assert (first := line.first) is not None
+        first = line.first
+        assert first is not None
         line.remove(first)
     assert not len(line)
