@@ -121,9 +121,10 @@ def _counter(lines: list[int]) -> Callable[[FrameType, str, object], Callable[..
     """A trace function that adds up executed lines of the files that count. Most of a metered run is spent in it."""
     known: dict[CodeType, Callable[..., Any] | None] = {}
 
-    def step(_frame: FrameType, event: str, _arg: object) -> None:  # None: go on with this one
+    def step(_frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
         if event == "line":
             lines[0] += 1
+        return step
 
     def enter(frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
