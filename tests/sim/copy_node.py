@@ -217,7 +217,9 @@ class SimNode:
         if request.aborted:
             return
         self.asked_of[request] = None
-        if not self.alive:
+        if not self.alive:  # nothing answers, until it is noticed why
+            if self.id not in self.cluster.nodes:
+                self.refuse(request)
             return
         object_id, index = request.object_id, request.index
         arriving = self._by_object.get(object_id)
