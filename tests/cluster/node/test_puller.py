@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from limelight.actors.contract import NODE, LocateObject, Location, WantedObject, WantObjects
+from limelight.actors.native.copies import Copies
 from limelight.cluster.pull.pull import RANGE
 from limelight.transport.error import RemoteCallError
 
@@ -113,7 +114,7 @@ async def test_a_copy_that_went_wrong_is_noticed_by_whoever_gets_it_and_given_up
     copy = await world.locate(world.there, object_id, place)
     entry = world.owner.entries[object_id]
     await eventually(lambda: entry.copies)
-    entry.location, entry.copies = copy, [place]  # so that it is asked first
+    entry.location, entry.copies = copy, Copies(place)  # so that it is asked first
     world.there.store.arena.memory[copy.offset + SIZE // 2] ^= 1
     found = await world.locate(world.third, object_id, copy)
     assert world.third.read(object_id, found) == content
@@ -139,7 +140,7 @@ async def test_pieces_of_two_objects_of_one_name_are_not_joined(world) -> None:
     object_id, _, place = await publish(world, world.here)
     other = os.urandom(SIZE)
     again = await world.there.write(object_id, world.process.address, other)
-    world.owner.entries[object_id].copies = [again]
+    world.owner.entries[object_id].copies = Copies(again)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
     await eventually(lambda: sent(world.here, object_id) > 6)
