@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .address import host_and_port
 from .anteroom import Anteroom
@@ -48,7 +48,7 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
     """
     loop = asyncio.get_running_loop()
     host, port = host_and_port(target)
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _look_up(host, port)
     failure = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
@@ -66,6 +66,20 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
         else:
             return connection
     raise failure
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """As getaddrinfo(3). Names wait for one of few threads, which a resolver may hold up; numbers wait for nobody.
+
+    Raises:
+        OSError: there is no such host.
+    """
+    try:
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host!r} can be no name of a host") from error
 
 
 async def connect(make: Callable[[], Protocol], target: str, process_id: str, tls: ssl.SSLContext | None) -> Protocol:
@@ -109,6 +123,8 @@ class Gate:
         self._nameless: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
         self._tasks: dict[asyncio.Task[None], socket.socket | None] = {}  # what each has still to close
         self._pause: asyncio.TimerHandle | None = None
+        # Of many who come at once the next are let in when the first could say something: they wait in the kernel.
+        self._at_once = max(1, limits.handshakes // 8)
 
     def listen(self, host: str, port: int) -> int:
         """Bind the port (0: any free one); returns it.
@@ -137,7 +153,7 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:
-        while True:
+        for _ in range(self._at_once):
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
