@@ -76,10 +76,21 @@ class PackageDesk:
             if not uri.startswith(SCHEME):
                 if not (known := self._fetched.get(uri)) or not await asyncio.to_thread(store.has, known):
                     self._fetched[uri] = await fetch_package(uri, store)
-                return await asyncio.to_thread(store.acquire, self._fetched[uri])
+                return await self._hold(self._fetched[uri])
             if not await asyncio.to_thread(store.has, uri):
                 await self._copy(uri, home)
-            return await asyncio.to_thread(store.acquire, uri)
+            return await self._hold(uri)
+
+    async def _hold(self, uri: str) -> Path:
+        """Unpack a package, and keep it. Who has stopped waiting keeps nothing, although the thread goes on."""
+        held = asyncio.ensure_future(asyncio.to_thread(self._store.acquire, uri))
+        try:
+            return await asyncio.shield(held)
+        except asyncio.CancelledError:
+            held.add_done_callback(
+                lambda done: None if done.cancelled() or done.exception() else self._store.release(uri)
+            )
+            raise
 
     def release(self, uri: str) -> None:
         """A worker that used this package has ended."""
