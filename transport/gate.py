@@ -123,7 +123,8 @@ class Gate:
         self._nameless: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
         self._tasks: dict[asyncio.Task[None], socket.socket | None] = {}  # what each has still to close
         self._pause: asyncio.TimerHandle | None = None
-        # Of many who come at once the next are let in when the first could say something: they wait in the kernel.
+        # Of many who come at once the others wait in the kernel: the first could be heard meanwhile, or they would take
+        # their places; and a flood must not keep the loop.
         self._at_once = max(1, limits.handshakes // 8)
 
     def listen(self, host: str, port: int) -> int:
@@ -155,7 +156,7 @@ class Gate:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(self._at_once):
             try:
-                connection, _ = listening.accept()
+                connection = listening.accept()[0]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
