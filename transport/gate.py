@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _PLAIN, _SECURE = b"limelight/", b"limelight+"
 _NAME = 64
 _SIZE = len(_PLAIN) + _NAME + 1
+_HEAD_START = 0.25
+"""Seconds that one address of a host has before the next one is tried; what RFC 8305 recommends."""
 _PAUSE = 0.5
 """Seconds without accepting when this process has no descriptor left."""
 
@@ -44,28 +46,36 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
     """Connect to "host:port" for a process; `secure`: TLS follows. The connection is the caller's.
 
     Raises:
-        OSError: nobody is there; of several addresses, what the last one said.
+        OSError: nobody is there; of several addresses, what they said.
     """
-    loop = asyncio.get_running_loop()
     host, port = host_and_port(target)
-    found = await _look_up(host, port)
-    failure = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(connection, address)
-            await loop.sock_sendall(connection, preamble(process_id, secure=secure))
-        except OSError as error:
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise failure
+    connection = await _first_to_answer(await _look_up(host, port), host)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_sendall(connection, preamble(process_id, secure=secure))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _first_to_answer(found: list[Any], host: str) -> socket.socket:
+    """Connect to one of a host's addresses. Each has a moment before the next is tried, too (RFC 8305)."""
+    if not found:
+        raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+    if len(found) > 1:
+        from aiohappyeyeballs import start_connection
+
+        return await start_connection(found, happy_eyeballs_delay=_HEAD_START)
+    [(family, kind, protocol, _, address)] = found
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _look_up(host: str, port: int) -> list[Any]:

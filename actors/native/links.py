@@ -8,7 +8,7 @@ from typing import Any
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel, ChannelHandler
 from ...transport.endpoint import Endpoint
-from ...transport.error import TransportError
+from ...transport.error import ConnectError, TransportError
 from ...transport.limits import DEFAULT_LIMITS
 from ...transport.protocol import Reply
 from ...transport.twin import connect_twins
@@ -115,6 +115,9 @@ class Links:
             result = await self._endpoint.connect(address)
         except TransportError as error:
             result = error
+        except Exception as error:  # noqa: BLE001 - a defect: what waits for this process must hear of it
+            asyncio.get_running_loop().call_exception_handler({"message": "dialling failed", "exception": error})
+            result = ConnectError(f"Dialling process {address.process_id} failed: {error!r}.")
         queue = self._queues[address.process_id]
         try:
             while queue:

@@ -239,7 +239,9 @@ class HeadLink:
                     await self.greet()
                 self._away = False
                 await self._register(msgspec.structs.replace(self._registration, back=True), _nothing, _BACK_S)
-            except (TransportError, TimeoutError) as error:
+            except Exception as error:
+                if not isinstance(error, TransportError | TimeoutError):  # a defect must not cut the node off for good
+                    logger.exception("asking for the head of %s failed", self.cluster)
                 logger.info("the head is still away from %s: %s", self.cluster, error or "no answer")
                 self._refused = str(error) if isinstance(error, ConnectError) and error.final else ""
                 self._lost_head()

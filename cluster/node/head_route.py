@@ -31,8 +31,8 @@ class HeadRoute:
         return not self.address.process_id
 
     def learn(self, known: list[str]) -> None:
-        """These are all addresses where a head leads or stands by."""
-        self._known = known
+        """These are all addresses where a head leads or stands by; nothing where that is none."""
+        self._known = known or self._known
 
     def announce(self, tcp: str) -> None:
         """A head has said that it leads there: try that next, and the others only after it."""

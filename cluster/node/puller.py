@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import count
 from typing import Any, assert_never
 
@@ -175,13 +176,20 @@ class Puller:
         match command:
             case Reserve():
                 self._reserved[command.pull] = command
-                self._run(command.pull, _STEP, self._reserve(command))
+                self._run(command.pull, _STEP, self._reserve(command), partial(Refused, command.pull))
             case Find():
-                self._run(command.pull, _STEP - command.question, self._find(command))
+                self._run(
+                    command.pull,
+                    _STEP - command.question,
+                    self._find(command),
+                    lambda _: Found(command.pull, command.question, b""),
+                )
             case Prepare():
-                self._run(command.pull, _STEP, self._prepare(command))
+                failed = partial(SourceFailed, command.pull, command.node, Fault.BROKEN)
+                self._run(command.pull, _STEP, self._prepare(command), failed)
             case Fetch():
-                self._run(command.pull, command.index, self._fetch(command))
+                failed = partial(RangeFailed, command.pull, command.index, Fault.BROKEN)
+                self._run(command.pull, command.index, self._fetch(command), failed)
             case Abort(pull, index):
                 self._abort(pull, index)
             case StartOver(pull):
@@ -195,15 +203,25 @@ class Puller:
             case _:
                 assert_never(command)
 
-    def _run(self, pull: int, key: int, job: "Coroutine[Any, Any, AnyEvent]") -> None:
-        """Feed what a job results in, unless it is taken out of the table before: then it was aborted."""
+    def _run(
+        self, pull: int, key: int, job: "Coroutine[Any, Any, AnyEvent]", failed: "Callable[[str], AnyEvent]"
+    ) -> None:
+        """Feed what a job results in, unless it is taken out of the table before: then it was aborted.
+
+        `failed` makes an event of an error that the job does not know: whoever waits for the object must not for good.
+        """
 
         def done(task: "asyncio.Task[AnyEvent]") -> None:
             jobs = self._jobs.get(pull, {})
             if jobs.get(key) is task:  # else it was aborted, perhaps too late
                 del jobs[key]
                 self._asked.pop((pull, key), None)
-                self._feed(task.result())
+                if task.cancelled():
+                    return
+                error = task.exception()
+                if error is not None:
+                    logger.error("a step of a pull failed", exc_info=error)
+                self._feed(task.result() if error is None else failed(repr(error)))
 
         task = self._loop.create_task(job)
         self._jobs.setdefault(pull, {})[key] = task

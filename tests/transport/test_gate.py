@@ -10,6 +10,7 @@ import pytest
 import trustme
 from aiohttp.web_response import Response
 
+from limelight.transport import gate
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import inlet_beside
 from limelight.transport.error import ConnectError
@@ -251,3 +252,25 @@ async def test_a_name_is_no_path(world, tmp_path, name):
     await loop.sock_sendall(connection, b"GET /nowhere HTTP/1.1\r\nHost: limelight\r\n\r\n")
     assert b"404" in await asyncio.wait_for(loop.sock_recv(connection, 100), 5)
     connection.close()
+
+
+async def test_a_host_is_reached_at_whichever_of_its_addresses_answers_first(world, host, monkeypatch):
+    """A name may stand for an address to which there is no way."""
+    owner, _ = host
+    with contextlib.ExitStack() as opened:
+        silent = opened.enter_context(socket.create_server(("127.0.0.2", 0), backlog=0))
+        silent_at = silent.getsockname()
+        for _ in range(3):  # it takes so few that nobody is answered any more
+            one = opened.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(silent_at)
+        port = int(owner.address.tcp.rpartition(":")[2])
+
+        async def both(_host, _port):
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+            return [(*kind, silent_at), (*kind, ("127.0.0.1", port))]
+
+        monkeypatch.setattr(gate, "_look_up", both)
+        connection = await asyncio.wait_for(dial("both:1", "owner", secure=False), 10)
+        opened.callback(connection.close)
+        assert connection.getpeername() == ("127.0.0.1", port)

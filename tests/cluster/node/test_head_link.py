@@ -112,3 +112,21 @@ async def test_a_head_that_ends_with_its_cluster_is_not_dialled_anew_when_it_say
     await head.process.close()
     await eventually(lambda: lost == [head.process.address.process_id])
     assert node.link._waiting is None
+
+
+async def test_a_defect_while_a_node_looks_for_its_head_does_not_keep_it_away(world, monkeypatch):
+    head = await world.head(1)
+    node = await world.node(head)
+    greet, failed = node.link.greet, []
+
+    async def fails_once():
+        if not failed:
+            failed.append(True)
+            raise LookupError("a defect")
+        await greet()
+
+    monkeypatch.setattr(node.link, "greet", fails_once)
+    await head.process.close()
+    again = await world.head(2, port=int(head.process.address.tcp.rpartition(":")[2]))
+    await eventually(lambda: again.registered)
+    assert failed

@@ -26,6 +26,12 @@ def test_addresses_of_those_who_stand_by_are_tried_in_turn():
     assert tried(looked, 4) == ["b:1", "c:1", "a:1", "b:1"]
 
 
+def test_a_list_of_none_changes_nothing():
+    looked = route()
+    looked.learn([])
+    assert tried(looked, 1) == ["a:1"]
+
+
 def test_an_announced_address_comes_next_and_once():
     looked = route()
     looked.learn(["a:1", "b:1"])

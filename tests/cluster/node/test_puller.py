@@ -1,6 +1,7 @@
 """Large objects between nodes: spread by those who are just getting them, resumed, checked, and given up cleanly."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 
@@ -123,6 +124,26 @@ async def test_a_copy_that_went_wrong_is_noticed_by_whoever_gets_it_and_given_up
     assert world.third.read(object_id, found) == content
     assert entry.location == place
     assert (object_id, copy) in world.owner.freed
+
+
+@pytest.mark.parametrize("step", ["_reserve", "_find", "_prepare", "_fetch"])
+async def test_a_defect_in_a_step_ends_it_and_not_the_waiting(world, step, monkeypatch) -> None:
+    object_id, content, place = await publish(world, world.here)
+    puller = world.there.desk._puller
+    work, failed = getattr(puller, step), []
+
+    async def fails_once(command):
+        if not failed:
+            failed.append(command)
+            raise ValueError("a defect")
+        return await work(command)
+
+    monkeypatch.setattr(puller, step, fails_once)
+    with contextlib.suppress(RemoteCallError):  # that there is no memory for it
+        await world.locate(world.there, object_id, place)
+    copy = await world.locate(world.there, object_id, place)
+    assert world.there.read(object_id, copy) == content
+    assert failed
 
 
 async def test_a_copy_of_a_copy_may_lie_anywhere(world) -> None:
