@@ -57,7 +57,7 @@ class Autoscaler:
         self._requests = 0
         self._nodes = RoomIndex()
         self._idle: dict[str, float] = {}  # node id -> since when, longest first; of nodes on instances only
-        self._node_on: dict[str, str] = {}
+        self._nodes_on: dict[str, list[str]] = {}  # the newest last: one before may not be known as lost yet
         self._load = m.LoadSeen()
         self._listed = False
         self._out: list[m.Command] = []
@@ -85,6 +85,10 @@ class Autoscaler:
                     self._release_idle(plan, now)
         return self._out
 
+    def change(self, config: ScalingConfig) -> None:
+        """Go by another config from now on; machines of types that it does not have go when they are idle."""
+        self.config = self.backoff.config = config
+
     def node_of(self, name: str) -> m.NodeSeen | None:
         """The node on an instance, if it has joined."""
         machine = self.fleet.machines.get(name)
@@ -96,14 +100,16 @@ class Autoscaler:
         self._nodes.learn(node)
         if not node.instance or node.is_head:
             return
-        self._node_on[node.instance] = node.node_id
+        here = self._nodes_on.setdefault(node.instance, [])
+        if node.node_id not in here:
+            here.append(node.node_id)
         if node.holds:
             self._idle.pop(node.node_id, None)
         else:
             self._idle.setdefault(node.node_id, now)
         machine = self.fleet.machines.get(node.instance)
-        if machine is not None and machine.stage != "ending":  # else it is not listed yet, or it is too late
-            self._joined(machine, node, now)
+        if machine is not None and machine.stage != "ending" and node.node_id == here[-1]:
+            self._joined(machine, node, now)  # else it is not listed yet, or it is too late
 
     def _joined(self, machine: Machine, node: m.NodeSeen, now: float) -> None:
         if machine.stage not in {"joined", "draining"}:
@@ -116,11 +122,17 @@ class Autoscaler:
         node = self._nodes.nodes.get(node_id)
         self._nodes.forget(node_id)
         self._idle.pop(node_id, None)
-        if node is None or self._node_on.get(node.instance) != node_id:
+        here = self._nodes_on.get(node.instance, []) if node is not None else []
+        if node is None or node_id not in here:
             return
-        del self._node_on[node.instance]
+        here.remove(node_id)
+        if not here:
+            del self._nodes_on[node.instance]
         machine = self.fleet.machines.get(node.instance)
-        if machine is not None and machine.stage in {"joined", "draining"}:
+        if machine is not None and machine.stage in {"joined", "draining"} and machine.node_id == node_id:
+            if here:
+                self._joined(machine, self._nodes.nodes[here[-1]], now)
+                return
             was_to_go = machine.stage == "draining"
             machine.node_id = ""
             self.fleet.move(machine, "lost", now)
@@ -161,9 +173,9 @@ class Autoscaler:
             machine.answered_at = now
         if machine.stage == "requested":
             self.fleet.move(machine, "starting", now)
-            joined = self._nodes.nodes.get(self._node_on.get(instance.name, ""))
-            if joined is not None:
-                self._joined(machine, joined, now)
+            here = self._nodes_on.get(instance.name)
+            if here is not None:
+                self._joined(machine, self._nodes.nodes[here[-1]], now)
         if machine.stage == "ending":
             if instance.state != "ending" and now >= machine.sent_at + self.config.answer_timeout:
                 self._terminate(machine, "it was told to end before, and has not", now)
@@ -174,7 +186,7 @@ class Autoscaler:
         """It may be on its way out without having been told to."""
         if instance.state == "failed" and not machine.node_id:
             text = instance.text or "it failed"
-            if machine.request_id:  # else it was found, and may have failed long ago
+            if machine.request_id and machine.stage in COMING:  # else it was found, or has served: no launch failed
                 self.backoff.failed(machine.node_type, text, now)
             self._end(machine, f"it failed: {text}", now)
         elif instance.state == "ending":
@@ -308,7 +320,7 @@ class Autoscaler:
             if idle_for < config.idle_timeout and not over:
                 break  # longest first
             machine = fleet.machines.get(self._nodes.nodes[node_id].instance)
-            if machine is None or machine.stage != "joined":
+            if machine is None or machine.stage != "joined" or machine.node_id != node_id:
                 continue
             name = machine.node_type
             if over.get(name, 0):
