@@ -140,6 +140,15 @@ class ClusterFile(msgspec.Struct, frozen=True):
         """The cluster's."""
         return self.section.cluster_name
 
+    @property
+    def kept(self) -> str:
+        """Where the head's machine keeps the file, as its shell writes it."""
+        return f'"$HOME/.limelight/clusters/{self.name}.yaml"'
+
+    def is_elastic(self) -> bool:
+        """Whether there may be more machines at one time than at another."""
+        return any(one.max_workers > one.min_workers for one in self.node_types.values())
+
     def head_type(self) -> NodeType:
         """What the head's machine is."""
         return self.node_types[self.section.head_node_type]
@@ -175,11 +184,10 @@ class ClusterFile(msgspec.Struct, frozen=True):
         section = self.section
         commands = (*section.setup_commands, *section.head_setup_commands)
         arguments: tuple[str, ...] = ()
-        if any(one.max_workers > one.min_workers for one in self.node_types.values()):
-            where = f".limelight/clusters/{self.name}.yaml"
-            keep = f"printf '%s' {shlex.quote(self.text)} >\"$HOME/{where}\""
+        if self.is_elastic():
+            keep = f"printf '%s' {shlex.quote(self.text)} >{self.kept}"
             commands = ('mkdir -p "$HOME/.limelight/clusters"', keep, *commands)
-            arguments = ("--autoscaling", f"~/{where}")
+            arguments = ("--autoscaling", f"~/.limelight/clusters/{self.name}.yaml")
         return NodeStart(
             token=token, port=section.head_port, setup=commands, environment=section.environment,
             program=tuple(section.program), arguments=arguments,
