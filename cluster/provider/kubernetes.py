@@ -257,6 +257,8 @@ def _instance_of(pod: Any) -> Instance:
 def _text_of(pod: Any, phase: str) -> str:
     """Why it is not running, where that is known."""
     told = [f"the pod is {phase}"]
+    if pod.status and pod.status.reason:  # as of one that was evicted
+        told.append(f"{pod.status.reason}: {pod.status.message or ''}")
     for container in (pod.status.container_statuses if pod.status else None) or []:
         for state in (container.state.waiting, container.state.terminated) if container.state else ():
             if state is not None:

@@ -115,7 +115,7 @@ async def test_what_is_refused_to_end_is_told_and_tried_again(cloud, file):
 
 async def test_a_host_that_could_not_be_asked_is_not_taken_for_empty(cloud, file):
     cloud.unseen = "lab2: connection refused"
-    with pytest.raises(LaunchError, match="was not ended. lab2: connection refused"):
+    with pytest.raises(LaunchError, match=r"was not ended\. lab2: connection refused"):
         await down(file, lambda _: None)
 
 
