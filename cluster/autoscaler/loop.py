@@ -24,6 +24,12 @@ EAGER_S, CALM_S = 2.0, 15.0
 LIST_S = 180.0
 """How long a provider may take to list its instances."""
 
+LATE_S, REST_S = 10.0, 15.0
+"""Whoever has not run for `LATE_S` was paused: it decides nothing for `REST_S`, for another head may lead by now.
+
+What it knows is old, then: machines that it takes for lost may have joined the other. It is told within seconds.
+"""
+
 CLOSE_S = 5.0
 """How long it may take to let go of its connections."""
 
@@ -80,6 +86,8 @@ class ScalingLoop:
         self._listing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._stepped_at = self._loop.time()
+        self._rests_until = float("-inf")
 
     def start(self) -> None:
         """Begin."""
@@ -109,9 +117,17 @@ class ScalingLoop:
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._step)
+        now = self._loop.time()
+        if now > self._stepped_at + self._interval + LATE_S:
+            logger.warning(
+                "this process did not run for %.0f s; nothing is decided for a while", now - self._stepped_at
+            )
+            self._rests_until = now + REST_S
+        self._stepped_at = now
         try:
             self._look()
-            self._tell(m.Decide())
+            if now >= self._rests_until:
+                self._tell(m.Decide())
         except Exception:  # the cluster's head lives in this process, and must go on
             logger.exception("the autoscaler has failed; it tries again")
         if not self._listing and self._loop.time() >= self._listed_at + self._patience():

@@ -26,7 +26,7 @@ from .packing import Offer, Plan
 from .room import Room, RoomIndex, Rooms, is_idle, room_of
 
 MAX_GROUPS = 100
-"""Placement groups that one decision looks at; the others come later."""
+"""Placement groups that one decision looks at; the others come later, and those that had no luck last come last."""
 
 REPEAT_DRAIN = 5.0
 """Seconds after which a node that has not begun to drain is told again, if it is idle still."""
@@ -59,6 +59,7 @@ class Autoscaler:
         self._idle: dict[str, float] = {}  # node id -> since when, longest first; of nodes on instances only
         self._nodes_on: dict[str, list[str]] = {}  # the newest last: one before may not be known as lost yet
         self._load = m.LoadSeen()
+        self._luckless: dict[m.PendingGroup, float] = {}  # and when nothing was found for them
         self._listed = False
         self._out: list[m.Command] = []
 
@@ -252,12 +253,24 @@ class Autoscaler:
         plan = Plan(Rooms([*self._nodes.free(), *starting]), offers, spare)
         for name, count in floor.launches.items():
             plan.add_machines(name, count, "; ".join(floor.reasons[name]))
-        for group in load.groups[:MAX_GROUPS]:
-            plan.add_group(group, self._taken(plan.rooms, group))
+        tried = self._groups_to_try()
+        luckless = {group: now for group in tried if not plan.add_group(group, self._taken(plan.rooms, group))}
+        self._luckless = luckless if len(load.groups) <= MAX_GROUPS else self._luckless | luckless
         plan.add_wants(load.wants, "tasks or actors wait for")
         self.unmet = [*floor.unmet, *plan.unmet]
         plan.floor_rooms = floor.rooms
         return plan
+
+    def _groups_to_try(self) -> list[m.PendingGroup]:
+        """Of more groups than one decision looks at, those that nothing was found for come last, the latest at the end.
+
+        Else those that came first are first.
+        """
+        groups = list(self._load.groups)
+        if len(groups) > MAX_GROUPS:
+            groups.sort(key=lambda group: self._luckless.get(group, 0.0))
+            self._luckless = {group: self._luckless[group] for group in groups if group in self._luckless}
+        return groups[:MAX_GROUPS]
 
     def _floor(self, offers: list[Offer], spare: int, starting: list[Room]) -> Plan:
         """What there should be however little there is to do."""

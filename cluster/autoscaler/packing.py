@@ -101,8 +101,8 @@ class Plan:
             if count:
                 self.unmet.append(f"{count} x {why} {_describe(want)}: {self._why_not(want)}")
 
-    def add_group(self, group: PendingGroup, used: Iterable[Room] = ()) -> None:
-        """Find room for a whole placement group, or for nothing of it.
+    def add_group(self, group: PendingGroup, used: Iterable[Room] = ()) -> bool:
+        """Find room for a whole placement group, or for nothing of it; returns whether there is.
 
         Args:
             group: what is asked for.
@@ -130,6 +130,7 @@ class Plan:
                 offer.spare = spare
             problems = self.unmet[unmet:]
             self.unmet[unmet:] = problems[:1] or [f"{text} machines: no node type has room for it as a whole"]
+        return done
 
     def _on_one(self, wants: list[Want], why: str) -> bool:
         bundles = [want.resources for want in wants]

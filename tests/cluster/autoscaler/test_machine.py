@@ -2,6 +2,7 @@
 
 from limelight.cluster.autoscaler import message as m
 from limelight.cluster.autoscaler.config import ScalingConfig
+from limelight.cluster.autoscaler.machine import MAX_GROUPS
 from limelight.cluster.scheduling.resources import ResourceSet
 
 from .bench import GPU, ONE_CPU, Bench, instance, node_types, running
@@ -250,3 +251,10 @@ def test_only_the_latest_news_are_kept():
             bench.tell(m.LaunchAnswered(request, error="no"))
         bench.decide()
     assert len(bench.autoscaler.news) == 100
+
+
+def test_groups_that_nothing_can_hold_do_not_keep_others_from_being_looked_at():
+    bench = Bench()
+    hopeless = tuple(group("STRICT_PACK", {"CPU": 100 + number}) for number in range(2 * MAX_GROUPS))
+    decided = [bench.decide(groups=(*hopeless, group("STRICT_PACK", {"CPU": 3}))) for _ in range(4)]
+    assert sum(len(launch.names) for commands in decided for launch in commands) == 1

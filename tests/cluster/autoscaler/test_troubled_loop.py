@@ -253,3 +253,17 @@ async def test_a_changed_config_is_gone_by(made):
     assert not provider.there
     loop.change(ScalingConfig(node_types={"cpu": CPU}, max_workers=1), NodeStart())
     await until(lambda: provider.there)
+
+
+async def test_who_was_paused_decides_nothing_before_it_can_know_whether_it_still_leads(made, monkeypatch):
+    """Its machine was lost to it, and has joined another head meanwhile: ended now, work of that one would be lost."""
+    monkeypatch.setattr(scaling, "REST_S", 0.5)
+    loop, provider, cluster = made
+    provider.there["w"] = Instance("w", "w", "cpu", "running")
+    cluster.join("w")
+    await until(lambda: loop.autoscaler.fleet.by_stage["joined"])
+    cluster.lose("w")
+    await until(lambda: loop.autoscaler.fleet.by_stage["lost"])
+    loop._stepped_at -= 60.0  # as if it had been stopped for so long
+    await until(lambda: provider.ended)
+    assert float("-inf") < loop._rests_until <= asyncio.get_running_loop().time()

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from limelight.cluster.provider.instance import NodeType
+from limelight.cluster.provider.instance import Instance, NodeType
 from limelight.cluster.provider.node_provider import ProviderError
 from limelight.cluster.provider.ssh import SshProvider
 from limelight.cluster.scheduling.resources import ResourceSet
@@ -68,6 +68,17 @@ async def test_one_host_that_is_away_does_not_hide_the_others(ground, provider_o
     assert [one.name for one in await provider.instances()] == ["w-1"]
     refused = await provider.create(CPU, ["w-2"], ground.start())
     assert "127.0.0.99" in refused.error, "who has no free host is told which cannot be reached"
+
+
+def test_nobody_is_asked_for_a_password_where_nobody_sits(ground):
+    provider = SshProvider("mine", ground.settings(user="me", port=2222, options={"ProxyJump": "gate"}))
+    there = Instance("w", "h1/w", "cpu", "running", "h1")
+    words = provider.shell_command(there, ["echo", "a b"])
+    assert "BatchMode=yes" in words
+    assert "ProxyJump=gate" in words
+    assert words[-2:] == ["h1", "echo 'a b'"]
+    assert [words[words.index(option) + 1] for option in ("-l", "-p")] == ["me", "2222"]
+    assert "BatchMode=no" in provider.shell_command(there, terminal=True)
 
 
 async def test_two_that_choose_a_host_at_the_same_time_get_one_each(ground, provider_of):
