@@ -32,7 +32,9 @@ class LaunchError(Exception):
 
 
 async def up(file: ClusterFile, token: str, tell: Tell) -> Instance:
-    """Have the head run, and each type's `min_workers` beside it. What runs already stays.
+    """Have the head run, and each type's `min_workers` beside it, which it adds itself where the file has more to add.
+
+    What runs already stays, and a head that does goes by the file as it is now.
 
     Args:
         file: what there should be.
@@ -47,20 +49,11 @@ async def up(file: ClusterFile, token: str, tell: Tell) -> Instance:
     """
     provider = file.provider()
     try:
-        head = await _head(file, provider, token, tell)
-        address = f"{head.address}:{file.section.head_port}"
-        there = await _instances(provider)
-        failed = [one for one in there if one.role == "worker" and one.state == "failed"]
-        if failed:  # a head that adds machines would do it, but not every head does
-            tell(f"ending what has failed: {_names(failed)}: {failed[0].text}")
-            await _end(provider, failed, tell)
-        start = file.worker_start(token, address)
-        for node_type in file.node_types.values():
-            alive = [one for one in there if _is_worker(one, node_type) and one.state in {"starting", "running"}]
-            missing = node_type.min_workers - len(alive)
-            if missing > 0:
-                tell(f"making {missing} x {node_type.name} (min_workers is {node_type.min_workers})")
-                await _create(provider, node_type, new_names(node_type.name, missing), start)
+        head, adds = await _head(file, provider, token, tell)
+        if adds:  # if this made some, too, there would be twice as many
+            tell("the head adds the other machines: `cluster status` there shows them")
+        else:
+            await _complete(file, provider, head, token, tell)
         return head
     finally:
         await provider.close()
@@ -122,8 +115,8 @@ def new_names(node_type: str, count: int) -> list[str]:
     return [f"{request}-{i}" for i in range(count)]
 
 
-async def _head(file: ClusterFile, provider: NodeProvider, token: str, tell: Tell) -> Instance:
-    """The head's machine, which answers."""
+async def _head(file: ClusterFile, provider: NodeProvider, token: str, tell: Tell) -> tuple[Instance, bool]:
+    """The head's machine, which answers; and whether it adds the others."""
     name, ran_before = await _head_name(file, provider, token, tell)
     deadline = time.monotonic() + 60 * file.section.launch_timeout_minutes
     problem = "it is not running yet"
@@ -145,9 +138,7 @@ async def _head(file: ClusterFile, provider: NodeProvider, token: str, tell: Tel
                 problem = str(error)
             else:
                 tell(f"the head runs at {address}")
-                if ran_before:
-                    await _renew(file, provider, head, tell)
-                return head
+                return head, await _renew(file, provider, head, tell) if ran_before else file.is_elastic()
         await asyncio.sleep(_LOOK_S)
     raise LaunchError(
         f"The head's machine {name} has not answered within {file.section.launch_timeout_minutes:g} minutes: {problem}"
@@ -181,6 +172,22 @@ async def _create(
         raise LaunchError(f"{len(made.instances)} of {len(names)} x {node_type.name} were made: {made.error}")
 
 
+async def _complete(file: ClusterFile, provider: NodeProvider, head: Instance, token: str, tell: Tell) -> None:
+    """Have each type's `min_workers` be there, for a head that adds none. Those that have failed are cleared away."""
+    there = await _instances(provider)
+    failed = [one for one in there if one.role == "worker" and one.state == "failed"]
+    if failed:
+        tell(f"ending what has failed: {_names(failed)}: {failed[0].text}")
+        await _end(provider, failed, tell)
+    start = file.worker_start(token, f"{head.address}:{file.section.head_port}")
+    for node_type in file.node_types.values():
+        alive = [one for one in there if _is_worker(one, node_type) and one.state in {"starting", "running"}]
+        missing = node_type.min_workers - len(alive)
+        if missing > 0:
+            tell(f"making {missing} x {node_type.name} (min_workers is {node_type.min_workers})")
+            await _create(provider, node_type, new_names(node_type.name, missing), start)
+
+
 async def _end(provider: NodeProvider, instances: Sequence[Instance], tell: Tell) -> None:
     """Have instances end; what the provider refuses is told, and shows in its next listing."""
     try:
@@ -189,8 +196,8 @@ async def _end(provider: NodeProvider, instances: Sequence[Instance], tell: Tell
         tell(f"not ended yet: {error}")
 
 
-async def _renew(file: ClusterFile, provider: NodeProvider, head: Instance, tell: Tell) -> None:
-    """Have a head that ran before go by the file as it is now."""
+async def _renew(file: ClusterFile, provider: NodeProvider, head: Instance, tell: Tell) -> bool:
+    """Have a head that ran before go by the file as it is now; returns whether it adds machines."""
     said = await provider.run_command(head, ["sh", "-c", _RENEW.format(file=file.kept), "sh", file.text])
     if "changed" in said:
         tell("the head goes by the file as it is now")
@@ -199,6 +206,7 @@ async def _renew(file: ClusterFile, provider: NodeProvider, head: Instance, tell
             "note: the head was started from a file without machines on demand, and adds none: `cluster down` and "
             "`cluster up` make one that does"
         )
+    return "none" not in said
 
 
 async def _instances(provider: NodeProvider) -> list[Instance]:

@@ -17,6 +17,8 @@ node_types:
   cpu: {resources: {CPU: 1}, min_workers: 2, max_workers: 4}
 """
 
+FIXED = parse_cluster_file("c.yaml", FILE.replace("max_workers: 4", "max_workers: 2"))
+
 
 class Cloud(NodeProvider):
     """Machines in memory. What `on_end` is called with has just been told to end."""
@@ -124,8 +126,9 @@ async def test_machines_that_have_failed_are_ended_and_made_again(cloud, file):
     cloud.add("h", role="head")
     cloud.add("w1", state="failed", text="No valid host was found")
     cloud.add("w2", state="starting")
+    cloud.answers = ["", "none\n"]
     told = []
-    await up(file, "ab" * 32, told.append)
+    await up(FIXED, "ab" * 32, told.append)
     assert "w1" not in cloud.there
     assert "ending what has failed: w1: No valid host was found" in told
     assert "making 1 x cpu (min_workers is 2)" in told
@@ -151,12 +154,26 @@ async def test_a_head_that_was_there_is_told_of_the_file_as_it_is_now(cloud, fil
     assert "the head goes by the file as it is now" in told
     cloud.answers = ["", "none\n"]
     await up(file, "ab" * 32, told.append)
-    assert "`cluster down` and `cluster up`" in told[-1]
+    assert any("adds none: `cluster down` and `cluster up`" in line for line in told)
 
 
-async def test_a_new_head_is_not(cloud, file):
-    await up(file, "ab" * 32, lambda _: None)
-    assert len(cloud.commands) == 1
+async def test_machines_that_the_head_adds_are_not_made_here_too(cloud, file):
+    told = []
+    head = await up(file, "ab" * 32, told.append)
+    assert list(cloud.there) == [head.name]
+    assert "the head adds the other machines" in told[-1]
+    assert cloud.starts[head.name].arguments[0] == "--autoscaling"
+    assert len(cloud.commands) == 1, "it has the file already"
+
+
+async def test_machines_that_no_head_adds_are_made_here_and_but_once(cloud, file):
+    head = await up(FIXED, "ab" * 32, lambda _: None)
+    assert cloud.starts[head.name].arguments == ()
+    assert [one.role for one in cloud.there.values()] == ["head", "worker", "worker"]
+    for again in (FIXED, file):  # the second is told that this head adds none
+        cloud.answers = ["", "none\n"]
+        await up(again, "ab" * 32, lambda _: None)
+        assert len(cloud.there) == 3
 
 
 async def test_a_head_on_a_host_that_cannot_be_asked_is_thought_of(cloud, file):
