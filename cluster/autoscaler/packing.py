@@ -113,7 +113,8 @@ class Plan:
         for domain in self._domains(group, used):
             del self.unmet[unmet:]
             if self._add_group(group, used, domain):
-                return
+                return True
+        return False
 
     def _domains(self, group: PendingGroup, used: list[Room]) -> list[LabelSelector]:
         """The conditions of which a group's nodes must all meet one; those that there are nodes for first."""
