@@ -8,7 +8,7 @@ import pytest
 from limelight.cluster.provider import node_provider
 from limelight.cluster.provider.instance import Instance, NodeType
 from limelight.cluster.provider.node_provider import NodeProvider, ProviderError, run_here
-from limelight.cluster.provider.node_start import NodeStart
+from limelight.cluster.provider.node_start import NodeStart, node_script
 
 CPU = NodeType(name="cpu")
 
@@ -95,3 +95,13 @@ async def test_a_secret_is_in_no_error():
 async def test_a_program_that_is_not_there_is_named():
     with pytest.raises(ProviderError, match="`no-such-program` cannot be run here: No such file"):
         await run_here(["no-such-program"])
+
+
+async def test_where_a_set_up_command_fails_no_node_is_started(tmp_path):
+    """On every kind of machine: their scripts share these lines."""
+    start = NodeStart(
+        head="h:1", setup=("true", "false", f"touch {tmp_path}/after"), program=("touch", f"{tmp_path}/node")
+    )
+    with pytest.raises(ProviderError, match="exit code 1"):
+        await run_here(["sh"], stdin=node_script(CPU, "w", start, "worker", f"{tmp_path}/token"))
+    assert list(tmp_path.iterdir()) == []
