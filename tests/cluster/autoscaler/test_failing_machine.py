@@ -148,8 +148,9 @@ def test_a_machine_whose_node_was_started_again_is_known_by_the_newer_one():
 
     second()
     bench.join("w1", holds="")  # of the first it was heard once more, before it is given up
-    bench.tell(m.NodeGone("node-of-w1"))
     machine = bench.autoscaler.fleet.machines["w1"]
+    assert machine.node_id == "second"
+    bench.tell(m.NodeGone("node-of-w1"))
     assert (machine.stage, machine.node_id) == ("joined", "second")
     assert bench.decide(after=59) == [], "and is not taken for lost"
 
