@@ -19,6 +19,7 @@ from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
 from ..node.head_check import about_this_process
 from ..process.birth import NodeBirth
+from ..process.ending import Ending
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete
 from ..state.error import FencedError, StateStoreError
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from .scaling_desk import ScalingDesk
 
 _LOOK_S = TTL_S / ASKS_PER_TTL
+
+_ENDING_S = 14.0
+"""How long this process takes to end at the most: `cluster stop` waits a little longer."""
+_SCALING_S, _WEB_S, _WRITE_S, _LEASE_S, _CONNECTIONS_S, _STORE_S = 1.0, 2.5, 4.0, 1.5, 3.0, 1.0
+"""The steps of that. Together they leave it half a second."""
+_GRACE_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +65,7 @@ class HeadProcess:
         self._folder = folder
         self._birth = birth
         self._ended = asyncio.Event()
+        self._ending = Ending(_ENDING_S, cut=True)
         self._process = SystemProcess()
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
@@ -72,8 +80,8 @@ class HeadProcess:
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._ended.set)
-        watch = self._birth.watch_driver(self._ended.set)  # the command that runs it in the foreground
+            loop.add_signal_handler(signum, self._end)
+        watch = self._birth.watch_driver(self._end)  # the command that runs it in the foreground
         self._folder.write_token(self._config.token)
         await self._store.open()
         try:
@@ -83,9 +91,15 @@ class HeadProcess:
             if leadership is not None:
                 await self._lead(leadership)
         finally:
-            await self._store.close()
+            await self._ending.step("the state is closed", self._store.close(), _STORE_S)
+            logger.info("ended in %.3f s", self._ending.seconds)
             if watch is not None:
                 watch.close()
+
+    def _end(self) -> None:
+        """This process is to end, whatever it is at."""
+        self._ending.begin()
+        self._ended.set()
 
     async def _claim(self) -> Leadership | None:
         return await self._store.acquire(self._config.tcp.encode(), TTL_S)
@@ -125,7 +139,7 @@ class HeadProcess:
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
                 "ends it; --state names another place."
             )
-        standby = Standby(self._process, self._packages, lambda: leader, self._ended.set)
+        standby = Standby(self._process, self._packages, lambda: leader, self._end)
         await self._listen(standby)
         self._ready("", leader)
         logger.info("standing by for the head at %s", leader)
@@ -146,7 +160,7 @@ class HeadProcess:
                 told = ""  # it was restarted, or the link was cut
         standby.close()
         if leadership is None:
-            await self._process.close()
+            await self._ending.step("its connections are closed", self._process.close(), _CONNECTIONS_S)
         return leadership
 
     async def _leader(self) -> str:
@@ -202,13 +216,13 @@ class HeadProcess:
             await self._ended.wait()
         finally:
             if scaling is not None:
-                await scaling.close()
+                await self._ending.step("no machine is added any more", scaling.close(), _SCALING_S)
             if web is not None:
-                await web.close()
+                await self._ending.step("the dashboard is closed", web.close(), _WEB_S)
             head.close()
-            await writer.close()
-            await keeper.close()
-            await self._process.close()
+            await self._ending.step("what is left of the state is written", writer.close(_WRITE_S), _WRITE_S + _GRACE_S)
+            await self._ending.step("it leads no more", keeper.close(), _LEASE_S)
+            await self._ending.step("its connections are closed", self._process.close(), _CONNECTIONS_S)
 
     def _scaling(self, head: Head) -> "ScalingDesk | None":
         """What adds and removes machines, where that was asked for."""
@@ -236,11 +250,11 @@ class HeadProcess:
 
     def _over(self) -> None:
         """The cluster is over: everything is told, and nothing kept."""
-        self._ended.set()
+        self._end()
 
     def _on_fenced(self, error: FencedError) -> None:
         logger.error("another head has taken over: %s", error)
-        self._ended.set()
+        self._end()
 
     def _on_trouble(self, reason: str) -> None:
         if self._head is not None:
