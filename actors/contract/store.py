@@ -102,8 +102,12 @@ class LocateObject(Body, frozen=True):
 
     `hint` is where it was last; on the own node, it is not looked for elsewhere. Answered with a `Location` in the own
     arena, or with an empty body when no node has it that its owner knows of. Cancelled when the reader gives up.
+
+    `keep`: from a node that leaves; the copy is the one that must not be lost from now on. A node that leaves, too,
+    answers with an empty body.
     """
 
     object_id: bytes
     owner: ProcessAddress
     hint: Location
+    keep: bool = False

@@ -21,6 +21,18 @@ from .summary import ScalingSummary, summary
 EAGER_S, CALM_S = 2.0, 15.0
 """Seconds between listings while machines come or go, and while none does."""
 
+LIST_S = 180.0
+"""How long a provider may take to list its instances."""
+
+LATE_S, REST_S = 10.0, 15.0
+"""Whoever has not run for `LATE_S` was paused: it decides nothing for `REST_S`, for another head may lead by now.
+
+What it knows is old, then: machines that it takes for lost may have joined the other. It is told within seconds.
+"""
+
+CLOSE_S = 5.0
+"""How long it may take to let go of its connections."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,6 +86,8 @@ class ScalingLoop:
         self._listing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._stepped_at = self._loop.time()
+        self._rests_until = float("-inf")
 
     def start(self) -> None:
         """Begin."""
@@ -86,7 +100,16 @@ class ScalingLoop:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._provider.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._provider.close()
+        except TimeoutError:
+            logger.warning("the provider does not let go of its connections")
+
+    def change(self, config: ScalingConfig, start: NodeStart) -> None:
+        """Go on with another config, and with machines that start otherwise."""
+        self.autoscaler.change(config)
+        self._start = start
 
     def summary(self) -> ScalingSummary:
         """How things are, for `cluster status`."""
@@ -94,9 +117,17 @@ class ScalingLoop:
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._step)
+        now = self._loop.time()
+        if now > self._stepped_at + self._interval + LATE_S:
+            logger.warning(
+                "this process did not run for %.0f s; nothing is decided for a while", now - self._stepped_at
+            )
+            self._rests_until = now + REST_S
+        self._stepped_at = now
         try:
             self._look()
-            self._tell(m.Decide())
+            if now >= self._rests_until:
+                self._tell(m.Decide())
         except Exception:  # the cluster's head lives in this process, and must go on
             logger.exception("the autoscaler has failed; it tries again")
         if not self._listing and self._loop.time() >= self._listed_at + self._patience():
@@ -134,27 +165,38 @@ class ScalingLoop:
         self._listing = True
         asked_at = self._loop.time()
         try:
-            instances = await self._provider.instances()
+            async with asyncio.timeout(LIST_S):
+                instances = await self._provider.instances()
         except ProviderError as error:
-            if not self.problem:
-                logger.warning("the provider cannot be asked: %s", error)
-            self.problem = str(error)
+            self._trouble(str(error))
+        except TimeoutError:
+            self._trouble(f"it has not answered within {LIST_S:g} s")
+        except Exception as error:
+            logger.exception("the provider has failed")
+            self._trouble(f"{type(error).__name__}: {error}")
         else:
-            self.problem = ""
+            self._trouble(self._provider.unseen)
             self._tell(m.InstancesListed(tuple(instances), asked_at))
         finally:
             self._listing = False
             self._listed_at = self._loop.time()
 
+    def _trouble(self, text: str) -> None:
+        if text and not self.problem:
+            logger.warning("the provider cannot be asked: %s", text)
+        self.problem = text
+
     async def _launch(self, command: m.Launch) -> None:
-        node_type = self.autoscaler.config.node_types[command.node_type]
         try:
+            node_type = self.autoscaler.config.node_types[command.node_type]
             made = await self._provider.create(node_type, command.names, self._start)
         except Exception as error:
             logger.exception("the provider has failed")
             answer = m.LaunchAnswered(command.request_id, (), f"{type(error).__name__}: {error}")
         else:
             answer = m.LaunchAnswered(command.request_id, made.instances, made.error)
+        if answer.error:
+            self._listed_at = float("-inf")  # it may have made some all the same, which are to be known at once
         self._tell(answer)
 
     async def _terminate(self, command: m.Terminate) -> None:

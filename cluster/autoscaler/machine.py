@@ -26,7 +26,7 @@ from .packing import Offer, Plan
 from .room import Room, RoomIndex, Rooms, is_idle, room_of
 
 MAX_GROUPS = 100
-"""Placement groups that one decision looks at; the others come later."""
+"""Placement groups that one decision looks at; the others come later, and those that had no luck last come last."""
 
 REPEAT_DRAIN = 5.0
 """Seconds after which a node that has not begun to drain is told again, if it is idle still."""
@@ -57,8 +57,9 @@ class Autoscaler:
         self._requests = 0
         self._nodes = RoomIndex()
         self._idle: dict[str, float] = {}  # node id -> since when, longest first; of nodes on instances only
-        self._node_on: dict[str, str] = {}
+        self._nodes_on: dict[str, list[str]] = {}  # the newest last: one before may not be known as lost yet
         self._load = m.LoadSeen()
+        self._luckless: dict[m.PendingGroup, float] = {}  # and when nothing was found for them
         self._listed = False
         self._out: list[m.Command] = []
 
@@ -85,6 +86,10 @@ class Autoscaler:
                     self._release_idle(plan, now)
         return self._out
 
+    def change(self, config: ScalingConfig) -> None:
+        """Go by another config from now on; machines of types that it does not have go when they are idle."""
+        self.config = self.backoff.config = config
+
     def node_of(self, name: str) -> m.NodeSeen | None:
         """The node on an instance, if it has joined."""
         machine = self.fleet.machines.get(name)
@@ -96,14 +101,16 @@ class Autoscaler:
         self._nodes.learn(node)
         if not node.instance or node.is_head:
             return
-        self._node_on[node.instance] = node.node_id
+        here = self._nodes_on.setdefault(node.instance, [])
+        if node.node_id not in here:
+            here.append(node.node_id)
         if node.holds:
             self._idle.pop(node.node_id, None)
         else:
             self._idle.setdefault(node.node_id, now)
         machine = self.fleet.machines.get(node.instance)
-        if machine is not None and machine.stage != "ending":  # else it is not listed yet, or it is too late
-            self._joined(machine, node, now)
+        if machine is not None and machine.stage != "ending" and node.node_id == here[-1]:
+            self._joined(machine, node, now)  # else it is not listed yet, or it is too late
 
     def _joined(self, machine: Machine, node: m.NodeSeen, now: float) -> None:
         if machine.stage not in {"joined", "draining"}:
@@ -116,11 +123,17 @@ class Autoscaler:
         node = self._nodes.nodes.get(node_id)
         self._nodes.forget(node_id)
         self._idle.pop(node_id, None)
-        if node is None or self._node_on.get(node.instance) != node_id:
+        here = self._nodes_on.get(node.instance, []) if node is not None else []
+        if node is None or node_id not in here:
             return
-        del self._node_on[node.instance]
+        here.remove(node_id)
+        if not here:
+            del self._nodes_on[node.instance]
         machine = self.fleet.machines.get(node.instance)
-        if machine is not None and machine.stage in {"joined", "draining"}:
+        if machine is not None and machine.stage in {"joined", "draining"} and machine.node_id == node_id:
+            if here:
+                self._joined(machine, self._nodes.nodes[here[-1]], now)
+                return
             was_to_go = machine.stage == "draining"
             machine.node_id = ""
             self.fleet.move(machine, "lost", now)
@@ -161,9 +174,9 @@ class Autoscaler:
             machine.answered_at = now
         if machine.stage == "requested":
             self.fleet.move(machine, "starting", now)
-            joined = self._nodes.nodes.get(self._node_on.get(instance.name, ""))
-            if joined is not None:
-                self._joined(machine, joined, now)
+            here = self._nodes_on.get(instance.name)
+            if here is not None:
+                self._joined(machine, self._nodes.nodes[here[-1]], now)
         if machine.stage == "ending":
             if instance.state != "ending" and now >= machine.sent_at + self.config.answer_timeout:
                 self._terminate(machine, "it was told to end before, and has not", now)
@@ -174,7 +187,7 @@ class Autoscaler:
         """It may be on its way out without having been told to."""
         if instance.state == "failed" and not machine.node_id:
             text = instance.text or "it failed"
-            if machine.request_id:  # else it was found, and may have failed long ago
+            if machine.request_id and machine.stage in COMING:  # else it was found, or has served: no launch failed
                 self.backoff.failed(machine.node_type, text, now)
             self._end(machine, f"it failed: {text}", now)
         elif instance.state == "ending":
@@ -240,12 +253,24 @@ class Autoscaler:
         plan = Plan(Rooms([*self._nodes.free(), *starting]), offers, spare)
         for name, count in floor.launches.items():
             plan.add_machines(name, count, "; ".join(floor.reasons[name]))
-        for group in load.groups[:MAX_GROUPS]:
-            plan.add_group(group, self._taken(plan.rooms, group))
+        tried = self._groups_to_try()
+        luckless = {group: now for group in tried if not plan.add_group(group, self._taken(plan.rooms, group))}
+        self._luckless = luckless if len(load.groups) <= MAX_GROUPS else self._luckless | luckless
         plan.add_wants(load.wants, "tasks or actors wait for")
         self.unmet = [*floor.unmet, *plan.unmet]
         plan.floor_rooms = floor.rooms
         return plan
+
+    def _groups_to_try(self) -> list[m.PendingGroup]:
+        """Of more groups than one decision looks at, those that nothing was found for come last, the latest at the end.
+
+        Else those that came first are first.
+        """
+        groups = list(self._load.groups)
+        if len(groups) > MAX_GROUPS:
+            groups.sort(key=lambda group: self._luckless.get(group, 0.0))
+            self._luckless = {group: self._luckless[group] for group in groups if group in self._luckless}
+        return groups[:MAX_GROUPS]
 
     def _floor(self, offers: list[Offer], spare: int, starting: list[Room]) -> Plan:
         """What there should be however little there is to do."""
@@ -308,7 +333,7 @@ class Autoscaler:
             if idle_for < config.idle_timeout and not over:
                 break  # longest first
             machine = fleet.machines.get(self._nodes.nodes[node_id].instance)
-            if machine is None or machine.stage != "joined":
+            if machine is None or machine.stage != "joined" or machine.node_id != node_id:
                 continue
             name = machine.node_type
             if over.get(name, 0):

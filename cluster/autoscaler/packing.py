@@ -101,8 +101,8 @@ class Plan:
             if count:
                 self.unmet.append(f"{count} x {why} {_describe(want)}: {self._why_not(want)}")
 
-    def add_group(self, group: PendingGroup, used: Iterable[Room] = ()) -> None:
-        """Find room for a whole placement group, or for nothing of it.
+    def add_group(self, group: PendingGroup, used: Iterable[Room] = ()) -> bool:
+        """Find room for a whole placement group, or for nothing of it; returns whether there is.
 
         Args:
             group: what is asked for.
@@ -113,7 +113,8 @@ class Plan:
         for domain in self._domains(group, used):
             del self.unmet[unmet:]
             if self._add_group(group, used, domain):
-                return
+                return True
+        return False
 
     def _domains(self, group: PendingGroup, used: list[Room]) -> list[LabelSelector]:
         """The conditions of which a group's nodes must all meet one; those that there are nodes for first."""
@@ -221,16 +222,16 @@ class Plan:
         return None if best is None else best[1:]
 
     def _entitled(self, want: Want) -> list[Offer]:
-        """The types that may be launched for it: machines with devices only where it needs them or no other will do."""
-        holding = self._holding(want)
-        if not want.resources.has_accelerator() and any(not offer.has_accelerator() for offer in holding):
-            holding = [offer for offer in holding if not offer.has_accelerator()]
-        return [offer for offer in holding if offer.open and self._most(offer) > 0]
+        """The types that may be launched for it now."""
+        return [offer for offer in self._suited(want) if offer.open and self._most(offer) > 0]
 
-    def _holding(self, want: Want) -> list[Offer]:
+    def _suited(self, want: Want) -> list[Offer]:
+        """The types that are for it: those with devices only where it needs them, or no other would hold it."""
         key = (want.resources, want.selector)
         if key not in self._could:
-            self._could[key] = [offer for offer in self._offers if offer.could_hold(want)]
+            holding = [offer for offer in self._offers if offer.could_hold(want)]
+            plain = [offer for offer in holding if not offer.has_accelerator()]
+            self._could[key] = holding if want.resources.has_accelerator() or not plain else plain
         return self._could[key]
 
     def _most(self, offer: Offer) -> int:
@@ -247,13 +248,13 @@ class Plan:
             reasons.append(reason)
 
     def _why_not(self, want: Want) -> str:
-        holding = self._holding(want)
-        if not holding:
+        suited = self._suited(want)
+        if not suited:
             return "no node type of the cluster has that"
-        names = ", ".join(offer.node_type.name for offer in holding)
+        names = ", ".join(offer.node_type.name for offer in suited)
         if self._spare <= 0:
             return f"the cluster has as many machines as it may (max_workers); {names} would do"
-        if any(offer.open for offer in holding):
+        if any(offer.open for offer in suited):
             return f"there are as many of {names} as there may be (max_workers)"
         return f"launches of {names} fail at present, and are tried again later"
 

@@ -1,11 +1,14 @@
 """The head's autoscaler: it sees the cluster through the head's tables, and has its desk for that drain nodes."""
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..autoscaler import message as m
 from ..autoscaler.loop import ScalingLoop
 from ..cluster_message import DrainNode
 from ..launch.cluster_file import read_cluster_file
+from ..launch.document import DocumentError
 from ..provider.instance import INSTANCE_LABEL
 from ..scheduling.labels import LabelSelector
 from ..scheduling.resources import HEAD_RESOURCE, ResourceSet
@@ -13,11 +16,17 @@ from ..scheduling.resources import HEAD_RESOURCE, ResourceSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..launch.cluster_file import ClusterFile
     from ..scheduling.cluster_view import Node
     from .head import Head
 
 DRAIN_S = 600.0
 """How long an idle node may take to get rid of its objects."""
+
+LOOK_S = 2.0
+"""Seconds between looks whether the cluster's file was changed."""
+
+logger = logging.getLogger(__name__)
 
 Waiting = dict[tuple[ResourceSet, LabelSelector], int]
 
@@ -64,32 +73,71 @@ class HeadPort:
 
 
 class ScalingDesk:
-    """On the head's loop, until `close`.
+    """On the head's loop, until `close`. A file that is changed is read again, as `cluster up` writes it anew.
 
     Args:
         head: whose cluster it is.
-        path: the cluster's file.
+        path: the cluster's file; where it has faults, as on a machine that takes over, nothing is added or removed.
         token: the cluster's secret, for new machines.
         address: where the head listens.
-
-    Raises:
-        DocumentError: the file has faults.
     """
 
     def __init__(self, head: "Head", path: str, token: str, address: str) -> None:
-        file = read_cluster_file(path)
-        start = file.worker_start(token, address)
-        self._loop = ScalingLoop(file.scaling(), file.provider(), start, HeadPort(head))
+        self._head = head
+        self._path = Path(path)
+        self._token = token
+        self._address = address
+        self._stamp: tuple[int, ...] | None = ()  # which no file has
+        self._file: ClusterFile | None = None
+        self._scaling: ScalingLoop | None = None
+        self._trouble = ""
         head.scaling = self._lines
-        self._loop.start()
+        self._look()
+
+    def _look(self) -> None:
+        self._timer = self._head.loop.call_later(LOOK_S, self._look)
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._trouble = self._read(read_cluster_file(self._path))
+            except DocumentError as error:
+                self._trouble = f"the cluster's file will not do, and what it said before counts: {error}"
+            if self._trouble:
+                logger.warning("%s", self._trouble)
+
+    def _read(self, file: "ClusterFile") -> str:
+        """Go by a file; returns why not."""
+        start = file.worker_start(self._token, self._address)
+        if self._file is None or self._scaling is None:
+            self._scaling = ScalingLoop(file.scaling(), file.provider(), start, HeadPort(self._head))
+            self._scaling.start()
+        elif (file.name, file.settings) != (self._file.name, self._file.settings):
+            return "another name or provider counts for a new head only: `cluster down` and `cluster up` make one"
+        else:
+            self._scaling.change(file.scaling(), start)
+        self._file = file
+        return ""
 
     def _lines(self) -> list[str]:
-        problem = [f"the provider cannot be asked: {self._loop.problem}"] if self._loop.problem else []
-        return [*problem, *self._loop.summary().lines()]
+        problem = self._scaling.problem if self._scaling is not None else ""
+        told = [self._trouble, f"the provider cannot be asked: {problem}" if problem else ""]
+        return [*filter(None, told), *(self._scaling.summary().lines() if self._scaling is not None else ())]
 
     async def close(self) -> None:
         """Decide nothing more; the machines stay."""
-        await self._loop.close()
+        self._timer.cancel()
+        if self._scaling is not None:
+            await self._scaling.close()
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file; None where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _seen(node: "Node", holds: str) -> m.NodeSeen:

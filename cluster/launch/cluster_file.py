@@ -1,5 +1,6 @@
 """What a cluster's file says: see docs/cluster-yaml.md."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from ...actors import option_rule
 from ..autoscaler.config import ScalingConfig
 from ..byte_size import parse_bytes
 from ..provider.instance import NodeType, check_name
-from ..provider.kubernetes import KubernetesProvider, KubernetesSettings
+from ..provider.kubernetes import KubernetesMachine, KubernetesProvider, KubernetesSettings
 from ..provider.local import LocalProvider
 from ..provider.node_provider import NodeProvider
 from ..provider.node_start import NodeStart
-from ..provider.openstack import OpenStackProvider, OpenStackSettings
+from ..provider.openstack import OpenStackMachine, OpenStackProvider, OpenStackSettings
 from ..provider.slurm import SlurmProvider, SlurmSettings
-from ..provider.ssh import SshProvider, SshSettings
+from ..provider.ssh import SshMachine, SshProvider, SshSettings
 from ..scheduling.labels import check_labels
 from ..scheduling.resources import BYTES, ResourceSet
 from .document import Document, DocumentError, read_text
@@ -57,6 +58,10 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     """For node processes on this machine. `base`: the folder that they are noted in."""
 
     base: str = "~/.limelight/instances"
+
+
+class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """This machine, of which there is nothing to be said."""
 
 
 class TypeSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,13 +113,18 @@ _SETTINGS: dict[str, type[msgspec.Struct]] = {
     "slurm": SlurmSettings,
     "ssh": SshSettings,
 }
-_MACHINE: dict[str, tuple[str, ...]] = {
-    "kubernetes": ("image", "pod"),
-    "local": (),
-    "openstack": ("flavor", "image", "network", "key_name", "security_groups", "availability_zone"),
-    "ssh": ("hosts",),
+_MACHINE: dict[str, Any] = {
+    "kubernetes": KubernetesMachine,
+    "local": LocalMachine,
+    "openstack": OpenStackMachine,
+    "slurm": dict[str, str | int | float],
+    "ssh": SshMachine,
 }
 """What `machine` may have; of Slurm any option of sbatch."""
+_NEEDED: dict[str, tuple[str, ...]] = {"kubernetes": ("image",), "openstack": ("flavor", "image"), "ssh": ("hosts",)}
+"""What must be said for each type: by its `machine`, or for all by `provider`."""
+
+_variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -129,6 +139,15 @@ class ClusterFile(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The cluster's."""
         return self.section.cluster_name
+
+    @property
+    def kept(self) -> str:
+        """Where the head's machine keeps the file, as its shell writes it."""
+        return f'"$HOME/.limelight/clusters/{self.name}.yaml"'
+
+    def is_elastic(self) -> bool:
+        """Whether there may be more machines at one time than at another."""
+        return any(one.max_workers > one.min_workers for one in self.node_types.values())
 
     def head_type(self) -> NodeType:
         """What the head's machine is."""
@@ -165,11 +184,10 @@ class ClusterFile(msgspec.Struct, frozen=True):
         section = self.section
         commands = (*section.setup_commands, *section.head_setup_commands)
         arguments: tuple[str, ...] = ()
-        if any(one.max_workers > one.min_workers for one in self.node_types.values()):
-            where = f".limelight/clusters/{self.name}.yaml"
-            keep = f"printf '%s' {shlex.quote(self.text)} >\"$HOME/{where}\""
+        if self.is_elastic():
+            keep = f"printf '%s' {shlex.quote(self.text)} >{self.kept}"
             commands = ('mkdir -p "$HOME/.limelight/clusters"', keep, *commands)
-            arguments = ("--autoscaling", f"~/{where}")
+            arguments = ("--autoscaling", f"~/.limelight/clusters/{self.name}.yaml")
         return NodeStart(
             token=token, port=section.head_port, setup=commands, environment=section.environment,
             program=tuple(section.program), arguments=arguments,
@@ -206,16 +224,44 @@ def parse_cluster_file(path: str, text: str) -> ClusterFile:
     )
     kind, settings = _provider(document)
     node_types = _node_types(document, section, kind)
-    if section.head_node_type not in section.node_types:
+    _check_section(document, section)
+    document.check()
+    for name, one in node_types.items():
+        for key in _NEEDED.get(kind, ()):
+            if not one.machine.get(key) and not getattr(settings, key, ""):
+                text = f"the node type {name!r} has no {key!r}: say it in its 'machine'"
+                common = ", or in 'provider' for all types" if hasattr(settings, key) else ""
+                document.fault(document.find("node_types", name, name=True), f"{text}{common}.")
+    document.check()
+    return ClusterFile(text, section, node_types, settings)
+
+
+def _check_section(document: Document, section: FileSection) -> None:
+    """What types alone do not say of the file's own keys."""
+    if not section.node_types:
+        document.fault(document.find("node_types"), "'node_types' names no type.", "node_types")
+    elif section.head_node_type not in section.node_types:
         problem = f"head_node_type: there is no node type {section.head_node_type!r}"
         words = option_rule.unknown_name(problem, section.head_node_type, section.node_types)
         document.fault(document.find("head_node_type"), words)
     for key in ("upscaling_speed", "idle_timeout_minutes", "launch_timeout_minutes", "max_workers"):
         value = getattr(section, key)
-        if value is not None and value < 0:
-            document.fault(document.find(key), f"{key!r} is {value}, and cannot be negative.", key)
-    document.check()
-    return ClusterFile(text, section, node_types, settings)
+        if value is not None and not value >= 0:  # which NaN is not, either
+            why = "cannot be negative" if value < 0 else "is no number"
+            document.fault(document.find(key), f"{key!r} is {value}, and {why}.", key)
+    least = sum(one.min_workers for one in section.node_types.values() if isinstance(one, TypeSection))
+    if section.max_workers is not None and least > section.max_workers >= 0:
+        text = f"'max_workers' is {section.max_workers}, but the min_workers of all types together are {least}."
+        document.fault(document.find("max_workers"), text)
+    if not 0 < section.head_port < 1 << 16:
+        text = f"'head_port' is {section.head_port}: ports go from 1 to 65535."
+        document.fault(document.find("head_port"), text, "head_port")
+    if not section.program:
+        document.fault(document.find("program"), "'program' has no word.", "program")
+    for name in section.environment:
+        if not _variable.fullmatch(name):
+            text = f"{name!r} is no name of a variable: letters, digits and '_', and no digit at first."
+            document.fault(document.find("environment", name, name=True), text, "environment")
 
 
 def _provider(document: Document) -> tuple[str, Any]:
@@ -269,12 +315,8 @@ def _node_types(document: Document, section: FileSection, kind: str) -> dict[str
                 f"min_workers is {one.min_workers} and max_workers {most}: 0 <= min_workers <= max_workers must hold."
             )
             document.fault(document.find(*here, "min_workers"), text, "max_workers")
-        for key in one.machine if kind in _MACHINE else ():
-            if key not in _MACHINE[kind]:
-                allowed = _MACHINE[kind]
-                problem = f"'machine' of the provider {kind!r} has no key {key!r}"
-                text = option_rule.unknown_name(problem, key, allowed) if allowed else f"{problem}, nor any other."
-                document.fault(document.find(*here, "machine", key, name=True), text)
+        if one.machine and kind:
+            document.read(document.find(*here, "machine"), _MACHINE[kind], "machine")
         found[name] = NodeType(
             name=name,
             resources=resources or ResourceSet(),

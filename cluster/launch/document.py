@@ -34,7 +34,7 @@ class Document:
         examples: by the name of a key, how to write it.
 
     Raises:
-        DocumentError: it is not YAML.
+        DocumentError: it is not YAML, or has what only YAML can mean: keys that are lists, things inside themselves.
     """
 
     def __init__(self, path: str, text: str, examples: Mapping[str, str]) -> None:
@@ -43,6 +43,8 @@ class Document:
         self._faults: list[tuple[int, int, str]] = []
         self._yaml = _library()
         self._safe = self._yaml.constructor.SafeConstructor()
+        resolver = self._yaml.resolver.BaseResolver
+        self._plain_tags = {resolver.DEFAULT_SEQUENCE_TAG, resolver.DEFAULT_MAPPING_TAG}
         try:
             self.root: Node = self._yaml.compose(text, Loader=self._yaml.SafeLoader)
         except self._yaml.MarkedYAMLError as error:
@@ -50,8 +52,16 @@ class Document:
             where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else path
             told = ", ".join(filter(None, [error.context, error.problem]))
             raise DocumentError(f"{where}: this is not YAML: {told}") from error
+        except self._yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            where = f"{path}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+            raise DocumentError(f"{where}: this is not YAML: the character {chr(error.character)!r}") from error
+        except RecursionError as error:
+            raise DocumentError(f"{path}:1:1: there is more nested in each other here than can be read.") from error
         if self.root is None:
             raise DocumentError(f"{path}:1:1: the file is empty. For example:\n{examples.get('', '')}")
+        self._examine(self.root, {})
+        self.check()
 
     def fault(self, node: Node, text: str, key: str | None = None) -> None:
         """Something is wrong there. `key`: show how that is written; "": how the whole file is."""
@@ -118,6 +128,30 @@ class Document:
         """A node as plain data."""
         return self._safe.construct_object(node, deep=True)
 
+    def _examine(self, node: Node, seen: dict[Node, bool]) -> None:
+        """Find what cannot be made plain data. `seen`: the nodes that were met, and whether all in them was, too."""
+        if seen.get(node) is not None:
+            if not seen[node]:
+                self.fault(node, "this contains itself.")
+            return
+        seen[node] = False
+        if isinstance(node, self._yaml.ScalarNode):
+            try:
+                self._safe.construct_object(node)
+            except (self._yaml.YAMLError, ValueError, TypeError, LookupError) as error:
+                self.fault(node, f"{node.value!r} cannot be read: {getattr(error, 'problem', None) or error}.")
+        elif node.tag not in self._plain_tags:
+            self.fault(node, f"{node.tag!r} is no tag that is known here.")
+        elif isinstance(node, self._yaml.SequenceNode):
+            for one in node.value:
+                self._examine(one, seen)
+        else:
+            for name, value in node.value:
+                if not isinstance(name, self._yaml.ScalarNode):
+                    self.fault(name, "a key must be a plain word, and not a list or a mapping.")
+                self._examine(value, seen)
+        seen[node] = True
+
     def _read_struct(self, node: Node, expected: type[msgspec.Struct], key: str, shown: str) -> Any:
         if not isinstance(node, self._yaml.MappingNode):
             return self.fault(node, f"{_named(key)} must be a mapping of keys to values.", shown)
@@ -126,10 +160,9 @@ class Document:
         for name_node, value_node in self._pairs(node):
             field = fields.get(name_node.value)
             if field is None:
-                text = option_rule.unknown_name(
-                    f"{_named(key)} has no key {name_node.value!r}", name_node.value, fields
-                )
-                self.fault(name_node, text)
+                problem = f"{_named(key)} has no key {name_node.value!r}"
+                known = option_rule.unknown_name(problem, name_node.value, fields) if fields else f"{problem}, nor any."
+                self.fault(name_node, known)
             else:
                 value = self.read(value_node, field.type, field.name)
                 if value is not None:

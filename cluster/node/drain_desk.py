@@ -5,7 +5,7 @@ import logging
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ...actors.contract import NODE, KeepObject, LocateObject, Location, decoder_of
+from ...actors.contract import NODE, LocateObject, decoder_of
 from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call
@@ -67,12 +67,14 @@ class DrainDesk:
         if not again:
             logger.warning("this node is drained within %g s", order.deadline_s)
             self._manager.feed(m.Drain())
+            self._store.leaving = True
             self._process.spawn(self._drain())
 
     async def _drain(self) -> None:
         """What there is is copied while tasks end, so that little is left to copy when the time is up."""
         await self._copy_away()
         await self._over.wait()
+        await self._store.kept()  # others may have begun to leave before this node did, and have left theirs here
         await self._copy_away()
         self._head.drained()
 
@@ -88,10 +90,13 @@ class DrainDesk:
                 await self._copy(one)
 
     async def _copy(self, one: OwnedObject) -> None:
-        """Have another node copy an object, and keep it as its owner's first copy; the next one where that fails."""
+        """Have another node copy an object, and keep it as its owner's first copy; the next one where that fails.
+
+        Other nodes may leave at the same time, and say no.
+        """
         peers = self._head.peers.all()
         first = next(self._turn)
-        request = LocateObject(one.object_id, one.owner, one.location)
+        request = LocateObject(one.object_id, one.owner, one.location, keep=True)
         for index in range(len(peers)):
             peer = peers[(first + index) % len(peers)]
             try:
@@ -100,7 +105,6 @@ class DrainDesk:
                 logger.info("node process %s cannot copy %s: %s", peer.process_id, one.object_id.hex(), error)
                 continue
             if answer:
-                self._process.notify(peer, NODE, KeepObject(one.object_id, decoder_of(Location).decode(answer)))
                 self._copied.add(one.object_id)
                 return
         logger.warning("no node can copy object %s: it is lost with this one", one.object_id.hex())

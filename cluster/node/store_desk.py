@@ -1,5 +1,6 @@
 """The node's object store, as processes ask for it."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
@@ -37,8 +38,6 @@ from ..system_process import SystemProcess
 from .puller import NodeAt, Puller
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ..store.store import ObjectStore
     from .object_source import ObjectSource
 
@@ -62,7 +61,11 @@ class OwnedObject(NamedTuple):
 
 
 class StoreDesk:
-    """Answers requests of local processes about memory and objects, and of other nodes for copies."""
+    """Answers requests of local processes about memory and objects, and of other nodes for copies.
+
+    Attributes:
+        leaving: this node ends soon, and keeps nothing more for others.
+    """
 
     def __init__(
         self, process: SystemProcess, store: "ObjectStore", source: "ObjectSource", node_id: bytes, node_at: NodeAt
@@ -74,6 +77,8 @@ class StoreDesk:
         self._puller = Puller(process, store, source, node_id, node_at)
         self._owners: dict[str, ProcessAddress] = {}
         self._locating: dict[str, dict[int, asyncio.Task[None]]] = {}
+        self.leaving = False
+        self._keeping: set[asyncio.Task[None]] = set()
         store.ask_owner = self._ask_owner
         store.tell_dropped = self._tell_dropped
         self.methods: dict[str, Callable[[Channel, Call], None]] = {
@@ -97,6 +102,10 @@ class StoreDesk:
             for copy in self._store.primaries()
             if (owner := self._owners.get(copy.owner)) is not None
         ]
+
+    async def kept(self) -> None:
+        """Wait until what this node took over from others that leave is here, or is not to be had."""
+        await asyncio.gather(*self._keeping, return_exceptions=True)
 
     def _on_grant(self, channel: Channel, call: Call) -> None:
         request: GrantMemory = decoder_of(GrantMemory).decode(call.body)
@@ -144,7 +153,13 @@ class StoreDesk:
     def _on_locate(self, channel: Channel, call: Call) -> None:
         request: LocateObject = decoder_of(LocateObject).decode(call.body)
         process_id = channel.peer.process_id
+        if request.keep and self.leaving:
+            channel.reply(call.call_id, b"")
+            return
         task = self._process.spawn(self._locate(channel, call.call_id, request))
+        if request.keep:
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
         self._locating.setdefault(process_id, {})[call.call_id] = task
         task.add_done_callback(lambda _: self._located(process_id, call.call_id))
 
@@ -179,6 +194,8 @@ class StoreDesk:
         except ObjectStoreFullError as error:
             channel.reply(call_id, serialize_error(error), failed=True)
         else:
+            if request.keep:
+                self._store.keep(request.object_id, offset)
             channel.reply(call_id, encode(Location(self._node_id, offset, size)))
 
     async def _bring(self, request: LocateObject, process_id: str) -> tuple[int, int]:

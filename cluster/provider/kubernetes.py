@@ -7,6 +7,7 @@ pod as a file; the pod's command copies it to where only its user reads it.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -45,8 +46,15 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     service_account: str = ""
 
 
+class KubernetesMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node type's `machine` may say: another image, and more of the pod's spec, which is merged into it."""
+
+    image: str = ""
+    pod: dict[str, Any] = {}
+
+
 class KubernetesProvider(NodeProvider):
-    """Instances are pods. A node type's `machine` may have `image`, and `pod`: more of the pod's spec, merged into it.
+    """Instances are pods. What a node type's `machine` has is said by `KubernetesMachine`.
 
     Args:
         cluster: names the cluster.
@@ -56,6 +64,7 @@ class KubernetesProvider(NodeProvider):
     def __init__(self, cluster: str, settings: KubernetesSettings) -> None:
         super().__init__(cluster)
         self._settings = settings
+        self._kubeconfig = str(Path(settings.kubeconfig).expanduser()) if settings.kubeconfig else ""
         self._client: Any = None
         self._connecting = asyncio.Lock()
         self._kept: set[str] = set()
@@ -70,7 +79,7 @@ class KubernetesProvider(NodeProvider):
     def shell_command(self, instance: Instance, command: Sequence[str] = (), *, terminal: bool = False) -> list[str]:
         """See `NodeProvider.shell_command`: `kubectl exec`."""
         settings = self._settings
-        words = ["kubectl", *(["--kubeconfig", settings.kubeconfig] if settings.kubeconfig else [])]
+        words = ["kubectl", *(["--kubeconfig", self._kubeconfig] if self._kubeconfig else [])]
         words += ["--context", settings.context] if settings.context else []
         words += ["--namespace", settings.namespace, "exec", *(["--stdin", "--tty"] if terminal else [])]
         return [*words, instance.instance_id, "--container", _CONTAINER, "--", *(command or ["bash", "-l"])]
@@ -109,9 +118,9 @@ class KubernetesProvider(NodeProvider):
                 settings = self._settings
                 configuration = client.Configuration()
                 try:
-                    if settings.kubeconfig or not _inside_pod():
+                    if self._kubeconfig or not _inside_pod():
                         await config.load_kube_config(
-                            config_file=settings.kubeconfig or None,
+                            config_file=self._kubeconfig or None,
                             context=settings.context or None,
                             client_configuration=configuration,
                         )
@@ -220,6 +229,8 @@ async def _answered(call: Any) -> Any:
         if status == _HTTP_UNAUTHORIZED:
             text += " The credentials are wrong or have expired: does `kubectl get pods` work?"
         raise ProviderError(f"Kubernetes refuses ({status}): {text}") from error
+    except TimeoutError as error:
+        raise ProviderError(f"Kubernetes has not answered within {_REQUEST_S:g} s.") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ProviderError(f"Kubernetes cannot be reached: {error}") from error
 
@@ -246,6 +257,8 @@ def _instance_of(pod: Any) -> Instance:
 def _text_of(pod: Any, phase: str) -> str:
     """Why it is not running, where that is known."""
     told = [f"the pod is {phase}"]
+    if pod.status and pod.status.reason:  # as of one that was evicted
+        told.append(f"{pod.status.reason}: {pod.status.message or ''}")
     for container in (pod.status.container_statuses if pod.status else None) or []:
         for state in (container.state.waiting, container.state.terminated) if container.state else ():
             if state is not None:

@@ -38,10 +38,14 @@ class NodeProvider(ABC):
 
     Args:
         cluster: names the cluster; a provider sees the instances of its own cluster only.
+
+    Attributes:
+        unseen: what could not be asked when instances were listed last, and why; "" where that was all.
     """
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
+        self.unseen = ""
         self._making: dict[str, asyncio.Task[Instance]] = {}
         self._turns = asyncio.Semaphore(AT_A_TIME)
 

@@ -5,6 +5,7 @@ find it in one, and name that file in LIMELIGHT_TOKEN_FILE.
 """
 
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 
@@ -26,7 +27,7 @@ class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
         port: where a head listens; 0: where heads do.
         setup: shell commands to run first, in order; one that fails ends it.
         environment: variables for the node's process.
-        program: what the `cluster` command is called there.
+        program: what the `cluster` command is called there; words that begin with "~/" are in the home folder there.
         arguments: more arguments for it.
     """
 
@@ -63,13 +64,20 @@ def token_lines(start: NodeStart, token_file: str) -> str:
     return f"(umask 077; mkdir -p \"$(dirname {token_file})\"; printf '%s\\n' {quoted} >{token_file})\n"
 
 
+def shell_words(words: Sequence[str]) -> str:
+    """Words as `sh` reads them on the machine: "~/" is the home folder there, and nothing else has a meaning."""
+    return " ".join(
+        f'"$HOME"/{shlex.quote(word[2:])}' if word.startswith("~/") else shlex.quote(word) for word in words
+    )
+
+
 def _command(node_type: NodeType, name: str, start: NodeStart, role: Role) -> str:
-    words = [*start.program, *(["start", "--head"] if role == "head" else ["join", start.head]), "--block"]
+    words = [*(["start", "--head"] if role == "head" else ["join", start.head]), "--block"]
     words += ["--node-name", name, *_offer(node_type.resources)]
     labels = ",".join(f"{key}={value}" for key, value in sorted(node_type.node_labels(name).items()))
     words += ["--labels", labels]
     words += ["--port", str(start.port)] if role == "head" and start.port else []
-    line = shlex.join([*words, *start.arguments])
+    line = f"{shell_words(start.program)} {shlex.join([*words, *start.arguments])}"
     if start.host:
         line += f" --host {shlex.quote(start.host)}"
     elif role == "head":

@@ -11,11 +11,11 @@ those who administer the cloud: the same who could read the file.
 
 import asyncio
 import base64
+import contextlib
 import shlex
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -26,7 +26,9 @@ from .node_start import NodeStart, node_script, token_lines
 _CLUSTER = "limelight-cluster"
 _TYPE = "limelight-type"
 _ROLE = "limelight-role"
-_THREADS = 8
+_REQUEST_S = 60.0
+"""How long the cloud may take to answer a request; the library itself waits without end."""
+
 _STATES: dict[str, InstanceState] = {
     "BUILD": "starting",
     "REBUILD": "starting",
@@ -69,8 +71,19 @@ class OpenStackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     folder: str = "/var/lib/limelight"
 
 
+class OpenStackMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node type's `machine` may say: its `flavor`, and other values than `OpenStackSettings` has."""
+
+    flavor: str = ""
+    image: str = ""
+    network: str = ""
+    key_name: str = ""
+    security_groups: list[str] = []
+    availability_zone: str = ""
+
+
 class OpenStackProvider(NodeProvider):
-    """Instances are servers. A node type's `machine` must have `flavor`; see `OpenStackSettings` for the others.
+    """Instances are servers. What a node type's `machine` has is said by `OpenStackMachine`.
 
     Args:
         cluster: names the cluster.
@@ -80,9 +93,8 @@ class OpenStackProvider(NodeProvider):
     def __init__(self, cluster: str, settings: OpenStackSettings) -> None:
         super().__init__(cluster)
         self._settings = settings
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="openstack")
         self._own = threading.local()
-        self._connections: list[Any] = []
+        self._idle: list[Any] = []
         self._found: dict[tuple[str, str], str] = {}
 
     async def instances(self) -> list[Instance]:
@@ -103,9 +115,8 @@ class OpenStackProvider(NodeProvider):
     async def close(self) -> None:
         """See `NodeProvider.close`."""
         await super().close()
-        await asyncio.to_thread(self._threads.shutdown)
-        for connection in self._connections:
-            connection.close()
+        while self._idle:
+            self._idle.pop().close()
 
     async def _make(self, node_type: NodeType, name: str, start: NodeStart, role: Role) -> Instance:
         return await self._in_thread(lambda: self._make_now(node_type, name, start, role))
@@ -188,23 +199,45 @@ class OpenStackProvider(NodeProvider):
     def _connection(self) -> Any:
         connection = getattr(self._own, "connection", None)
         if connection is None:
-            connection = _library().connect(cloud=self._settings.cloud or None, app_name="limelight")
+            connection = self._idle.pop() if self._idle else self._connect()
             self._own.connection = connection
-            self._connections.append(connection)
         return connection
 
+    def _connect(self) -> Any:
+        return _library().connect(cloud=self._settings.cloud or None, app_name="limelight", api_timeout=_REQUEST_S)
+
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        """Do something with the library, whose errors become a provider's."""
+        """Do something with the library, whose errors become a provider's.
 
-        def mapped() -> Result:
+        In a daemon thread: a process that ends does not wait for a cloud that says nothing.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+
+        def settle(result: Result | None, error: ProviderError | None) -> None:
+            if answer.done():
+                return  # nobody waits any more
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(cast("Result", result))
+
+        def run() -> None:
+            result, failure = None, None
             try:
-                return work()
-            except ProviderError:
-                raise
-            except Exception as error:
-                raise ProviderError(_explain(error)) from error
+                result = work()
+            except ProviderError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 - it has many classes without a common base
+                failure = ProviderError(_explain(error))
+                failure.__cause__ = error
+            if (connection := getattr(self._own, "connection", None)) is not None:
+                self._idle.append(connection)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, result, failure)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, mapped)
+        threading.Thread(target=run, name="openstack", daemon=True).start()
+        return await answer
 
 
 def _library() -> Any:

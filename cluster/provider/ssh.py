@@ -47,8 +47,14 @@ class SshSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     options: dict[str, str] = {}
 
 
+class SshMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node type's `machine` may say: hosts of its own."""
+
+    hosts: list[str] = []
+
+
 class SshProvider(NodeProvider):
-    """Instances are node processes on listed hosts. Node types may list hosts of their own (`machine: {hosts: [...]}`).
+    """Instances are node processes on listed hosts. What a node type's `machine` has is said by `SshMachine`.
 
     Args:
         cluster: names the cluster.
@@ -89,6 +95,7 @@ class SshProvider(NodeProvider):
                 found += result
         if problems and len(problems) == len(self._hosts):
             raise ProviderError(f"None of the {len(self._hosts)} hosts can be reached. {problems[0]}")
+        self.unseen = "; ".join(problems)
         return found
 
     def shell_command(self, instance: Instance, command: Sequence[str] = (), *, terminal: bool = False) -> list[str]:

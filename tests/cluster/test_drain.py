@@ -102,6 +102,19 @@ class TestDrain:
         for seed, ref in enumerate(refs):  # which nothing could make again
             assert np.array_equal(ll.get(ref, timeout=PATIENCE), expected(seed))
 
+    def test_what_two_nodes_that_leave_together_have_is_not_copied_from_one_to_the_other(self, cluster, doomed) -> None:
+        """As after a burst of work: the autoscaler drains all that are idle at once."""
+        nodes = [doomed, *(cluster.add_node(num_cpus=2) for _ in range(2))]
+        refs = [noise.options(scheduling_strategy=at(nodes[seed % 3]), max_retries=0).remote(seed) for seed in range(9)]
+        ll.wait(refs, num_returns=len(refs), fetch_local=False)
+        for node in nodes:
+            drain(node)
+        eventually(lambda: not any(alive(node) for node in nodes))
+        for seed, ref in enumerate(refs):
+            assert np.array_equal(ll.get(ref, timeout=PATIENCE), expected(seed))
+        for node in nodes[1:]:
+            cluster.remove_node(node)
+
     def test_bundles_are_reserved_again(self, cluster, doomed) -> None:
         group = placement_group([{"CPU": 1}] * 3, strategy="STRICT_SPREAD")
         assert group.wait(PATIENCE)

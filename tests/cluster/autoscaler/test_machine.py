@@ -1,73 +1,15 @@
-"""The autoscaler, event by event."""
+"""The autoscaler, event by event: when machines come and go."""
 
 from limelight.cluster.autoscaler import message as m
 from limelight.cluster.autoscaler.config import ScalingConfig
-from limelight.cluster.autoscaler.machine import Autoscaler
-from limelight.cluster.provider.instance import Instance, NodeType
+from limelight.cluster.autoscaler.machine import MAX_GROUPS
 from limelight.cluster.scheduling.resources import ResourceSet
 
-ONE_CPU = ResourceSet.parse({"CPU": 1})
-GPU = ResourceSet.parse({"GPU": 1})
+from .bench import GPU, ONE_CPU, Bench, instance, node_types, running
 
 
-def node_types(**bounds):
-    types = {
-        "cpu": NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 4}), max_workers=10),
-        "gpu": NodeType(name="gpu", resources=ResourceSet.parse({"CPU": 8, "GPU": 2}), max_workers=4),
-    }
-    for name, (least, most) in bounds.items():
-        types[name] = NodeType(
-            name=name,
-            resources=types[name].resources if name in types else ONE_CPU,
-            min_workers=least,
-            max_workers=most,
-        )
-    return types
-
-
-class Bench:
-    """An autoscaler, and a clock; collects what it says."""
-
-    def __init__(self, incarnation="a", listed=(), **options):
-        options.setdefault("node_types", node_types())
-        options.setdefault("max_workers", 12)
-        self.config = ScalingConfig(idle_timeout=60, **options)
-        self.autoscaler = Autoscaler(self.config, incarnation, lambda: 1.0)
-        self.now = 100.0
-        self.instances = {}
-        if listed is not None:
-            self.tell(m.InstancesListed(tuple(listed), self.now))
-
-    def tell(self, event):
-        return self.autoscaler.handle(event, self.now)
-
-    def decide(self, after=1.0, wants=None, **load):
-        self.now += after
-        if wants is not None or load:
-            self.tell(m.LoadSeen(tuple(m.Want(shape, count) for shape, count in wants or ()), **load))
-        return self.tell(m.Decide())
-
-    def list(self, *instances, asked_at=None):
-        return self.tell(m.InstancesListed(instances, self.now if asked_at is None else asked_at))
-
-    def join(self, name, node_type="cpu", **state):
-        kind = (node_types() | self.config.node_types)[node_type]
-        total = kind.resources
-        free = {"GPU": {0: 10_000, 1: 10_000}} if total.get("GPU") else {}
-        labels = kind.node_labels(name)
-        state = {"available": total.units(), "free": free, "labels": labels, **state}
-        return self.tell(m.NodeSeen(f"node-of-{name}", name, total, **state))
-
-
-def instance(name, node_type="cpu", state="running", **about):
-    return Instance(name, f"id-of-{name}", node_type, state, **about)
-
-
-def running(bench, node_type="cpu", name="w1", **state):
-    """An instance whose node has joined."""
-    bench.list(*[one.instance for one in bench.autoscaler.fleet.machines.values() if one.instance],
-               instance(name, node_type))  # fmt: skip
-    bench.join(name, node_type, **state)
+def group(strategy, *bundles, taken=()):
+    return m.PendingGroup("ring", tuple(ResourceSet.parse(one) for one in bundles), strategy, taken)
 
 
 def test_nothing_is_decided_before_it_is_known_what_there_is():
@@ -90,100 +32,11 @@ def test_pending_work_launches_machines_once():
     assert bench.decide(wants=[(ONE_CPU, 4)]) == [], "the second one is still on its way"
 
 
-def test_a_request_without_an_answer_is_repeated_as_it_is():
-    bench = Bench()
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    assert bench.decide(after=20) == []
-    [again] = bench.decide(after=20)
-    assert (again.request_id, again.names) == (launch.request_id, launch.names)
-
-
-def test_a_listing_that_is_older_than_a_request_says_nothing_about_it():
-    bench = Bench()
-    before = bench.now
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    bench.tell(m.LaunchAnswered(launch.request_id, (instance(launch.names[0], state="starting"),)))
-    bench.list(asked_at=before)
-    assert list(bench.autoscaler.fleet.machines) == list(launch.names)
-    assert bench.autoscaler.backoff.failures == {}
-    bench.now += 1
-    bench.list()
-    assert "gone" in bench.autoscaler.news[-1][1]
-
-
-def test_what_was_asked_for_and_is_not_listed_yet_may_still_come():
-    bench = Bench()
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    bench.now += 1
-    bench.list()
-    assert list(bench.autoscaler.fleet.machines) == list(launch.names)
-    assert bench.decide() == []
-
-
-def test_failed_launches_are_backed_off_and_another_type_is_taken_meanwhile():
-    bench = Bench(node_types=node_types(big=(0, 5)), backoff=4)
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    assert launch.node_type == "big"
-    bench.tell(m.LaunchAnswered(launch.request_id, error="quota exceeded"))
-    [other] = bench.decide()
-    assert other.node_type == "cpu"
-    assert ("big", 1) in [(name, failure.times) for name, failure in bench.autoscaler.backoff.failures.items()]
-    assert any("quota exceeded" in text for _, text in bench.autoscaler.news)
-
-
-def test_pauses_double_and_end_when_a_machine_joins():
-    bench = Bench(node_types={"cpu": node_types()["cpu"]}, backoff=4, max_backoff=20)
-    pauses = []
-    failed_at = None
-    bench.decide(wants=[(ONE_CPU, 1)])
-    launches = list(bench.autoscaler.fleet.machines.values())
-    for _ in range(5):
-        bench.tell(m.LaunchAnswered(launches[0].request_id, error="no"))
-        failed_at = bench.now
-        while not bench.decide():
-            pass
-        pauses.append(bench.now - failed_at)
-        launches = list(bench.autoscaler.fleet.machines.values())
-    assert pauses == [4, 8, 16, 20, 20]
-    bench.list(instance(launches[0].name))
-    bench.join(launches[0].name)
-    assert bench.autoscaler.backoff.failures == {}
-
-
-def test_what_was_launched_in_part_counts_in_part():
-    bench = Bench()
-    [launch] = bench.decide(wants=[(ONE_CPU, 12)])
-    made = instance(launch.names[1], state="starting")
-    bench.tell(m.LaunchAnswered(launch.request_id, (made,), "quota exceeded"))
-    assert list(bench.autoscaler.fleet.machines) == [made.name]
-
-
-def test_a_machine_that_never_joins_is_ended_and_replaced():
-    bench = Bench(launch_timeout=100, backoff=1)
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    name = launch.names[0]
-    bench.list(instance(name))
-    ended = bench.decide(after=101)
-    assert m.Terminate({f"id-of-{name}": name}, "its node has not joined within 100 s") in ended
-    [replacement] = [one for one in ended + bench.decide(after=2) if isinstance(one, m.Launch)]
-    assert replacement.names != launch.names
-
-
-def test_a_failed_instance_is_cleared_away():
-    bench = Bench()
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    name = launch.names[0]
-    told = bench.list(instance(name, state="failed", text="No valid host was found"))
-    assert told == [m.Terminate({f"id-of-{name}": name}, "it failed: No valid host was found")]
-    assert bench.list(instance(name, state="failed")) == [], "not again and again"
-    bench.now += 31
-    assert len(bench.list(instance(name, state="failed"))) == 1, "but again after a while"
-
-
-def test_what_had_failed_before_is_cleared_away_and_no_reason_to_wait():
-    bench = Bench(listed=[instance("old", state="failed", text="long ago")])
-    [launch] = bench.decide(wants=[(ONE_CPU, 1)])
-    assert launch.node_type == "cpu"
+def test_a_changed_config_counts_at_once():
+    bench = Bench(max_workers=0)
+    assert bench.decide(wants=[(ONE_CPU, 1)]) == []
+    bench.autoscaler.change(ScalingConfig(node_types=node_types(), max_workers=1))
+    assert [type(one) for one in bench.decide()] == [m.Launch]
 
 
 def test_an_idle_machine_is_drained_and_then_ended():
@@ -250,6 +103,7 @@ def test_what_was_requested_for_later_is_launched_and_kept():
     [launch] = bench.decide(floor=(m.Want(ONE_CPU, 6),))
     assert len(launch.names) == 2
     assert launch.reason == "request_resources asks for {CPU: 1}"
+    assert bench.decide() == [], "they are on their way"
     bench.list(*(instance(name) for name in [*launch.names, "third"]))
     for name in launch.names:
         bench.join(name)
@@ -297,18 +151,6 @@ def test_nodes_may_be_known_before_their_instances():
     assert bench.autoscaler.fleet.machines["w1"].stage == "joined"
 
 
-def test_a_machine_whose_node_is_lost_is_ended_unless_it_comes_back():
-    bench = Bench(rejoin_timeout=30)
-    running(bench, holds="1 task")
-    running(bench, name="w2", holds="1 task")
-    bench.tell(m.NodeGone("node-of-w1"))
-    bench.tell(m.NodeGone("node-of-w2"))
-    bench.decide(after=20)
-    bench.join("w2", holds="1 task")
-    [end] = bench.decide(after=20)
-    assert end.names == {"id-of-w1": "w1"}
-
-
 def test_when_less_is_allowed_than_there_is_idle_machines_go_at_once_and_busy_ones_stay():
     """As after `cluster up` with a file that was changed."""
     for types, too_many in ((node_types(cpu=(0, 2)), 1), ({"gpu": node_types()["gpu"]}, 2)):
@@ -326,9 +168,93 @@ def test_an_idle_machine_that_waiting_work_could_use_stays():
     assert bench.decide(after=1000, wants=[(GPU, 1)]) == []
 
 
-def test_an_instance_that_somebody_else_ends_is_no_more_counted_on():
-    bench = Bench(node_types=node_types(cpu=(1, 3)))
-    running(bench)
-    bench.list(instance("w1", state="ending"))
+def test_placement_groups_get_machines_and_one_that_no_type_can_hold_is_told_in_words():
+    bench = Bench()
+    three = group("STRICT_SPREAD", *[{"CPU": 1}] * 3)
+    [launch] = bench.decide(groups=(three, group("STRICT_PACK", {"CPU": 64})))
+    assert len(launch.names) == 3
+    assert "placement group ring (STRICT_SPREAD, 3 bundles)" in launch.reason
+    [told] = bench.autoscaler.unmet
+    assert told.startswith("placement group ring (STRICT_PACK, 1 bundles) waits for one machine with {CPU: 64}: ")
+    assert told.endswith(": no node type of the cluster has that")
+
+
+def test_a_group_that_is_placed_in_part_does_not_count_on_the_nodes_that_it_has():
+    bench = Bench()
+    running(bench, holds="1 bundle")
+    [launch] = bench.decide(groups=(group("STRICT_SPREAD", {"CPU": 1}, taken=("node-of-w1",)),))
+    assert len(launch.names) == 1
+    bench = Bench()
+    running(bench, holds="1 bundle")
+    assert bench.decide(groups=(group("STRICT_SPREAD", {"CPU": 1}),)) == []
+
+
+def test_what_is_requested_and_cannot_be_had_is_told():
+    bench = Bench()
+    assert bench.decide(floor=(m.Want(ResourceSet.parse({"CPU": 64}), 2),)) == []
+    assert bench.autoscaler.unmet == ["2 x request_resources asks for {CPU: 64}: no node type of the cluster has that"]
+
+
+def test_there_are_never_more_of_a_type_than_it_may_have():
+    bench = Bench(node_types=node_types(cpu=(0, 2)))
+    [launch] = bench.decide(wants=[(ONE_CPU, 100)])
+    assert len(launch.names) == 2
+    bench.list(*(instance(name) for name in launch.names))
+    for name in launch.names:
+        bench.join(name, available={}, holds="4 tasks")
+    assert bench.decide(wants=[(ONE_CPU, 92)]) == []
+    assert "there are as many of cpu as there may be (max_workers)" in bench.autoscaler.unmet[0]
+
+
+def test_the_minimum_is_made_whatever_the_speed():
+    bench = Bench(node_types=node_types(cpu=(8, 10)))
     [launch] = bench.decide()
-    assert isinstance(launch, m.Launch)
+    assert len(launch.names) == 8
+
+
+def test_the_speed_is_that_of_all_types_together():
+    bench = Bench(max_workers=100, node_types=node_types(cpu=(0, 50), gpu=(0, 50)))
+    launches = bench.decide(wants=[(GPU, 6), (ResourceSet.parse({"CPU": 4}), 100)])
+    assert sum(len(one.names) for one in launches) == 5
+    bench.list(*(instance(name, one.node_type, "starting") for one in launches for name in one.names))
+    assert bench.decide() == [], "those that start still count"
+
+
+def test_a_machine_that_is_told_to_go_is_no_more_of_the_minimum():
+    bench = Bench(node_types=node_types(cpu=(1, 5)))
+    running(bench, draining=True, holds="it is leaving")
+    [launch] = bench.decide()
+    assert launch.reason == "min_workers is 1"
+
+
+def test_a_node_that_has_not_begun_to_drain_is_told_again():
+    bench = Bench()
+    running(bench)
+    [order] = bench.decide(after=61)
+    assert bench.decide(after=4) == []
+    assert [one.node_id for one in bench.decide(after=2)] == [order.node_id]
+
+
+def test_how_long_a_node_has_been_idle_counts_from_the_end_of_its_work():
+    bench = Bench()
+    running(bench)
+    bench.now += 30
+    bench.join("w1", available={"CPU": 39_999})  # news of an idle node
+    assert [type(one) for one in bench.decide(after=31)] == [m.DrainNode]
+
+
+def test_only_the_latest_news_are_kept():
+    bench = Bench(node_types={"cpu": node_types()["cpu"]}, backoff=0.5, max_backoff=0.5)
+    bench.decide(wants=[(ONE_CPU, 1)])
+    for _ in range(200):
+        for request in {one.request_id for one in bench.autoscaler.fleet.machines.values()}:
+            bench.tell(m.LaunchAnswered(request, error="no"))
+        bench.decide()
+    assert len(bench.autoscaler.news) == 100
+
+
+def test_groups_that_nothing_can_hold_do_not_keep_others_from_being_looked_at():
+    bench = Bench()
+    hopeless = tuple(group("STRICT_PACK", {"CPU": 100 + number}) for number in range(2 * MAX_GROUPS))
+    decided = [bench.decide(groups=(*hopeless, group("STRICT_PACK", {"CPU": 3}))) for _ in range(4)]
+    assert sum(len(launch.names) for commands in decided for launch in commands) == 1

@@ -6,6 +6,8 @@ import typing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from limelight.cluster.command.main import main
 from limelight.cluster.launch.cluster_file import (
@@ -100,6 +102,45 @@ async def test_a_good_file():
         ("  - pip install limelight", "  pip: install", 9, 3, "'setup_commands' must be a list"),
         ("min_workers: 1", "max_workers: 1", 19, 5, "'max_workers' stands in line 18 already"),
         ("{CPU: 4}", "{CPU: 4", 14, 12, "this is not YAML"),
+        ("  cloud: pouta", "\tcloud: pouta", 4, 1, "this is not YAML: while scanning for the next token, found char"),
+        ("cloud: pouta", "cloud: po\auta", 4, 12, "this is not YAML: the character '\\x07'"),
+        ("node_types:", "---\nnode_types:", 11, 1, "but found another document"),
+        ("{CPU: 4}", "&a {CPU: *a}", 13, 16, "this contains itself"),
+        ("{CPU: 4}", "{[CPU]: 4}", 13, 17, "a key must be a plain word"),
+        ("{CPU: 4}", "!cpus {CPU: 4}", 13, 16, "'!cpus' is no tag"),
+        ("{CPU: 4}", "{CPU: !!int four}", 13, 22, "'four' cannot be read"),
+        (
+            "cluster_name: mine",
+            "cluster_name: 2026-13-45",
+            1,
+            15,
+            "'2026-13-45' cannot be read: month must be in 1..12",
+        ),
+        ("cluster_name: mine", "cluster_name: 5", 1, 15, "Expected `str`, got `int`"),
+        ("idle_timeout_minutes: 2", "idle_timeout_minutes: .nan", 7, 23, "is nan, and is no number"),
+        ("idle_timeout_minutes: 2", "max_workers: 0", 7, 14, "but the min_workers of all types together are 1"),
+        ("idle_timeout_minutes: 2", "head_port: 65536", 7, 12, "ports go from 1 to 65535"),
+        ("idle_timeout_minutes: 2", "head_port: true", 7, 12, "Expected `int`, got `bool`"),
+        ("idle_timeout_minutes: 2", "program: []", 7, 10, "'program' has no word"),
+        ("idle_timeout_minutes: 2", "environment: {A B: x}", 7, 15, "'A B' is no name of a variable"),
+        ("idle_timeout_minutes: 2", "environment: {A: 2}", 7, 18, "Expected `str`, got `int`"),
+        ("{flavor: standard.medium}", "{flavor: [x]}", 14, 23, "'flavor': Expected `str`"),
+        ("{flavor: standard.medium}", "{flavor: x, security_groups: x}", 14, 43, "'security_groups' must be a list"),
+        (
+            "{flavor: standard.medium}",
+            "{image: x}",
+            12,
+            3,
+            "the node type 'small' has no 'flavor': say it in its 'machine'.",
+        ),
+        (
+            "  image: Ubuntu-24.04\n",
+            "",
+            11,
+            3,
+            "has no 'image': say it in its 'machine', or in 'provider' for all types.",
+        ),
+        (GOOD[GOOD.index("node_types:") :], "node_types: {}\n", 11, 13, "'node_types' names no type"),
     ],
 )
 def test_a_fault_is_told_with_its_place_and_what_would_be_right(old, new, line, column, words):
@@ -147,6 +188,42 @@ def test_where_only_a_package_is_missing_nothing_is_said_of_the_file(tmp_path, m
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert main(["up", str(tmp_path / "c.yaml")]) == 1
     assert capsys.readouterr().err == 'cluster: Cluster files need a package: pip install "limelight[launch]"\n'
+
+
+PIECES = ["{", "}", "[", "]", "&a ", "*a", "!x ", "!!int ", ": ", "- ", "? ", "<<: ", "\t", "\n", "  ", "#", "|", "'",
+          '"', "~", "-1", ".nan", "1e400", "2026-13-45", "\x00", "\ud800", "null", "9" * 5000]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(PIECES)), max_size=4))
+def test_whatever_is_written_is_read_or_refused_with_a_line(edits):
+    text = GOOD
+    for start, length, piece in edits:
+        text = text[:start] + piece + text[start + length :]
+    told = "c.yaml:1:1: "
+    try:
+        parse_cluster_file("c.yaml", text)
+    except DocumentError as error:
+        told = str(error)
+    assert re.match(r"c\.yaml:\d+:\d+: ", told)
+
+
+@pytest.mark.parametrize(
+    ("provider", "machine", "words"),
+    [
+        ("{type: local}", "{flavor: x}", "'machine' has no key 'flavor', nor any."),
+        ("{type: kubernetes, image: x}", "{pod: 3}", "'pod' must be a mapping"),
+        ("{type: kubernetes}", "{}", "has no 'image'"),
+        ("{type: ssh, hosts: [a]}", "{hosts: b}", "'hosts' must be a list"),
+        ("{type: ssh, hosts: []}", "{}", "has no 'hosts'"),
+        ("{type: slurm}", "{gres: [gpu]}", "'gres': Expected `int | float | str`, got `array`"),
+    ],
+)
+def test_what_a_machine_may_say_depends_on_its_provider(provider, machine, words):
+    start = f"cluster_name: mine\nprovider: {provider}\nhead_node_type: a\nnode_types:\n"
+    [(line, _, told)] = faults(f"{start}  a:\n    machine: {machine}\n")
+    assert words in told
+    assert line in {5, 6}
 
 
 def test_all_faults_are_told_at_once():

@@ -24,6 +24,7 @@ class FakeKubernetes(ServiceThread):
         quota: pods that are allowed; None: any number.
         unschedulable: pods stay pending.
         expired: the credentials are not accepted any more.
+        mute: requests are not answered.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +34,7 @@ class FakeKubernetes(ServiceThread):
         self.quota: int | None = None
         self.unschedulable = False
         self.expired = False
+        self.mute = False
         self._tasks: set[asyncio.Task] = set()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         super().__init__()
@@ -62,6 +64,8 @@ class FakeKubernetes(ServiceThread):
 
     @web.middleware
     async def _check(self, request: web.Request, handler) -> web.StreamResponse:
+        if self.mute:
+            await asyncio.Event().wait()
         if self.expired or request.headers.get("Authorization") != f"Bearer {BEARER}":
             return _status(401, "Unauthorized", "Unauthorized")
         return await handler(request)

@@ -24,6 +24,7 @@ class FakeOpenStack(ServiceThread):
     Attributes:
         quota: servers that are allowed; None: any number.
         broken: servers end in ERROR.
+        mute: requests are not answered.
         logins: how often a token was asked for.
     """
 
@@ -34,6 +35,7 @@ class FakeOpenStack(ServiceThread):
         self.logins = 0
         self.quota: int | None = None
         self.broken = False
+        self.mute = False
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task] = set()
         super().__init__()
@@ -77,6 +79,8 @@ class FakeOpenStack(ServiceThread):
 
     @web.middleware
     async def _check(self, request: web.Request, handler) -> web.StreamResponse:
+        if self.mute:
+            await asyncio.Event().wait()
         public = request.path.startswith("/identity") or request.path.rstrip("/").endswith(("v2.1", "image", "network"))
         if not public and request.headers.get("X-Auth-Token") not in self.tokens:
             return _error(401, "The request you have made requires authentication.")

@@ -2,7 +2,7 @@
 
 Installed as `sbatch`, `squeue`, `scancel` and `srun` by `install`. Options that the real commands would refuse are
 refused; formats are those of Slurm 23. The folder's file `weather` has JSON: {"most": jobs that are accepted,
-"down": slurmctld does not answer, "pending": jobs stay pending}.
+"down": slurmctld does not answer, "pending": jobs stay pending, "denied": jobs cannot be cancelled}.
 """
 
 import fcntl
@@ -122,6 +122,8 @@ def squeue(arguments):
 
 def scancel(arguments):
     _, words = options_of("scancel", arguments, {"quiet"})
+    if weather().get("denied"):
+        fail("scancel", f"Kill job error on job id {words[0]}: Access/permission denied")
     if words[0] not in {str(job["id"]) for job in jobs()}:
         fail("scancel", f"Kill job error on job id {words[0]}: Invalid job id specified")
     for job in jobs():

@@ -251,7 +251,7 @@ class KubernetesGround(ServiceGround):
 
     def heal(self):
         super().heal()
-        self.service.unschedulable = self.service.expired = False
+        self.service.unschedulable = self.service.expired = self.service.mute = False
 
 
 class OpenStackGround(ServiceGround):

@@ -1,5 +1,6 @@
 """What goes wrong with Kubernetes in particular, and how pods are described."""
 
+import msgspec
 import pytest
 
 from limelight.cluster.provider.instance import NodeType
@@ -53,11 +54,55 @@ async def test_a_type_without_an_image_is_refused(ground):
     assert made.error == "Node type 'cpu' has no image: name one, or one for all in `provider`."
 
 
+async def test_an_api_that_says_nothing_is_an_error_in_time(provider, ground, monkeypatch):
+    await provider.instances()
+    monkeypatch.setattr("limelight.cluster.provider.kubernetes._REQUEST_S", 0.2)
+    ground.service.mute = True
+    with pytest.raises(ProviderError, match=r"Kubernetes has not answered within 0\.2 s"):
+        await provider.instances()
+
+
+async def test_a_pod_of_somebody_else_is_not_taken_for_ours(provider, ground):
+    ground.service.pods["w-1"] = {"metadata": {"name": "w-1", "labels": {}}, "status": {"phase": "Running"}}
+    made = await provider.create(CPU, ["w-1"], ground.start())
+    del ground.service.pods["w-1"]
+    assert (made.instances, made.error) == ((), "There is a pod named w-1 that is not of this cluster.")
+
+
+async def test_a_pod_that_is_on_its_way_out_is_ending(provider, ground):
+    await provider.create(CPU, ["w-1"], ground.start())
+    await ground.report("w-1")
+    ground.service.pods["w-1"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert [one.state for one in await provider.instances()] == ["ending"]
+
+
+async def test_a_pod_that_is_evicted_has_failed_and_says_why(provider, ground):
+    await provider.create(CPU, ["w-1"], ground.start())
+    await ground.report("w-1")
+    before = ground.service.pods["w-1"]["status"]
+    told = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "x"}
+    text = "The node was low on resource: memory."
+    ground.service.pods["w-1"]["status"] = {
+        "phase": "Failed", "reason": "Evicted", "message": text, "conditions": [told]
+    }  # fmt: skip
+    [pod] = await provider.instances()
+    assert (pod.state, pod.text) == ("failed", f"the pod is Failed; Evicted: {text}")
+    ground.service.pods["w-1"]["status"] = before
+
+
+async def test_the_token_that_was_given_last_counts(provider, ground):
+    await provider.create(CPU, ["w-1"], ground.start())
+    await provider.create(CPU, ["w-2"], msgspec.structs.replace(ground.start(), token="cd" * 32))
+    assert (await ground.report("w-2"))["token"] == "cd" * 32
+    await ground.report("w-1")
+
+
 def test_what_a_type_says_of_its_pod_is_merged_into_it(ground):
     amounts = {"CPU": 2, "GPU": 1, "memory": 4 << 30, "object_store_memory": 1 << 30}
     pod = {"nodeSelector": {"disk": "ssd"}, "containers": [{"name": "node", "imagePullPolicy": "Always"}]}
     node_type = NodeType(name="gpu", resources=ResourceSet.parse(amounts), machine={"image": "mine:2", "pod": pod})
     made = ground.provider()._manifest(node_type, "w-1", ground.start(), "worker")
+    assert made["spec"]["restartPolicy"] == "Never", "a node's end is its machine's end: the autoscaler decides"
     [container] = made["spec"]["containers"]
     assert made["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert (container["image"], container["imagePullPolicy"]) == ("mine:2", "Always")

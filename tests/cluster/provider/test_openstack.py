@@ -1,5 +1,8 @@
 """What goes wrong with OpenStack in particular."""
 
+import asyncio
+import threading
+
 import msgspec
 import pytest
 
@@ -46,6 +49,47 @@ async def test_a_cloud_that_clouds_yaml_does_not_have_is_an_error_for_people(gro
             await provider.instances()
     finally:
         await provider.close()
+
+
+async def test_a_cloud_that_says_nothing_is_an_error_in_time_and_holds_up_nobody(ground, monkeypatch):
+    monkeypatch.setattr("limelight.cluster.provider.openstack._REQUEST_S", 0.3)
+    provider = ground.provider()
+    await provider.instances()
+    ground.service.mute = True
+    try:
+        with pytest.raises(ProviderError, match=r"OpenStack: .*time"):
+            await provider.instances()
+        monkeypatch.setattr("limelight.cluster.provider.openstack._REQUEST_S", 3600.0)
+        other = ground.provider()
+        listing = asyncio.create_task(other.instances())
+        await ground.until(lambda: any(thread.name == "openstack" for thread in threading.enumerate()))
+        listing.cancel()
+        await other.close()
+        assert all(thread.daemon for thread in threading.enumerate() if thread.name == "openstack")
+    finally:
+        ground.service.mute = False
+        ground.service.stop()  # so that the last question ends
+        ground.service.go_on()
+        await provider.close()
+    await ground.until(lambda: not any(thread.name == "openstack" for thread in threading.enumerate()))
+
+
+async def test_what_the_cloud_says_of_a_server_is_understood(provider, ground):
+    await provider.create(CPU, ["w"], ground.start())
+    await ground.report("w")
+    [server] = ground.service.servers.values()
+    [before] = await provider.instances()
+    assert (before.state, before.address, before.text) == ("running", "127.0.0.1", "")
+    server["OS-EXT-STS:task_state"] = "deleting"
+    assert [one.state for one in await provider.instances()] == ["ending"]
+    server["OS-EXT-STS:task_state"] = None
+    server["addresses"]["project_1"].append({"addr": "192.0.2.7", "version": 4, "OS-EXT-IPS:type": "floating"})
+    assert [one.address for one in await provider.instances()] == ["192.0.2.7"]
+    for status in ("ERROR", "SHUTOFF", "SHELVED_OFFLOADED"):
+        server["status"] = status
+        assert [(one.state, one.text) for one in await provider.instances()] == [("failed", f"the server is {status}")]
+    await provider.terminate([before.instance_id])
+    await ground.until(lambda: not ground.service.servers)
 
 
 async def test_machines_get_what_the_settings_and_their_type_say(ground, monkeypatch):

@@ -1,8 +1,11 @@
 """What goes wrong with Slurm in particular."""
 
+import json
+
 import pytest
 
 from limelight.cluster.provider.instance import NodeType
+from limelight.cluster.provider.node_provider import ProviderError
 from limelight.cluster.provider.slurm import SlurmProvider, SlurmSettings
 from limelight.cluster.scheduling.resources import ResourceSet
 
@@ -38,6 +41,33 @@ async def test_a_job_that_slurm_cancels_is_gone(ground):
 
 async def gone(provider):
     return await provider.instances() == []
+
+
+async def test_a_job_that_may_not_be_cancelled_is_an_error_and_shown_still(ground):
+    provider = ground.provider()
+    [made] = (await provider.create(CPU, ["w-1"], ground.start())).instances
+    await ground.report("w-1")
+    ground.weather(denied=True)
+    with pytest.raises(ProviderError, match="permission denied"):
+        await provider.terminate([made.instance_id])
+    assert [one.state for one in await provider.instances()] == ["running"]
+    ground.weather()
+    await provider.terminate([made.instance_id])
+
+
+async def test_jobs_are_not_queued_again_by_slurm_and_other_jobs_of_the_user_are_left_alone(ground):
+    provider = ground.provider()
+    [made] = (await provider.create(CPU, ["w-1"], ground.start())).instances
+    await ground.report("w-1")
+    jobs = ground.folder / "slurm" / "jobs"
+    ours = json.loads((jobs / f"{made.instance_id}.json").read_text())
+    assert "no-requeue" in ours["options"], "a second job of the name would be a second node"
+    for number, comment in ((2, "(null)"), (3, "my thesis | part 2"), (4, '{"cluster": 5}')):
+        (jobs / f"{number}.json").write_text(json.dumps({**ours, "id": number, "name": "thesis", "comment": comment}))
+    assert [one.name for one in await provider.instances()] == ["w-1"]
+    for number in (2, 3, 4):
+        (jobs / f"{number}.json").unlink()
+    await provider.terminate([made.instance_id])
 
 
 def test_jobs_ask_for_what_their_node_offers_and_for_what_is_said_besides():

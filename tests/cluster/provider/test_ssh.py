@@ -1,8 +1,11 @@
 """What goes wrong with SSH in particular: real connections to a real sshd."""
 
+import asyncio
+import subprocess
+
 import pytest
 
-from limelight.cluster.provider.instance import NodeType
+from limelight.cluster.provider.instance import Instance, NodeType
 from limelight.cluster.provider.node_provider import ProviderError
 from limelight.cluster.provider.ssh import SshProvider
 from limelight.cluster.scheduling.resources import ResourceSet
@@ -65,6 +68,56 @@ async def test_one_host_that_is_away_does_not_hide_the_others(ground, provider_o
     assert [one.name for one in await provider.instances()] == ["w-1"]
     refused = await provider.create(CPU, ["w-2"], ground.start())
     assert "127.0.0.99" in refused.error, "who has no free host is told which cannot be reached"
+
+
+def test_nobody_is_asked_for_a_password_where_nobody_sits(ground):
+    provider = SshProvider("mine", ground.settings(user="me", port=2222, options={"ProxyJump": "gate"}))
+    there = Instance("w", "h1/w", "cpu", "running", "h1")
+    words = provider.shell_command(there, ["echo", "a b"])
+    assert "BatchMode=yes" in words
+    assert "ProxyJump=gate" in words
+    assert words[-2:] == ["h1", "echo 'a b'"]
+    assert [words[words.index(option) + 1] for option in ("-l", "-p")] == ["me", "2222"]
+    assert "BatchMode=no" in provider.shell_command(there, terminal=True)
+
+
+async def test_two_that_choose_a_host_at_the_same_time_get_one_each(ground, provider_of):
+    """As the head that takes over and the one before it, or `cluster up` and the head."""
+    one, other = provider_of(), provider_of()
+    await asyncio.gather(one.instances(), other.instances())
+    made = await asyncio.gather(one.create(CPU, ["w-1"], ground.start()), other.create(CPU, ["w-2"], ground.start()))
+    assert [answer.error for answer in made] == ["", ""]
+    assert sorted(host.address for answer in made for host in answer.instances) == HOSTS
+    assert sorted((here.name, here.address) for here in await one.instances()) == sorted(
+        (here.name, here.address) for answer in made for here in answer.instances
+    )
+
+
+async def test_what_is_on_a_host_that_is_away_is_still_counted_and_who_does_not_know_it_is_told(ground, provider_of):
+    away = HOSTS[1]
+    provider = provider_of()
+    made = await provider.create(CPU, ["w-1", "w-2"], ground.start())
+    assert not made.error
+    ground.sshd.know(HOSTS[0])  # the other cannot be logged in to any more
+    stranger = provider_of()
+    there = {one.address: one for one in await stranger.instances()}
+    assert list(there) == [HOSTS[0]]
+    assert stranger.unseen.startswith(f"{away}: The host key of {away} is not known")
+    await ground.until(lambda: unseen(provider))
+    assert {one.address for one in await provider.instances()} == set(HOSTS)
+    ground.sshd.know(*HOSTS)
+    assert len(await stranger.instances()) == 2
+    assert stranger.unseen == ""
+
+
+async def unseen(provider):
+    """The connections that there were have been closed."""
+    for host in HOSTS:
+        await asyncio.to_thread(
+            subprocess.run, [*provider._command(host, [])[:-1], "-O", "exit", host], capture_output=True
+        )
+    await provider.instances()
+    return provider.unseen
 
 
 async def test_node_types_may_have_hosts_of_their_own(ground, provider_of):
