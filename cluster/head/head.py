@@ -85,7 +85,9 @@ class Head(SystemActor):
         self.trouble = ""
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
-        self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
+        self._alarms: list[Alarm] = []
+        self._unread: dict[str, m.NodeReport] = {}
+        self._alarm = self.alarm(self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
         self._relayed: dict[str, dict[str, RelayedProcess]] = {}
         self._homes: dict[str, dict[str, None]] = {}
@@ -96,7 +98,7 @@ class Head(SystemActor):
             "QueryState": self._on_query_state,
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
-            m.NodeReport: lambda _, report: self.feed(report),
+            m.NodeReport: self._on_report,
             m.WorkersHeld: self._on_node_back,
         }
         self.on_node_back: list[Callable[[str, m.WorkersHeld], None]] = []
@@ -120,11 +122,10 @@ class Head(SystemActor):
 
     def close(self) -> None:
         """Decide nothing more."""
-        self._alarm.cancel()
+        for alarm in self._alarms:
+            alarm.cancel()
         self.node_desk.close()
         self.drains.close()
-        self.actors.close()
-        self.groups.close()
         self.packages.close()
 
     def restore(self, rows: Rows, leads: HeadLeads) -> None:
@@ -150,6 +151,22 @@ class Head(SystemActor):
             self.node_desk.reported(event.node_id)
             for told in self.on_report:
                 told(event.node_id)
+
+    def _on_report(self, node_id: str, report: m.NodeReport) -> None:
+        """A node has reported. While nothing can be said nothing is decided, and each node's newest report is kept.
+
+        For what was decided then would be old when it can be said, and there would be ever more of it.
+        """
+        if self.trouble:
+            self._unread[node_id] = report
+        else:
+            self.feed(report)
+
+    def alarm(self, wake_at: Callable[[], float | None], tick: Callable[[], None]) -> Alarm:
+        """What wakes one of the head's state machines: not while nothing can be said, and then at once."""
+        made = Alarm(self._loop, wake_at, lambda: None if self.trouble else tick())
+        self._alarms.append(made)
+        return made
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -251,6 +268,13 @@ class Head(SystemActor):
         self.trouble = reason
         for node in self.nodes.values():
             self._process.notify(node.address, NODE, HeadTroubled(reason))  # at once, as nothing was decided
+        if not reason:
+            unread, self._unread = self._unread, {}
+            for node_id, report in unread.items():
+                if node_id in self.nodes:
+                    self.feed(report)
+            for alarm in self._alarms:
+                alarm.set()
 
     def tell_heads_to(self, node_id: str) -> None:
         """Have a node know where heads listen."""

@@ -42,6 +42,7 @@ class NodeDesk:
         self.alive: dict[str, RegisterNode] = {}
         self.dead: dict[str, tuple[RegisterNode, str]] = {}
         self._registering: dict[str, tuple[Channel, int]] = {}
+        self._telling: set[str] = set()
         self._processes: dict[str, str] = {}
         self._silence = Silence(SILENCE_S, LOOK_S)
         self._timer = head.loop.call_later(LOOK_S, self._look)
@@ -68,12 +69,18 @@ class NodeDesk:
     def heard(self, node_id: str, channel: Channel) -> bool:
         """A node has said something; False where it is none of the cluster's (any more), which it is told."""
         if node_id not in self.alive:
-            reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
-            # Only when it is certain that no other head leads, to whom the node may belong.
-            self._head.process.after(lambda: channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason))))
+            if node_id not in self._telling:
+                self._telling.add(node_id)
+                # Only when it is certain that no other head leads, to whom the node may belong.
+                self._head.process.after(lambda: self._tell_expired(node_id, channel))
             return False
         self._silence.heard(node_id)
         return True
+
+    def _tell_expired(self, node_id: str, channel: Channel) -> None:
+        self._telling.discard(node_id)
+        reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
+        channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason)))
 
     def reported(self, node_id: str) -> None:
         """The scheduler has a node's report: from the first one on it can be used."""

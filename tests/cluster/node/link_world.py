@@ -8,6 +8,7 @@ from limelight.actors.contract import HEAD, NODE, decoder_of, encode
 from limelight.cluster.cluster_message import (
     FromProcess,
     HeadLeads,
+    HeadTroubled,
     NodeDrained,
     NodeOrder,
     NodeRegistered,
@@ -38,6 +39,7 @@ class HeadDouble(SystemActor):
         self.said: list[str] = []
         self.port = port
         self.answers = True
+        self.trouble = ""
         self.clock = 0.0
         self.methods = {"RegisterNode": self._on_register, "FromProcess": self._on_from_process}
 
@@ -57,6 +59,8 @@ class HeadDouble(SystemActor):
     def _on_register(self, channel, call) -> None:
         self.registered.append(decoder_of(RegisterNode).decode(call.body))
         self.node = channel.peer
+        if self.trouble:
+            self.order(HeadTroubled(self.trouble), self.node)
         if self.answers:
             channel.reply(call.call_id, encode(NodeRegistered(time.time() + self.clock)))
 

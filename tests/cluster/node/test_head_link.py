@@ -2,6 +2,7 @@
 
 from limelight.actors.contract import NODE
 from limelight.cluster.cluster_message import KnownHeads, NodeDrained, NodeExpired, PeerNodes
+from limelight.cluster.node import head_link
 from limelight.cluster.scheduling import lease_message as m
 
 from .link_world import JOB, eventually, settled
@@ -86,6 +87,18 @@ async def test_a_head_that_goes_while_it_takes_a_node_back_is_waited_for_once(wo
     await eventually(lambda: node.link._waiting is None)
     assert len(third.registered) == 1
     third.order(JOB, node.process.address)
+    await eventually(lambda: node.orders == [JOB.event])
+
+
+async def test_a_head_that_is_there_and_says_why_it_answers_nothing_is_not_asked_again_and_again(world, monkeypatch):
+    monkeypatch.setattr(head_link, "_BACK_S", 0.2)
+    head = await world.head(1)
+    node = await world.node(head)
+    await head.process.close()
+    second = await world.head(2, port=int(head.process.address.tcp.rpartition(":")[2]))
+    second.answers, second.trouble = False, "the disk is full"
+    await eventually(lambda: second.registered and node.link._waiting is None)
+    second.order(JOB, node.process.address)
     await eventually(lambda: node.orders == [JOB.event])
 
 
