@@ -40,7 +40,8 @@ _CLAIM = (
 local had = redis.call('HMGET', KEYS[1], 'token', 'claim', 'until')
 local token = tonumber(had[1] or '0')
 if had[2] ~= ARGV[1] then
-    local leads = had[2] and had[2] ~= '' and tonumber(had[3]) > now
+    local left = tonumber(had[3] or '0') - now
+    local leads = had[2] and had[2] ~= '' and left > 0 and left <= 2 * ARGV[3]
     if leads and had[1] ~= ARGV[4] then return 0 end
     token = token + 1
     redis.call('HSET', KEYS[1], 'token', token, 'claim', ARGV[1], 'written', 0)
