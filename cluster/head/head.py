@@ -55,6 +55,7 @@ class Head(SystemActor):
     Attributes:
         session: the cluster's name for its session; "" where the node beside it knows that.
         dashboard: the address of its web server; "" where it has none.
+        has_stepped_down: whether it leads no more, with everything as it is, so that another can.
         trouble: why nothing can be kept, and so nothing be said, now; "": it can.
     """
 
@@ -83,6 +84,7 @@ class Head(SystemActor):
         self.process = Outbox(process, self.state)
         self._process = process
         self.trouble = ""
+        self.has_stepped_down = False
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
         self._alarms: list[Alarm] = []
@@ -255,6 +257,7 @@ class Head(SystemActor):
     def step_down(self, reason: str) -> None:
         """Lead no more, with everything as it is: another head goes on with it."""
         logger.warning("this head steps down: %s", reason)
+        self.has_stepped_down = True
         self.close()
         if self._over is not None:
             self._over()
