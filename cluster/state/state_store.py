@@ -117,7 +117,7 @@ class Leadership:
         self._over = (
             f"Leadership {self.token} of the state in {self._store.place} is over: "
             + (f"another head has taken over, with token {successor}" if successor else "the store knows it no more")
-            + ". This head must end; start it again and it stands by, or leads if nobody else does."
+            + ". This head must not write any more; it can stand by."
         )
         return FencedError(self._over, successor)
 

@@ -207,9 +207,7 @@ async def test_a_store_that_is_away_for_longer_than_the_lease_leaves_one_leader(
     await until(lambda: first.leads != second.leads and (first.stands_by or second.stands_by))
 
 
-async def test_one_that_is_cut_off_from_the_store_is_replaced_and_stands_by_when_it_is_back(
-    world, unused_tcp_port_factory
-):
+async def test_one_that_is_cut_off_from_the_store_is_replaced_and_then_stands_by(world, unused_tcp_port_factory):
     first, second = await world.pair(unused_tcp_port_factory)
     first.store.reached = False
     await until(lambda: second.leads)
