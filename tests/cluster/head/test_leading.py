@@ -103,7 +103,8 @@ class Member:
 
     @property
     def leads(self) -> bool:
-        return not self.running.done() and self.head is not None and not self.process._ended.is_set()
+        """It answers as the head, as far as it knows."""
+        return not self.running.done() and isinstance(self._actor, Head) and not self.process._ended.is_set()
 
     @property
     def stands_by(self) -> bool:
@@ -166,15 +167,16 @@ async def until(condition) -> None:
             await asyncio.sleep(0.01)
 
 
-def decide(member) -> None:
+def decide(member, key: str = "told") -> None:
     """The head decides something."""
-    member.head.state.put(SESSION, "told", str(member.port))
+    member.head.state.put(SESSION, key, str(member.port))
 
 
 async def test_who_comes_second_stands_by_and_leads_at_once_when_the_first_ends(world, unused_tcp_port_factory):
     first, second = await world.pair(unused_tcp_port_factory, fresh=True)  # which is about what it finds first
-    name = world.server.tables[SESSION]["name"]
+    name, claim = world.server.tables[SESSION]["name"], world.server.claim
     await first.end()
+    assert world.server.claim != claim, "its lease need not run out"
     await until(lambda: second.leads)
     assert first.lives == second.lives == 1
     assert world.server.tables[SESSION]["name"] == name, "it is the same session"
@@ -237,9 +239,15 @@ async def test_of_two_that_stand_by_one_takes_over(world, unused_tcp_port_factor
     assert world.server.token == 2
 
 
-async def test_one_that_steps_down_leaves_it_to_the_other_to_lead(world, unused_tcp_port_factory):
+async def test_one_that_steps_down_leaves_it_to_the_other_to_lead(world, unused_tcp_port_factory, monkeypatch):
     first, second = await world.pair(unused_tcp_port_factory)
+    monkeypatch.setattr(head_process, "TTL_S", PATIENCE)  # the other is slow
+    second.store.frozen.clear()
     first.head.step_down("it hears no node")
+    await until(lambda: world.server.claim == "")
+    await asyncio.sleep(TTL)  # in which the first could ask more than once
+    assert first.lives == 1
+    second.store.frozen.set()
     await until(lambda: second.leads)
     await until(lambda: first.stands_by and first.lives == 2)
     assert world.server.token == 2
@@ -250,6 +258,9 @@ async def test_one_that_steps_down_leads_again_where_nobody_else_does(world, unu
     await second.end()
     first.head.step_down("it hears no node")
     await until(lambda: first.leads and first.lives == 2)
+    _, writer = await asyncio.open_connection("127.0.0.1", first.port)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_one_that_begins_anew_waits_for_a_store_that_is_out_of_reach(world, unused_tcp_port_factory):
@@ -266,12 +277,24 @@ async def test_one_that_begins_anew_waits_for_a_store_that_is_out_of_reach(world
 
 async def test_one_that_is_told_to_end_does_not_begin_anew(world, unused_tcp_port_factory):
     first, second = await world.pair(unused_tcp_port_factory)
-    first.store.frozen.clear()
-    await until(lambda: second.leads)
+    first.head.step_down("it hears no node")
     first.process._end()
-    first.store.frozen.set()
     await asyncio.wait_for(first.running, PATIENCE)
     assert first.lives == 1
+    await until(lambda: second.leads)
+
+
+async def test_one_that_is_told_to_end_writes_what_it_has_decided_before_another_leads(world, unused_tcp_port_factory):
+    first, second = await world.pair(unused_tcp_port_factory)
+    first.store.frozen.clear()
+    decide(first, "under way")
+    await asyncio.sleep(0)
+    decide(first, "queued")
+    first.process._end()
+    await asyncio.sleep(TTL / 6)  # it begins to end
+    first.store.frozen.set()
+    await until(lambda: second.leads)
+    assert {"under way", "queued"} <= world.server.tables[SESSION].keys()
 
 
 async def test_the_end_of_the_cluster_is_the_end_of_all(world, unused_tcp_port_factory):
