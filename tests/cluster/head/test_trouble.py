@@ -157,3 +157,14 @@ def test_a_node_is_not_called_idle_by_what_it_said_before(world):
     outage.end()
     world.run(2.0)
     assert world.head.drains.is_idle(node_id)
+
+
+def test_what_was_due_meanwhile_is_done_at_once_afterwards(world):
+    outage, rung = Outage(world), []
+    with world.running():
+        world.head.alarm(world.clock.time, lambda: rung.append(1)).set()
+    world.run(1.0)
+    assert rung == []
+    outage.end()
+    world.run(0.0)
+    assert rung == [1]
