@@ -20,6 +20,9 @@ from .scheduling_strategy import is_node_id
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
+NODE_ID = "ray.io/node-id"
+"""What Ray calls the label that differs from node to node; in a `topology_strategy` it stands for the nodes."""
+
 
 class PlacementGroup:
     """A handle to a placement group. Can be passed to tasks; thread-safe.
@@ -111,16 +114,15 @@ def placement_group(
         _soft_target_node_id: with "STRICT_PACK": the node to be preferred, as long as it has room for all.
         bundle_label_selector: for each bundle, the labels that its node must have, as `label_selector=` of a task gives
             them; {}: any node will do.
-        topology_strategy: not implemented.
+        topology_strategy: in place of `strategy`: a strategy by label. That of "ray.io/node-id" is what `strategy` is
+            else. For one other label it may be "STRICT_PACK": all bundles lie on nodes with the same value of it, such
+            as those of one rack, also after the loss of a node.
 
     Raises:
         ValueError: an argument makes no sense, or the name is taken.
         TypeError: an amount is not a number.
     """
-    if topology_strategy:
-        raise NotImplementedError(
-            "placement_group() takes no topology_strategy yet: name the nodes' labels with bundle_label_selector=."
-        )
+    strategy, topology = _topology(strategy, topology_strategy)
     checked = _checked(bundles)
     selectors = _selectors(bundle_label_selector, len(checked))
     strategy = strategy or "PACK"
@@ -130,7 +132,9 @@ def placement_group(
     if lifetime not in (None, "detached"):
         raise ValueError(f"lifetime of a placement group must be None or 'detached', not {lifetime!r}.")
     target = _target(_soft_target_node_id, strategy)
-    group_id = runtime.current().create_placement_group(checked, strategy, name or "", lifetime, selectors, target)
+    group_id = runtime.current().create_placement_group(
+        checked, strategy, name or "", lifetime, selectors, target, topology
+    )
     return PlacementGroup(PlacementGroupID(group_id), checked)
 
 
@@ -220,6 +224,42 @@ def _selectors(given: Any, bundles: int) -> list[dict[str, str]]:
         if problem := label_selector_problem(cast("dict[Any, Any]", selector)):
             raise ValueError(f"bundle_label_selector[{index}]: {problem}.")
     return cast("list[dict[str, str]]", selectors)
+
+
+def _topology(strategy: str | None, given: Any) -> tuple[str | None, str]:
+    """The strategy of nodes, and the label of which all nodes must have one value; "": none."""
+    if given is None:
+        return strategy, ""
+    example = f'such as {{"rack": "STRICT_PACK", "{NODE_ID}": "SPREAD"}}'
+    if strategy is not None:
+        raise ValueError(
+            "placement_group() takes strategy or topology_strategy, not both: give the strategy of nodes as "
+            f'topology_strategy={{"{NODE_ID}": {strategy!r}, ...}}.'
+        )
+    if not isinstance(given, dict):
+        raise ValueError(  # noqa: TRY004  # as Ray
+            f"topology_strategy must be a dict from labels to strategies, {example}; {type(given).__name__} was given."
+        )
+    strategies = dict(cast("dict[Any, Any]", given))
+    known = ", ".join(VALID_PLACEMENT_GROUP_STRATEGIES)
+    for label, value in strategies.items():
+        if not isinstance(label, str) or not label or label_selector_problem({label: ""}):
+            raise ValueError(f"topology_strategy: {label!r} is no label; {example}.")
+        if value not in VALID_PLACEMENT_GROUP_STRATEGIES:
+            raise ValueError(f"topology_strategy[{label!r}]: {value!r} is no strategy: use one of {known}.")
+    strategy = strategies.pop(NODE_ID, None)
+    if len(strategies) > 1:
+        raise ValueError(
+            f"topology_strategy may name one label besides {NODE_ID!r}, and names {', '.join(sorted(strategies))}."
+        )
+    for label, value in strategies.items():
+        if value != "STRICT_PACK":
+            raise ValueError(
+                f"topology_strategy[{label!r}]: {value!r} is not supported; labels other than {NODE_ID!r} "
+                "take only 'STRICT_PACK'."
+            )
+        return strategy, label
+    return strategy, ""
 
 
 def _target(node_id: Any, strategy: str) -> str:

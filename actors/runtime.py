@@ -181,11 +181,12 @@ class Runtime(Protocol):
         lifetime: str | None,
         selectors: Sequence[Mapping[str, str]] = (),
         target: str = "",
+        topology: str = "",
     ) -> bytes:
         """Have bundles of resources reserved; returns the group's id at once.
 
         `selectors` are label selectors for the nodes of the bundles, none or one for each; `target` is the node (id in
-        hexadecimal) to be preferred.
+        hexadecimal) to be preferred; `topology` is the label that all nodes of the group must have with one value.
 
         Raises:
             ValueError: the name is taken, or this can never be a group.

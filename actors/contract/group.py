@@ -9,7 +9,8 @@ class CreateGroup(Body, frozen=True):
     """To the head: reserve a placement group. Answered at once: with an empty body, or the encoded error of a refusal.
 
     `owner` is the process with which a group that is not detached ends; "": the driver of the job. `selectors` are
-    label selectors for the nodes of the bundles, none or one for each; `target` is the node that is preferred.
+    label selectors for the nodes of the bundles, none or one for each; `target` is the node that is preferred;
+    `topology` is the label that all nodes of the group must have with one value.
     """
 
     group_id: bytes
@@ -22,6 +23,7 @@ class CreateGroup(Body, frozen=True):
     owner: str
     selectors: list[dict[str, str]] = msgspec.field(default_factory=list[dict[str, str]])
     target: str = ""
+    topology: str = ""
 
 
 class AwaitGroup(Body, frozen=True):

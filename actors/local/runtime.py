@@ -321,9 +321,10 @@ class LocalRuntime:
         lifetime: str | None,
         selectors: Sequence[Mapping[str, str]] = (),
         target: str = "",
+        topology: str = "",
     ) -> bytes:
         """Note a group down; it is ready at once."""
-        del lifetime, selectors, target
+        del lifetime, selectors, target, topology
         return self.groups.create(bundles, strategy, name)
 
     def request_resources(self, bundles: Sequence[Mapping[str, float]], selectors: Sequence[Mapping[str, str]]) -> None:

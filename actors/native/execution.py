@@ -85,6 +85,8 @@ class Execution:
             start = time.perf_counter()
             try:
                 job.interruptible = True
+                if job.cancelled:  # while it could not be interrupted
+                    raise KeyboardInterrupt
                 ours = False
                 result = function(*args, **kwargs)
                 seconds = time.perf_counter() - start

@@ -123,16 +123,19 @@ class Executor:
         # A task that was recalled may have been sent here again: then this is its earlier job, which nobody awaits.
         if self.queued.get(task_id) is not job:
             return False
+        # It is in both for a moment, never in neither: an order to cancel it would think that it has ended.
+        self.started[task_id] = job
         found = self.queued.pop(task_id, None)
         if found is not job:
+            self.started.pop(task_id, None)
             if found is not None:
                 self.queued[task_id] = found
             return False
         living = self._actors.get(job.invocation.actor_id)
         if job.template.kind == "method" and (living is None or actor not in {None, living}):  # ended while it waited
+            self.started.pop(task_id, None)
             job.channel.reply(job.call_id, encode(self._hub.actors.no_such_actor(job)))
             return False
-        self.started[task_id] = job
         return True
 
     def done(self, job: Job) -> None:
@@ -187,7 +190,15 @@ class Executor:
         if order.recursive and job.children:
             for entry in list(job.children):
                 self._hub.submission.cancel((entry, order.force, True))
+        job.recursive = order.recursive
+        job.struck = False
         self._interrupt(job, order.force)
+
+    def cancel_latest(self, job: Job) -> None:
+        """Cancel what a job has submitted after the order to cancel it and before that struck. On the wire thread."""
+        for entry in list(job.children or ()):
+            if entry.producer is not None and not entry.producer.cancelled:
+                self._hub.submission.cancel((entry, False, True))
 
     def hosted(self, actor_id: bytes) -> Any:
         """An actor of this process; None where it is not here."""

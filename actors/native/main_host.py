@@ -1,6 +1,7 @@
 """The main thread of a worker: runs tasks, makes actors, and runs synchronous actors' methods."""
 
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from .threaded_actor import ThreadedActor
 
 if TYPE_CHECKING:
     from .hub import Hub
+
+_AGAIN_S = 0.1
+"""How long after a signal there is another one, as long as it has not struck."""
 
 
 class MainHost(MainThreadCell):
@@ -47,8 +51,10 @@ class MainHost(MainThreadCell):
 
     def interrupt(self, job: Job) -> None:
         """Raise KeyboardInterrupt in the job's code, also where it sleeps or waits."""
-        if self._current is job:
+        if self._current is job and not job.struck:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            # It does not wake a thread that was just about to sleep: Python's handler runs after the sleep then.
+            self._hub.wire.loop.call_later(_AGAIN_S, self.interrupt, job)
 
     def drop_light(self, actor_id: bytes) -> None:
         """End a light actor."""
@@ -70,13 +76,32 @@ class MainHost(MainThreadCell):
     def run(self) -> None:
         """Run jobs until the process is told to end."""
         signal.signal(signal.SIGINT, self._on_interrupt)
+        ignored = sys.unraisablehook
+
+        def on_ignored(args: "sys.UnraisableHookArgs") -> None:
+            if not self._strikes_again(args.exc_value):
+                ignored(args)
+
+        sys.unraisablehook = on_ignored
         super().run()
 
     def _on_interrupt(self, _signum: int, _frame: Any) -> None:
         job = self._current
         # A signal that comes late finds another job, or none: then it was not meant.
-        if job is not None and job.cancelled and job.interruptible:
+        if job is not None and job.cancelled and job.interruptible and not job.struck:
+            job.struck = True
+            if job.recursive:
+                self._hub.wire.post(self._hub.executor.cancel_latest, job)
             raise KeyboardInterrupt
+
+    def _strikes_again(self, error: BaseException | None) -> bool:
+        """Whether it was a cancellation that struck in a finalizer, where Python ignores it; it is repeated then."""
+        job = self._current
+        if not isinstance(error, KeyboardInterrupt) or job is None or not job.struck:
+            return False
+        job.struck = False
+        self._hub.wire.post(self.interrupt, job)
+        return True
 
     def on_receive(self, message: Any) -> None:
         """Run one job."""

@@ -16,6 +16,8 @@ class Job:
         prune_at: when `children` is this long, those that have ended are taken out.
         lent: refs in its results; held until its outcome is out.
         cancelled: its caller has asked to cancel it.
+        recursive: and with it the tasks that it has submitted.
+        struck: KeyboardInterrupt was raised in its code for that.
         interruptible: user code runs, and may be interrupted.
         handle: the asyncio task or thread id that runs it, where it is not the main thread.
         stream: where its items go, for generators.
@@ -31,7 +33,9 @@ class Job:
         "invocation",
         "lent",
         "prune_at",
+        "recursive",
         "stream",
+        "struck",
         "template",
     )
 
@@ -44,6 +48,8 @@ class Job:
         self.prune_at = 64
         self.lent: list[Any] = []
         self.cancelled = False
+        self.recursive = False
+        self.struck = False
         self.interruptible = False
         self.handle: Any = None
         self.stream: Any = None

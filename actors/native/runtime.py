@@ -322,6 +322,7 @@ class NativeRuntime:
         lifetime: str | None,
         selectors: Sequence[Mapping[str, str]] = (),
         target: str = "",
+        topology: str = "",
     ) -> bytes:
         """See `Runtime.create_placement_group`."""
         hub = self.hub
@@ -332,7 +333,9 @@ class NativeRuntime:
         owner = "" if job is not None and not job.invocation.actor_id else hub.process_id
         detached = lifetime == "detached"
         labels = [dict(selector) for selector in selectors]
-        body = CreateGroup(group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner, labels, target)
+        body = CreateGroup(
+            group_id, fixed, strategy, name, hub.namespace, detached, hub.job_id, owner, labels, target, topology
+        )
         refusal = hub.ask(hub.head, HEAD, body)
         if refusal:
             raise deserialize_error(refusal)

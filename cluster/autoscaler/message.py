@@ -9,7 +9,7 @@ import msgspec
 
 from ..provider.instance import Instance
 from ..scheduling.group_table import GroupStrategy
-from ..scheduling.labels import LabelSelector
+from ..scheduling.labels import LabelCondition, LabelSelector
 from ..scheduling.ledger import Shares
 from ..scheduling.resources import ResourceSet
 
@@ -34,6 +34,7 @@ class PendingGroup(Struct, frozen=True):
         bundles: those without a node.
         taken: the nodes of the others.
         selectors: conditions on the node of each of `bundles`; empty: none.
+        topology: the label that all nodes of the group must have with one value; "": none.
     """
 
     name: str
@@ -41,11 +42,15 @@ class PendingGroup(Struct, frozen=True):
     strategy: GroupStrategy
     taken: tuple[str, ...] = ()
     selectors: tuple[LabelSelector, ...] = ()
+    topology: str = ""
 
     def wants(self) -> list[Want]:
         """Each bundle without a node."""
         selectors = self.selectors or ((),) * len(self.bundles)
-        return [Want(bundle, 1, selector) for bundle, selector in zip(self.bundles, selectors, strict=True)]
+        labelled = (LabelCondition(self.topology, "exists"),) if self.topology else ()
+        return [
+            Want(bundle, 1, (*selector, *labelled)) for bundle, selector in zip(self.bundles, selectors, strict=True)
+        ]
 
 
 # Events

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..provider.instance import NodeType
-from ..scheduling.labels import LabelSelector, matches
+from ..scheduling.labels import LabelCondition, LabelSelector, matches
 from ..scheduling.resources import BYTES, ResourceSet, total_of
 from .message import PendingGroup, Want
 from .room import Room, Rooms, room_of
@@ -108,6 +108,26 @@ class Plan:
             group: what is asked for.
             used: rooms of nodes that hold other bundles of it.
         """
+        used = list(used)
+        unmet = len(self.unmet)
+        for domain in self._domains(group, used):
+            del self.unmet[unmet:]
+            if self._add_group(group, used, domain):
+                return
+
+    def _domains(self, group: PendingGroup, used: list[Room]) -> list[LabelSelector]:
+        """The conditions of which a group's nodes must all meet one; those that there are nodes for first."""
+        label = group.topology
+        if not label:
+            return [()]
+        offered = (room_of(offer.node_type, None) for offer in self._offers)
+        rooms = used or (*self.rooms.rooms, *offered)
+        values = dict.fromkeys(room.labels[label] for room in rooms if label in room.labels)
+        found: list[LabelSelector] = [(LabelCondition(label, "in", (value,)),) for value in values]
+        return found or [(LabelCondition(label, "exists"),)]
+
+    def _add_group(self, group: PendingGroup, used: list[Room], domain: LabelSelector) -> bool:
+        wants = [Want(want.resources, 1, (*want.selector, *domain)) for want in group.wants()]
         before = self.rooms.copy(), dict(self.launches), [offer.spare for offer in self._offers], self._spare
         reasons = {name: list(texts) for name, texts in self.reasons.items()}
         unmet = len(self.unmet)
@@ -117,11 +137,11 @@ class Plan:
         text = f"placement group {group.name} ({group.strategy}, {len(group.bundles)} bundles) waits for"
         match group.strategy:
             case "STRICT_PACK":
-                done = bool(group.taken) or self._on_one(group.wants(), text)
+                done = bool(group.taken) or self._on_one(wants, text)
             case "STRICT_SPREAD":
-                done = all(self._on_another(want, text) for want in sorted(group.wants(), key=_weight, reverse=True))
+                done = all(self._on_another(want, text) for want in sorted(wants, key=_weight, reverse=True))
             case _:
-                self.add_wants(_counted(group.wants()), text)
+                self.add_wants(_counted(wants), text)
                 done = len(self.unmet) == unmet
         if not done:
             self.rooms, self.launches, spares, self._spare = before
@@ -130,6 +150,7 @@ class Plan:
                 offer.spare = spare
             problems = self.unmet[unmet:]
             self.unmet[unmet:] = problems[:1] or [f"{text} machines: no node type has room for it as a whole"]
+        return done
 
     def _on_one(self, wants: list[Want], why: str) -> bool:
         bundles = [want.resources for want in wants]

@@ -118,6 +118,7 @@ class GroupDesk:
                     spec.strategy,
                     tuple(record.nodes.values()),
                     tuple(spec.selectors[index] for index in missing) if spec.selectors else (),
+                    spec.topology,
                 )
             )
         return found
@@ -184,6 +185,7 @@ class GroupDesk:
             tuple(parse_selector(selector) for selector in request.selectors),
             request.target,
             self._head.node_of(channel) if owner == channel.peer.process_id else "",
+            request.topology,
         )
         try:
             check_group(spec)

@@ -48,6 +48,7 @@ def plan(
     *,
     selectors: Mapping[int, LabelSelector] | None = None,
     target: str = "",
+    topology: str = "",
     empty: bool = False,
 ) -> dict[int, str] | None:
     """Choose a node for each bundle, or None where they do not all fit now.
@@ -61,6 +62,7 @@ def plan(
         taken: nodes that hold other bundles of the group already.
         selectors: conditions on the labels of a bundle's node, by index.
         target: the node to be preferred, where it has room for all.
+        topology: the label that all nodes of the group must have with one value; "": none.
         empty: plan as if nothing ran anywhere, to learn whether it can ever fit.
     """
     wishes = {index: (bundle, (selectors or {}).get(index, ())) for index, bundle in bundles.items()}
@@ -72,10 +74,29 @@ def plan(
             return None  # none has room for one of them, so there is none for all
         known = [view.nodes[node_id] for node_id in (*taken, target) if node_id in view.nodes]
         nodes = {node.node_id: node for node in (*known, *chain.from_iterable(found)) if not node.draining}
-        chosen = _plan_on([Room(node, empty=empty) for node in nodes.values()], wishes, strategy, taken, target)
-        if chosen is not None or all(len(some) < size for some in found):
-            return chosen
+        for together in _domains(
+            list(nodes.values()), topology, [view.nodes[one] for one in taken if one in view.nodes]
+        ):
+            rooms = [Room(node, empty=empty) for node in together]
+            chosen = _plan_on(rooms, wishes, strategy, taken, target)
+            if chosen is not None:
+                return chosen
+        if all(len(some) < size for some in found):
+            return None
         size *= 8
+
+
+def _domains(nodes: list[Node], topology: str, taken: list[Node]) -> list[list[Node]]:
+    """The nodes among which a group has to stay, for each of its choices; the one with most nodes first."""
+    if not topology:
+        return [nodes]
+    domains: dict[str, list[Node]] = {}
+    for node in nodes:
+        if topology in node.labels:
+            domains.setdefault(node.labels[topology], []).append(node)
+    if taken:
+        return [domains.get(taken[0].labels.get(topology, ""), [])]
+    return sorted(domains.values(), key=len, reverse=True)
 
 
 def _plan_on(

@@ -59,6 +59,7 @@ def why_group_waits(view: "ClusterView", spec: "GroupSpec", *, feasible: bool) -
     """Why a placement group is not reserved."""
     bundles, strategy = spec.bundles, spec.strategy
     where = ", with the labels asked for" if any(spec.selectors) else ""
+    where += f", on nodes with one value of the label {spec.topology}" if spec.topology else ""
     total = total_of(bundles)
     if feasible:
         return (

@@ -24,6 +24,7 @@ class GroupSpec(Struct, frozen=True):
         selectors: conditions on the labels of each bundle's node, in the order of the bundles; empty: none.
         target: the node to be preferred, where it has room for all; "": any.
         home: the owner's node; "" where that is not known.
+        topology: the label that all its nodes must have with one value; "": none.
     """
 
     group_id: bytes
@@ -36,6 +37,7 @@ class GroupSpec(Struct, frozen=True):
     selectors: tuple[LabelSelector, ...] = ()
     target: str = ""
     home: str = ""
+    topology: str = ""
 
 
 class GroupRecord(msgspec.Struct, array_like=True):

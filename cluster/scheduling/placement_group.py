@@ -220,7 +220,16 @@ class PlacementGroups:
     ) -> dict[int, str] | None:
         spec, taken = record.spec, list(record.nodes.values())
         selectors = dict(enumerate(spec.selectors))
-        return plan(self._view, missing, spec.strategy, taken, selectors=selectors, target=spec.target, empty=empty)
+        return plan(
+            self._view,
+            missing,
+            spec.strategy,
+            taken,
+            selectors=selectors,
+            target=spec.target,
+            topology=spec.topology,
+            empty=empty,
+        )
 
     def _explain(self, record: GroupRecord, waiting: Waiting, now: float, *, feasible: bool) -> None:
         spec = record.spec

@@ -64,6 +64,27 @@ def test_a_group_whose_labels_no_node_has_waits_and_says_so(cluster) -> None:
     cluster.remove_node(extra)
 
 
+def test_a_group_within_one_side_stays_there(cluster) -> None:
+    extra = cluster.add_node(num_cpus=2, labels=EAST)
+    spread = {"side": "STRICT_PACK", "ray.io/node-id": "STRICT_SPREAD"}
+    group = placement_group([{"CPU": 1}] * 2, topology_strategy=spread)
+    assert group.wait(PATIENCE)
+    assert placement_group_table(group)["strategy"] == "STRICT_SPREAD"
+    nodes = {cluster.east.node_id, extra.node_id}
+    assert set(placement_group_table(group)["bundles_to_node_id"].values()) == nodes
+    third = placement_group([{"CPU": 1}] * 3, topology_strategy=spread)
+    assert not third.wait(0.2)
+    eventually(lambda: "one value of the label side" in placement_group_table(third)["stats"]["problem"])
+    remove_placement_group(third)
+    cluster.remove_node(extra)
+    eventually(lambda: placement_group_table(group)["state"] == "RESCHEDULING")
+    again = cluster.add_node(num_cpus=2, labels=EAST)
+    assert group.wait(PATIENCE)
+    assert set(placement_group_table(group)["bundles_to_node_id"].values()) == {cluster.east.node_id, again.node_id}
+    remove_placement_group(group)
+    cluster.remove_node(again)
+
+
 def test_a_group_lies_on_its_target_while_that_has_room(cluster) -> None:
     for target in ids(cluster).values():
         group = placement_group([{"CPU": 1}] * 2, "STRICT_PACK", _soft_target_node_id=target)
@@ -84,6 +105,13 @@ def test_a_group_lies_on_its_target_while_that_has_room(cluster) -> None:
         ({"bundle_label_selector": ["east"]}, TypeError, "dict of labels"),
         ({"_soft_target_node_id": "ab" * 28}, ValueError, "STRICT_PACK"),
         ({"_soft_target_node_id": "x", "strategy": "STRICT_PACK"}, ValueError, "no node's id"),
+        ({"topology_strategy": {"side": "STRICT_PACK"}, "strategy": "PACK"}, ValueError, "not both"),
+        ({"topology_strategy": [("side", "STRICT_PACK")]}, ValueError, "must be a dict"),
+        ({"topology_strategy": {"side": "STRICT_PACK", "rack": "STRICT_PACK"}}, ValueError, "names rack, side"),
+        ({"topology_strategy": {"side": "SPREAD"}}, ValueError, "take only 'STRICT_PACK'"),
+        ({"topology_strategy": {"ray.io/node-id": "EVENLY"}}, ValueError, "no strategy"),
+        ({"topology_strategy": {"": "STRICT_PACK"}}, ValueError, "no label"),
+        ({"topology_strategy": {"side": "STRICT_PACK"}, "_soft_target_node_id": "ab" * 28}, ValueError, "STRICT_PACK"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(cluster, arguments, error, says) -> None:

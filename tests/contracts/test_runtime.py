@@ -370,6 +370,47 @@ class TestCancel:
             with pytest.raises(ll.exceptions.TaskCancelledError):
                 ll.get(ref, timeout=DEADLINE)
 
+    def test_a_task_whose_arguments_are_being_unpickled(self, ll, tmp_path, not_local):
+        class Slow:
+            def __reduce__(self):
+                return load, (tmp_path / "begun",)
+
+        def load(path):
+            path.touch()
+            time.sleep(0.5)
+
+        @ll.remote
+        def late(_):
+            time.sleep(2 * DEADLINE)
+
+        ref = late.remote(Slow())
+        self.cancelled_once_there_is(ll, tmp_path / "begun", ref)
+
+    def test_a_task_in_a_finalizer(self, ll, tmp_path, not_local, better_than_ray):
+        """Python ignores exceptions there."""
+        begun = tmp_path / "begun"
+
+        class Slow:
+            def __del__(self):
+                begun.touch()
+                time.sleep(0.5)
+
+        @ll.remote
+        def drop():
+            Slow()
+            time.sleep(2 * DEADLINE)
+
+        self.cancelled_once_there_is(ll, begun, drop.remote())
+
+    def cancelled_once_there_is(self, ll, path, ref):
+        deadline = time.monotonic() + DEADLINE
+        while not path.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        ll.cancel(ref)
+        with pytest.raises(ll.exceptions.TaskCancelledError):
+            ll.get(ref, timeout=DEADLINE)
+
     def test_a_finished_task_is_left_alone(self, ll, add):
         ref = add.remote(1)
         assert ll.get(ref) == 3

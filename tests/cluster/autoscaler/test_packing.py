@@ -150,6 +150,30 @@ def test_the_bundles_of_a_group_choose_their_nodes_by_labels(strategy):
     assert plan.launches == {"fast": 2 if strategy == "STRICT_SPREAD" else 1}
 
 
+def test_a_group_within_one_rack_gets_machines_of_one():
+    types = {rack: node_type(rack, CPU4, labels={"rack": rack}) for rack in ("east", "west")}
+    bundles = (needs(CPU=4),) * 3
+    plan = plan_for({"plain": CPU4, **types}, [room_of(types["west"], "live", 2), room_of(types["east"], "live", 1)])
+    plan.add_group(PendingGroup("g", bundles, "SPREAD", topology="rack"))
+    assert plan.launches == {"west": 1}
+    plan = plan_for({"plain": CPU4, "east": types["east"]}, [room_of(types["west"], "live", 2)])
+    plan.add_group(PendingGroup("g", bundles, "SPREAD", topology="rack"))
+    assert plan.launches == {"east": 3}, "there is no more of west"
+    plan = plan_for({"plain": CPU4})
+    plan.add_group(PendingGroup("g", bundles, "SPREAD", topology="rack"))
+    assert plan.launches == {}
+    assert len(plan.unmet) == 1
+    assert "where rack exists" in plan.unmet[0]
+
+
+def test_what_is_lost_of_a_group_within_one_rack_is_launched_there():
+    types = {rack: node_type(rack, CPU4, labels={"rack": rack}) for rack in ("east", "west")}
+    plan = plan_for(types, [room_of(types["east"], "live", 1)])
+    taken = room_of(types["west"], "live", 1)
+    plan.add_group(PendingGroup("g", (needs(CPU=4),), "SPREAD", ("n",), topology="rack"), [taken])
+    assert plan.launches == {"west": 1}
+
+
 def test_a_group_that_cannot_be_held_leaves_the_plan_as_it_was():
     plan = plan_for({"small": CPU4}, spare=2)
     plan.add_group(group("STRICT_SPREAD", *[{"CPU": 4}] * 3))

@@ -97,6 +97,40 @@ def test_a_target_is_preferred_while_it_has_room_for_all():
     assert zone_plan("STRICT_PACK", "", target="gone") is not None
 
 
+def rack_plan(strategy, amounts, *racks, taken=()):
+    """A plan within one rack; a rack is a dict of nodes, the last one of those without the label."""
+    view = ClusterView(Random(0))
+    for rack, nodes in enumerate(racks):
+        for node_id, size in nodes.items():
+            total = ResourceSet.parse({"CPU": size})
+            labels = {"rack": str(rack)} if rack < len(racks) - 1 else {}
+            view.update(NodeReport(node_id, 1, total, total.units(), {}, labels))
+    return plan(view, dict(enumerate(cpus(*amounts))), strategy, taken, topology="rack")
+
+
+def test_all_nodes_of_a_group_have_one_value_of_its_topology():
+    racks = {"a": 2, "b": 2}, {"c": 2, "d": 2, "e": 2}, {"large": 100}
+    assert set(rack_plan("STRICT_SPREAD", (1, 1), *racks).values()) < {"a", "b", "c", "d", "e"}
+    assert set(rack_plan("STRICT_SPREAD", (1, 1, 1), *racks).values()) == {"c", "d", "e"}
+    assert set(rack_plan("PACK", (2, 2, 2), *racks).values()) == {"c", "d", "e"}
+    assert rack_plan("PACK", (2, 2, 2, 2), *racks) is None
+    assert rack_plan("STRICT_PACK", (2, 1), *racks) is None
+    assert rack_plan("PACK", (3,), *racks) is None
+
+
+def test_what_is_lost_of_a_group_is_placed_where_the_rest_is():
+    racks = {"a": 2, "b": 2}, {"c": 2, "d": 2, "e": 2}, {}
+    assert rack_plan("PACK", (2,), *racks, taken=["a"]) in ({0: "a"}, {0: "b"})
+    assert rack_plan("STRICT_SPREAD", (1,), *racks, taken=["a"]) == {0: "b"}
+    assert rack_plan("STRICT_SPREAD", (1, 1), *racks, taken=["a"]) is None
+
+
+def test_a_rack_with_room_is_found_among_many():
+    crowd = [{f"n{rack}-{i}": 1 for i in range(3)} for rack in range(100)]
+    last = {"x": 1, "y": 1, "z": 1, "w": 1}
+    assert set(rack_plan("STRICT_SPREAD", (1, 1, 1, 1), *crowd, last, {}).values()) == {*last}
+
+
 def test_a_plan_is_found_where_few_of_many_nodes_will_do():
     crowd = {f"n{i}": 1 for i in range(300)}
     assert plan_of("PACK", 1, 2, **crowd, large=2)[1] == "large"
@@ -112,15 +146,16 @@ def test_a_plan_is_found_where_few_of_many_nodes_will_do():
     st.sampled_from(get_args(GroupStrategy)),
     st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["", "x", "y", "!x"])), min_size=1, max_size=5),
     st.lists(st.tuples(st.integers(0, 6), st.sampled_from("xyz")), min_size=1, max_size=12),
+    st.sampled_from(["", "zone"]),
 )
-def test_what_is_planned_fits_and_keeps_every_condition(strategy, wishes, nodes):
+def test_what_is_planned_fits_and_keeps_every_condition(strategy, wishes, nodes, topology):
     view = ClusterView(Random(0))
     for index, (size, zone) in enumerate(nodes):
         total = ResourceSet.parse({"CPU": size})
         view.update(NodeReport(str(index), 1, total, total.units(), {}, {"zone": zone}))
     bundles = dict(enumerate(cpus(*[amount for amount, _ in wishes])))
     selectors = {index: parse_selector({"zone": zone} if zone else {}) for index, (_, zone) in enumerate(wishes)}
-    chosen = plan(view, bundles, strategy, selectors=selectors)
+    chosen = plan(view, bundles, strategy, selectors=selectors, topology=topology)
     if chosen is None:
         (size, _), selector = wishes[0], selectors[0]
         could = any(has >= size and matches(selector, {"zone": zone}) for has, zone in nodes)
@@ -134,3 +169,4 @@ def test_what_is_planned_fits_and_keeps_every_condition(strategy, wishes, nodes)
     assert all(amount <= nodes[int(node_id)][0] for node_id, amount in used.items())
     assert strategy != "STRICT_PACK" or len(used) == 1
     assert strategy != "STRICT_SPREAD" or len(used) == len(bundles)
+    assert not topology or len({nodes[int(node_id)][1] for node_id in used}) == 1
