@@ -43,6 +43,7 @@ class NodeDesk:
         self.dead: dict[str, tuple[RegisterNode, str]] = {}
         self._registering: dict[str, tuple[Channel, int]] = {}
         self._telling: set[str] = set()
+        self._here: set[str] = set()  # those that have registered with this head, and not only with one before it
         self._processes: dict[str, str] = {}
         self._silence = Silence(SILENCE_S, LOOK_S)
         self._timer = head.loop.call_later(LOOK_S, self._look)
@@ -91,9 +92,12 @@ class NodeDesk:
             self._head.process.after(lambda: channel.reply(call_id, answer))
 
     def channel_lost(self, channel: Channel, error: TransportError) -> None:
-        """A process is out of reach for good; it may have been a node's."""
+        """A process is out of reach for good; it may have been a node's.
+
+        A node that looks for the head closes its connection to one that stands by; that may lead when it hears of it.
+        """
         node_id = self.at(channel.peer.process_id)
-        if node_id:
+        if node_id in self._here or (node_id and isinstance(error, PeerLostError)):
             self._drop(node_id, _in_words(error))
 
     def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
@@ -110,6 +114,7 @@ class NodeDesk:
             return
         known = node_id in self.alive
         self.alive[node_id] = node
+        self._here.add(node_id)
         self._processes[node.address.process_id] = node_id
         self._silence.heard(node_id)
         self._head.state.put(NODES, node_id, node)
@@ -130,6 +135,7 @@ class NodeDesk:
         node = self.alive.pop(node_id)
         self._processes.pop(node.address.process_id, None)
         self._silence.forget(node_id)
+        self._here.discard(node_id)
         self._registering.pop(node_id, None)
         self._head.state.delete(NODES, node_id)
         self.dead[node_id] = (node, reason)

@@ -11,8 +11,10 @@ from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
 from limelight.cluster.head.standby import Standby
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
+from limelight.transport.error import PeerClosedError
 from limelight.transport.protocol import Call, Reply
 
+from .crash_network import Channel
 from .crash_world import Process, World
 
 
@@ -116,6 +118,20 @@ def test_a_node_is_not_given_up_by_a_head_that_cannot_be_sure_to_lead(world):
         world.head.node_desk.end(node.node_id.hex(), "it was silent")
     world.run(5.0)  # it goes on reporting
     assert not node.ended
+
+
+def test_a_node_that_asked_who_leads_before_this_head_did_is_not_taken_for_gone(world):
+    """It has closed its connection to one that stood by, which hears of that when it leads."""
+    node = world.nodes[0]
+    restart(world)
+    with world.running():
+        world.head.on_lost(Channel(world.head_process, node.process), PeerClosedError("closed the channel"))
+    world.run(10.0)
+    assert not node.ended
+    assert node.node_id.hex() in world.head.nodes
+    with world.running():
+        world.head.on_lost(Channel(world.head_process, node.process), PeerClosedError("closed the channel"))
+    assert node.node_id.hex() not in world.head.nodes, "from one that leads a node goes for good"
 
 
 def test_those_who_stand_by_end_with_the_cluster(world):
