@@ -147,6 +147,32 @@ def test_those_who_stand_by_end_with_the_cluster(world):
     assert answers == [Reply(1, False, b"")]
 
 
+def test_nothing_is_left_of_a_cluster_that_was_ended_and_that_is_told_when_it_is_so(world):
+    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.run(1.0)
+    restart(world)  # what is there was put by a head before
+    world.run(1.0)
+    over: list[bool] = []
+    world.head._over = lambda: over.append(True)
+    written, world.writer.step = world.writer.step, lambda: False
+    answers = ask(world, cm.EndCluster())
+    world.run(1.0)
+    assert (answers, over) == ([], [])
+    world.writer.step = written
+    world.run(1.0)
+    assert (len(answers), over) == (1, [True])
+    assert not any(world.store.rows.values())
+
+
+def test_an_environment_is_known_after_a_restart(world):
+    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.run(1.0)
+    restart(world)
+    answers = ask(world, c.DescribeEnvironment("key"))
+    world.run(1.0)
+    assert [answer.body for answer in answers] == [b"definition"]
+
+
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
     ended: list[bool] = []
     with world.running():
