@@ -9,6 +9,8 @@ from limelight.actors.contract import HEAD, encode
 from limelight.cluster import cluster_message as cm
 from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
 from limelight.cluster.head.standby import Standby
+from limelight.cluster.job.job_details import JobStatus
+from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
 from limelight.transport.error import PeerClosedError
@@ -171,6 +173,17 @@ def test_an_environment_is_known_after_a_restart(world):
     answers = ask(world, c.DescribeEnvironment("key"))
     world.run(1.0)
     assert [answer.body for answer in answers] == [b"definition"]
+
+
+def test_a_job_that_waits_for_room_waits_for_it_after_a_restart(world):
+    with world.running():
+        world.head.submissions.submit(SubmitRequest(entrypoint="true", submission_id="mine", entrypoint_num_cpus=10**6))
+    world.run(1.0)
+    restart(world)
+    world.run(1.0)
+    job = world.head.submissions.find("mine")
+    assert (job.spec.entrypoint, job.status) == ("true", JobStatus.PENDING)
+    assert world.head.actors.directory.table.actors[job.spec.actor_id].state == "PENDING_CREATION"
 
 
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
