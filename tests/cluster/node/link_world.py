@@ -118,7 +118,12 @@ class NodeDouble:
         self.manager = ManagerDouble()
         self.manager.link = self.link
         self.process.actors |= {NODE: self.manager, HEAD: self.link.relay}
-        self.link.attach(self.manager, lambda reason, over: self.manager.ended.append((reason, over)))
+        self.moved_to: list[str] = []
+        self.link.attach(
+            self.manager,
+            lambda reason, over: self.manager.ended.append((reason, over)),
+            lambda: self.moved_to.append(self.link.cluster),
+        )
         await self.link.join(RegisterNode(NODE_ID, self.process.address, "127.0.0.1", {}, {}), lambda: None)
         return self
 
