@@ -126,3 +126,13 @@ async def test_a_disk_that_is_full_costs_nothing_that_was_written(path):
         assert await store.load("t") == {"a": b"1"}
         await leadership.apply([Put("t", "a", b"3")])
         assert await store.load("t") == {"a": b"3"}
+
+
+async def test_a_batch_that_fails_in_its_middle_leaves_nothing(path):
+    async with opened(path) as store:
+        leadership = await store.acquire(b"", LONG)
+        with pytest.raises(StateStoreError):
+            await leadership.apply([Put("t", "a", b"1"), Put("t", "b", object())])  # nothing that SQLite could hold
+        assert await store.load("t") == {}
+        await leadership.apply([Put("t", "a", b"1")])
+        assert await store.load("t") == {"a": b"1"}
