@@ -113,6 +113,16 @@ def test_a_node_is_not_told_that_it_can_be_used_before_that_is_kept(world):
     assert node.registered
 
 
+def test_a_node_that_a_head_before_had_given_up_is_told_so_when_it_comes_back(world):
+    with world.running():
+        world.crash_head()
+        world.store.rows[NODES].clear()
+        world.start_head()
+    world.run(1.0)
+    assert [node.ended for node in world.nodes] == ["it has not registered"] * 2
+    assert not world.head.nodes
+
+
 def test_a_node_is_not_given_up_by_a_head_that_cannot_be_sure_to_lead(world):
     world.writer.step = lambda: False  # another has taken over, and this one will learn of it
     node = world.nodes[0]
