@@ -137,7 +137,10 @@ class Endpoint:
         self._tick()
 
     async def close(self) -> None:
-        """Say goodbye to all peers, drop every connection and stop listening. Leaves no task behind."""
+        """Say goodbye to all peers, drop every connection and stop listening. Leaves no task behind.
+
+        Each step takes no longer than `limits.close`, but for peers that go on taking what was queued for them.
+        """
         if self._closing or self._listener is None:
             return
         self._closing = True
@@ -146,7 +149,8 @@ class Endpoint:
         dials = list(self._dials.values())
         for dial in dials:
             dial.cancel()
-        await asyncio.gather(*dials, return_exceptions=True)
+        if dials:
+            await asyncio.wait(dials, timeout=self.limits.close)
         await asyncio.gather(
             *[channel.close("The process is shutting down.") for channel in list(self._channels.values())]
         )

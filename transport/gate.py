@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _PLAIN, _SECURE = b"limelight/", b"limelight+"
 _NAME = 64
 _SIZE = len(_PLAIN) + _NAME + 1
+_AT_ONCE = 64
+"""Connections that are accepted before the loop does something else: a flood of them must not keep it."""
 _PAUSE = 0.5
 """Seconds without accepting when this process has no descriptor left."""
 
@@ -137,9 +139,9 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:
-        while True:
+        for _ in range(_AT_ONCE):
             try:
-                connection, _ = listening.accept()
+                connection = listening.accept()[0]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:

@@ -127,20 +127,25 @@ class Listener:
         self,
         connection: socket.socket,
         tls: ssl.SSLContext | None,
-        protocol: Callable[[], asyncio.BaseProtocol] | None = None,
+        protocol: Callable[[], Stranger] | None = None,
     ) -> None:
         """Serve a connection that was accepted. Ends when the handshake of TLS does."""
         handshake = self._limits.handshake if tls else None
+        made: list[Stranger] = []
+
+        def make() -> Stranger:
+            made.append(protocol() if protocol else self._accept())
+            return made[-1]
+
         try:
-            await self._loop.connect_accepted_socket(
-                protocol or self._accept, connection, ssl=tls, ssl_handshake_timeout=handshake
-            )
-        except OSError as error:  # also errors of TLS
+            await self._loop.connect_accepted_socket(make, connection, ssl=tls, ssl_handshake_timeout=handshake)
+        except BaseException as error:
+            connection.close()
+            for stranger in made:
+                stranger.dropped()
+            if not isinstance(error, OSError):  # which errors of TLS are, too
+                raise
             _log.debug("a connection ended before it was served: %r", error)
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -160,15 +165,15 @@ class Listener:
         for connection in self._http.connections + self._plain_http.connections:
             if connection.transport is not None:
                 connection.transport.abort()  # closing would wait for a peer that does not read
-        await self._http.shutdown(0.0)
-        await self._plain_http.shutdown(0.0)
+        # With 0 aiohttp would wait for those who answer for as long as it takes.
+        await asyncio.gather(*(http.shutdown(self._limits.close) for http in (self._http, self._plain_http)))
         for server in self._servers:
             await server.wait_closed()
 
-    def _accept(self) -> asyncio.BaseProtocol:
+    def _accept(self) -> Stranger:
         return Stranger(self._http, self._strangers)
 
-    def _refuse_plain(self) -> asyncio.BaseProtocol:
+    def _refuse_plain(self) -> Stranger:
         return Stranger(self._plain_http, self._strangers)
 
     # The handshake

@@ -74,6 +74,16 @@ class Stranger(RequestHandler):
         self._anteroom.leave(self)
         super().connection_lost(exc)
 
+    def dropped(self) -> None:
+        """Whoever was accepting it has given up. A connection that was made by then ends here.
+
+        uvloop drops it without a word where the acceptor is cancelled in the moment between `connection_made` and its
+        own waking; then aiohttp would wait for this connection's next request for good.
+        """
+        if self.transport is not None:
+            self.transport.abort()
+            asyncio.get_running_loop().call_soon(self.connection_lost, None)  # when aiohttp's task has begun
+
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """A request could not be read, or not be answered."""
         if self._known:

@@ -102,7 +102,7 @@ class Wire:
         if link is not None:
             link.cut()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=self._limits.close)
 
     # Connections
 

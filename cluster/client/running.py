@@ -29,6 +29,11 @@ class ClusterProcess:
         """For people."""
         return f"the {self.info.kind} (pid {self.info.pid})"
 
+    @property
+    def log(self) -> Path:
+        """Its log."""
+        return self.folder / "logs" / ("head.log" if self.info.kind == "head" else "node.log")
+
     def is_alive(self) -> bool:
         """It has not ended."""
         return bool(self._identity) and process_identity(self.info.pid) == self._identity

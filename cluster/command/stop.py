@@ -7,6 +7,7 @@ from typing import Any
 
 from ..client.failure import CommandError
 from ..client.running import ClusterProcess, cluster_processes, wait_for_ends
+from ..process.last_step import last_step
 from ..session_folder import SessionFolderError, read_token
 
 _PATIENCE_S = 15.0
@@ -38,11 +39,17 @@ def _run(options: argparse.Namespace) -> int:
             process.signal(signal.SIGKILL)
         left = wait_for_ends(left, _PATIENCE_S)
     if left:
-        names = ", ".join(process.what for process in left)
-        raise CommandError(f"{names} has not ended within {_PATIENCE_S:g} s. `cluster stop --force` kills it.")
+        raise CommandError(" ".join(map(_held_up, left)) + " `cluster stop --force` kills it.")
     names = " and ".join(process.what for process in processes)
     sys.stdout.write(f"Stopped {names}.{' The nodes on other machines end, too.' if over else ''}\n")
     return 0
+
+
+def _held_up(process: ClusterProcess) -> str:
+    """That a process does not end, and what it is at, as far as it has said so."""
+    step = last_step(process.log)
+    at = f'It is at this: "{step}".' if step else "It has not begun to, as far as its log says."
+    return f"{process.what} has not ended within {_PATIENCE_S:g} s. {at} Its log: {process.log}."
 
 
 def _end_cluster(process: ClusterProcess) -> bool:

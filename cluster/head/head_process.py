@@ -20,6 +20,7 @@ from ..cluster_message import HeadLeads, StandBy
 from ..host_id import host_id
 from ..node.head_check import about_this_process
 from ..process.birth import NodeBirth
+from ..process.ending import Ending
 from ..session_folder import SessionFolder, read_info
 from ..state.change import Delete
 from ..state.error import FencedError, StateStoreError
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from .scaling_desk import ScalingDesk
 
 _LOOK_S = TTL_S / ASKS_PER_TTL
+
+_ENDING_S = 14.0
+"""How long this process takes to end at the most: `cluster stop` waits a little longer."""
+_SCALING_S, _WEB_S, _WRITE_S, _LEASE_S, _CONNECTIONS_S, _STORE_S = 1.0, 2.5, 4.0, 1.5, 3.0, 1.0
+"""The steps of that. Together they leave it half a second."""
+_GRACE_S = 0.5
 
 _Answer = TypeVar("_Answer")
 
@@ -66,6 +73,7 @@ class HeadProcess:
         self._birth = birth
         self._ended = asyncio.Event()
         self._was_told = self._was_fenced = False
+        self._ending = Ending(_ENDING_S, cut=True)
         self._process = SystemProcess()
         self._store = make_store(config.state)
         self._about = about_this_process("head", folder.name, is_head=False)
@@ -91,17 +99,21 @@ class HeadProcess:
                 leadership = await self._stand_by()
             if leadership is not None:
                 await self._lead(leadership)
-            if self._was_replaced:
+            if self._goes_on:
+                self._ending.done()
                 await self._await_successor()
-            return self._was_replaced and not self._store.one_host and not self._was_told
+            return self._goes_on
         finally:
-            await self._store.close()
+            await self._ending.step("the state is closed", self._store.close(), _STORE_S)
+            logger.info("ended in %.3f s", self._ending.seconds)
             if watch is not None:
                 watch.close()
 
     @property
-    def _was_replaced(self) -> bool:
-        return self._was_fenced or (self._head is not None and self._head.has_stepped_down)
+    def _goes_on(self) -> bool:
+        """Whether another head leads, or can, and this one is to stand by for it."""
+        replaced = self._was_fenced or (self._head is not None and self._head.has_stepped_down)
+        return replaced and not self._store.one_host and not self._was_told
 
     async def _patiently(self, asked: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
         """Ask the store: who starts this head hears of an error, one that has begun anew tries again, to its end."""
@@ -117,8 +129,13 @@ class HeadProcess:
                 return None
 
     def _end(self) -> None:
-        """End for good."""
+        """This process is to end for good, whatever it is at."""
         self._was_told = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Whatever it is at ends."""
+        self._ending.begin()
         self._ended.set()
 
     async def _claim(self) -> Leadership | None:
@@ -159,7 +176,7 @@ class HeadProcess:
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
                 "ends it; --state names another place."
             )
-        standby = Standby(self._process, self._packages, lambda: leader, self._ended.set)
+        standby = Standby(self._process, self._packages, lambda: leader, self._end)
         await self._listen(standby)
         self._ready("", leader)
         logger.info("standing by for the head at %s", leader)
@@ -180,7 +197,7 @@ class HeadProcess:
                 told = ""  # it was restarted, or the link was cut
         standby.close()
         if leadership is None:
-            await self._process.close()
+            await self._ending.step("its connections are closed", self._process.close(), _CONNECTIONS_S)
         return leadership
 
     async def _await_successor(self) -> None:
@@ -246,13 +263,13 @@ class HeadProcess:
             await self._ended.wait()
         finally:
             if scaling is not None:
-                await scaling.close()
+                await self._ending.step("no machine is added any more", scaling.close(), _SCALING_S)
             if web is not None:
-                await web.close()
+                await self._ending.step("the dashboard is closed", web.close(), _WEB_S)
             head.close()
-            await writer.close()
-            await keeper.close()
-            await self._process.close()
+            await self._ending.step("what is left of the state is written", writer.close(_WRITE_S), _WRITE_S + _GRACE_S)
+            await self._ending.step("it leads no more", keeper.close(), _LEASE_S)
+            await self._ending.step("its connections are closed", self._process.close(), _CONNECTIONS_S)
 
     def _scaling(self, head: Head) -> "ScalingDesk | None":
         """What adds and removes machines, where that was asked for."""
@@ -279,13 +296,13 @@ class HeadProcess:
         return server
 
     def _over(self) -> None:
-        """The cluster is over: everything is told, and nothing kept."""
-        self._ended.set()
+        """The cluster is over, or this head has stepped down: everything is told."""
+        self._leave()
 
     def _on_fenced(self, error: FencedError) -> None:
         logger.error("another head has taken over: %s", error)
         self._was_fenced = True
-        self._ended.set()
+        self._leave()
 
     def _on_trouble(self, reason: str) -> None:
         if self._head is not None:

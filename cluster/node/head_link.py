@@ -296,6 +296,7 @@ class HeadLink:
 
     def _leave(self, reason: str, over: bool) -> None:
         if self._end is not None:
+            self.close()  # a head that says goodbye next is not dialled anew
             self._end(reason, over)
 
     # --- what is said ---

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import signal
-import time
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from ..environment.workshop import WORKER, Workshop
 from ..head.head import Head
 from ..host_id import host_id
 from ..process.birth import NodeBirth
+from ..process.ending import Ending
 from ..process.log_batch import LogBatch
 from ..process.spawn import Spawner
 from ..process.spawner_set import SpawnerSet
@@ -49,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_PRESTARTED = 4
 
+_ENDING_S = 14.0
+"""After which a node that has not ended says in its log where it is: a little before `cluster stop` gives up."""
+
 _GRANT_S = 30.0
 """How long a request for memory may wait while memory comes free, but not enough for it."""
 
@@ -66,11 +69,12 @@ async def run_node(config: NodeConfig, folder: SessionFolder, spawner: Spawner, 
             birth.ready(msgspec.msgpack.encode(ready))
             await node.ended.wait()
     finally:
-        started = time.monotonic()
-        await node.close()
+        ending = Ending(_ENDING_S, cut=False)
+        await node.close(ending)
         if watch is not None:
             watch.close()
-        logger.info("ended in %.3f s", time.monotonic() - started)
+        logger.info("ended in %.3f s", ending.seconds)
+        ending.done()
     return node.expelled
 
 
@@ -304,8 +308,8 @@ class NodeProcess:
             raise RuntimeError("the node has not started")
         return self._manager
 
-    async def close(self) -> None:
-        """End workers and actors, and let go of everything."""
+    async def close(self, ending: Ending) -> None:
+        """End workers and actors, and let go of everything, as steps of an ending."""
         if self._manager is None:
             return
         self._link.close()
@@ -314,10 +318,11 @@ class NodeProcess:
         if self._head is not None:
             self._head.close()
         workers = self._workers.all()
-        await self._spawners.close()
-        await asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
-        await self._environments.close()
+        await ending.step("its workers are ended", self._spawners.close())
+        outputs = asyncio.gather(*(self._workers.finish_output(worker) for worker in workers))
+        await ending.step("what its workers have printed is passed on", outputs)
+        await ending.step("its environments are left", self._environments.close())
         self._link.leave("it was stopped")
-        await self._desk.close()
-        await self._store.close()
-        await self._process.close()
+        await ending.step("objects that are on their way are left", self._desk.close())
+        await ending.step("its object store is closed", self._store.close())
+        await ending.step("its connections are closed", self._process.close())

@@ -184,7 +184,7 @@ def typed(host, line: str) -> str:
     """What a line that somebody types on a host prints."""
     path = f'cluster() {{ {" ".join(COMMAND)} "$@"; }}\n'
     result = host.run(["bash", "-c", path + line])
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stderr + log(host)
     return result.stdout
 
 
@@ -235,5 +235,6 @@ class TestTheHeadIsAway:
 
 
 def log(host) -> str:
-    """What a host's node has written."""
-    return "".join(path.read_text() for path in host.folder.glob("limelight-*/*/logs/node.log"))
+    """What a host's head and node have written."""
+    logs = host.folder.glob("limelight-*/*/logs/*.log")
+    return "".join(path.read_text() for path in logs if path.stem in {"head", "node"})

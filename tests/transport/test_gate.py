@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp.web_response import Response
 
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import inlet_beside
 from limelight.transport.error import ConnectError
 from limelight.transport.gate import dial, preamble
 from limelight.transport.limits import TransportLimits
+from limelight.transport.listener import Listener
+from limelight.transport.stranger import Stranger
 from limelight.transport.tls import TlsConfig
 
 
@@ -83,6 +87,60 @@ async def test_a_name_may_come_in_pieces(host):
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize("moment", ["__init__", "connection_made"])
+@pytest.mark.parametrize("name", ["owner", "worker"])
+async def test_closing_waits_for_no_connection_that_comes_in_the_same_moment(host, monkeypatch, caplog, name, moment):
+    """A node dials its head anew when that says goodbye: uvloop then drops what was accepted without a word."""
+    [closed] = [process for process in host if process.address.process_id == name]
+    closing: list[asyncio.Task[None]] = []
+    original = getattr(Stranger, moment)
+
+    def close_then(self, *arguments) -> None:
+        original(self, *arguments)
+        if not closing:  # its first step comes before whoever accepts the connection hears that it was made
+            closing.append(asyncio.ensure_future(closed.close()))
+
+    monkeypatch.setattr(Stranger, moment, close_then)
+    with await dial(closed.address.tcp, name, secure=False) as connection:
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+        await asyncio.wait_for(closing[0], 5)
+    gc.collect()  # asyncio tells of a task's failure that nobody has looked at when the task is freed
+    assert caplog.messages == []
+
+
+async def test_a_flood_of_connections_leaves_the_loop_to_others(world):
+    server = await world.endpoint("server", tcp="127.0.0.1:0")
+    gate, address = server._listener._gate, ("127.0.0.1", int(server.address.tcp.rpartition(":")[2]))
+    with contextlib.ExitStack() as flood:
+        for _ in range(200):  # the loop has no turn meanwhile
+            flood.enter_context(socket.create_connection(address))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(gate._tasks) <= 2 * 64
+        deadline = asyncio.get_running_loop().time() + 5
+        while len(gate._tasks) < 200:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_waits_a_bounded_time_for_a_request_that_is_being_answered(world, monkeypatch):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(*_) -> Response:
+        begun.set()
+        await go_on.wait()
+        return Response()
+
+    monkeypatch.setattr(Listener, "_handle", answer)
+    server = await world.endpoint("server", tcp="127.0.0.1:0", limits=TransportLimits(close=0.05))
+    with await dial(server.address.tcp, "server", secure=False) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(server.close(), 5)
+        go_on.set()
 
 
 async def test_dialling_a_host_that_has_no_such_name_fails():

@@ -15,6 +15,7 @@ from limelight.cluster.head.head_config import HeadConfig
 from limelight.cluster.head.head_process import HeadElsewhereError, HeadProcess
 from limelight.cluster.head.head_state import SESSION
 from limelight.cluster.head.standby import Standby
+from limelight.cluster.process.ending import Ending
 from limelight.cluster.session_folder import SessionFolder
 from limelight.cluster.state.error import StateStoreError
 from limelight.transport.address import ProcessAddress
@@ -149,6 +150,7 @@ class World:
 def impatient(monkeypatch):
     monkeypatch.setattr(head_process, "TTL_S", TTL)
     monkeypatch.setattr(head_process, "_LOOK_S", TTL / 3)
+    monkeypatch.setattr(Ending, "begin", lambda _: None)  # in the end it would end this process
 
 
 @pytest.fixture

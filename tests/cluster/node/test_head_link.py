@@ -1,6 +1,7 @@
 """A node follows one head at a time: the one with the highest term, and whatever an earlier one says is not done."""
 
 import socket
+from types import SimpleNamespace
 
 from limelight.actors.contract import NODE
 from limelight.cluster.cluster_message import KnownHeads, NodeDrained, NodeExpired, PeerNodes
@@ -127,3 +128,17 @@ async def test_a_node_that_was_drained_while_the_head_was_away_says_so_to_the_ne
     node.link.drained()
     second = await world.head(2, port=int(head.process.address.tcp.rpartition(":")[2]))
     await eventually(lambda: "NodeDrained" in second.said)
+
+
+async def test_a_head_that_ends_with_its_cluster_is_not_dialled_anew_when_it_says_goodbye(world):
+    head = await world.head(1)
+    node = await world.node(head)
+    head.order(NodeExpired("the cluster was stopped", over=True), node.process.address)
+    await eventually(lambda: node.manager.ended == [("the cluster was stopped", True)])
+    lost: list[str] = []
+    node.manager.link = SimpleNamespace(
+        process_lost=lambda *told: (node.link.process_lost(*told), lost.append(told[0]))
+    )
+    await head.process.close()
+    await eventually(lambda: lost == [head.process.address.process_id])
+    assert node.link._waiting is None
