@@ -13,6 +13,7 @@ from limelight.cluster.job.job_details import JobStatus
 from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
+from limelight.transport.address import ProcessAddress
 from limelight.transport.error import PeerClosedError
 from limelight.transport.protocol import Call, Reply
 
@@ -242,3 +243,43 @@ def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatc
     workers = [worker for node in world.nodes for worker in node.workers.values()]
     assert sum(worker.constructions.count(actor_id) for worker in workers) == 2
     assert world.head.actors.directory.table.actors[actor_id].state == "ALIVE"
+
+
+@pytest.fixture
+def remote(world):
+    """A head on a host of its own; nodes are on another."""
+    world.head_process.address = ProcessAddress(world.head_process.address.process_id, "another host")
+    return world
+
+
+def stand_by(world) -> None:
+    with world.running():
+        Process(world, "standby").notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
+    world.run(0.1)
+
+
+def test_a_head_that_hears_no_node_leaves_them_to_the_one_that_stands_by(remote):
+    stand_by(remote)
+    remote.head.methods["FromNode"] = lambda *_: None
+    remote.run(10.0)
+    assert remote.head.has_stepped_down
+    assert not any(node.ended for node in remote.nodes)
+    assert len(remote.store.rows[NODES]) == 2, "the next head knows them"
+
+
+def test_a_head_that_hears_no_node_and_nobody_stands_by_gives_them_up(remote):
+    remote.head.methods["FromNode"] = lambda *_: None
+    remote.run(10.0)
+    assert not remote.head.has_stepped_down
+    assert all(node.ended for node in remote.nodes)
+
+
+def test_a_head_that_hears_some_nodes_gives_up_the_others_although_another_stands_by(remote):
+    stand_by(remote)
+    heard, silent = remote.nodes
+    hears = remote.head.methods["FromNode"]
+    remote.head.methods["FromNode"] = lambda channel, call: channel.far is silent.process or hears(channel, call)
+    remote.run(10.0)
+    assert not remote.head.has_stepped_down
+    assert silent.ended
+    assert not heard.ended
