@@ -10,6 +10,8 @@ from ..actors.contract import EnvironmentDefinition, decoder_of, encode
 from ..actors.runtime_env import RuntimeEnv, merge
 
 JOB_VARIABLE = "LIMELIGHT_JOB"
+MAX_TEXT = 120_000
+"""Bytes of one text that a process is started with: Linux takes 128 KiB, with the variable's name."""
 _OVERRIDE_VARIABLES = ("LIMELIGHT_OVERRIDE_JOB_RUNTIME_ENV", "RAY_OVERRIDE_JOB_RUNTIME_ENV")
 
 
@@ -27,8 +29,18 @@ class JobEnvironment(msgspec.Struct, frozen=True):
     definition: bytes = b""
 
     def variable(self) -> str:
-        """The variable's value."""
-        return base64.b64encode(encode(self)).decode("ascii")
+        """The variable's value.
+
+        Raises:
+            ValueError: it is longer than a process can be given.
+        """
+        text = base64.b64encode(encode(self)).decode("ascii")
+        if len(text) > MAX_TEXT:
+            raise ValueError(
+                f"The metadata and the runtime_env of a job are {len(text) * 3 // 4} bytes, and may be "
+                f"{MAX_TEXT * 3 // 4} together. Put what is large into files of the working_dir."
+            )
+        return text
 
     @property
     def runtime_env(self) -> RuntimeEnv:

@@ -1,19 +1,27 @@
 """Copying a package from a process that has it; its name says whether what came is what was wanted."""
 
 import asyncio
+from typing import Any, Protocol
 
 from ..actors.contract import ReadPackage
 from ..transport.address import ProcessAddress
 from .package_store import PackageStore
-from .system_process import SystemProcess
 
 _ASK_S = 30.0
 CHUNK = 4 << 20
 """Bytes that are asked for at a time, at most."""
 
 
+class Asking(Protocol):
+    """A process that can ask others."""
+
+    async def request(self, address: ProcessAddress, actor: str, body: Any, timeout: float) -> bytes:  # noqa: ASYNC109
+        """See `SystemProcess.request`."""
+        ...
+
+
 async def copy_package(
-    process: SystemProcess, uri: str, source: ProcessAddress, actor: str, store: PackageStore
+    process: Asking, uri: str, source: ProcessAddress, actor: str, store: PackageStore, patience: float = _ASK_S
 ) -> None:
     """Copy a package into a store.
 
@@ -23,6 +31,7 @@ async def copy_package(
         source: the process that has it.
         actor: that process's, which answers `ReadPackage`.
         store: of this process.
+        patience: seconds that the other one may take over each part.
 
     Raises:
         TransportError: the other one is out of reach, or does not have it.
@@ -31,7 +40,7 @@ async def copy_package(
     with store.workplace(".zip") as arriving:
         offset = 0
         with arriving.open("wb") as file:
-            while part := await process.request(source, actor, ReadPackage(uri, offset, CHUNK), _ASK_S):
+            while part := await process.request(source, actor, ReadPackage(uri, offset, CHUNK), patience):
                 offset += len(part)
                 await asyncio.to_thread(file.write, part)
         await asyncio.to_thread(store.put, uri, arriving)

@@ -41,6 +41,20 @@ class PackageStore(HeldFolders):
         """Whether the package was put here and is still here."""
         return self._archive(_digest(uri)).exists()
 
+    def is_intact(self, uri: str) -> bool:
+        """Whether the package is here and is what its name says; if it was damaged on the disk, it is removed."""
+        path = self._archive(_digest(uri))
+        try:
+            with path.open("rb") as file:
+                seen = os.fstat(file.fileno())
+            if digest_of(path) == _digest(uri):
+                return True
+            if os.path.samestat(seen, path.stat()):  # else somebody has put it anew
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        return False
+
     def archive(self, uri: str) -> Path:
         """The file to send to another machine.
 
@@ -53,13 +67,13 @@ class PackageStore(HeldFolders):
         return path
 
     def put(self, uri: str, content: Path | bytes) -> None:
-        """Store an archive under its URI. Doing so again changes nothing.
+        """Store an archive under its URI. Doing so again changes nothing, unless the first was damaged on the disk.
 
         Raises:
             ValueError: the content is not what the URI says: it was damaged on the way.
         """
         digest = _digest(uri)
-        if self.has(uri):
+        if self.is_intact(uri):
             return
         with self.workplace(".zip") as place:
             if isinstance(content, bytes):
@@ -78,7 +92,7 @@ class PackageStore(HeldFolders):
         """The folder the package is unpacked in; it stays until as many `release`s, or until the process ends.
 
         Raises:
-            KeyError: the package is not here; `put` it first.
+            KeyError: the package is not here, or was damaged on the disk, and is not here any more; `put` it first.
             RuntimeEnvSetupError: it cannot be unpacked.
         """
         digest = _digest(uri)
@@ -121,7 +135,9 @@ class PackageStore(HeldFolders):
             try:
                 with zipfile.ZipFile(archive) as opened:
                     extract(opened, place, self._quota)
-            except (zipfile.BadZipFile, ValueError, OSError) as exc:
+            except Exception as exc:  # whatever an archive makes of its reader
+                if not self.is_intact(uri):
+                    raise KeyError(uri) from exc
                 raise RuntimeEnvSetupError(f"The package {uri} cannot be unpacked in {self._unpacked}: {exc}") from exc
             place.rename(self._unpacked / digest)
 

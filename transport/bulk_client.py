@@ -39,6 +39,7 @@ class BulkClient:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._idle: dict[str, list[BulkConnection]] = {}
+        self._closed = False
 
     async def fetch(
         self, address: ProcessAddress, name: str, start: int, into: memoryview, size: int, tag: str = ""
@@ -72,9 +73,9 @@ class BulkClient:
         except BaseException:
             connection.abort()
             raise
-        kept = self._idle.setdefault(peer_id, [])
-        if len(kept) < _KEPT:
-            kept.append(connection)
+        kept = self._idle.get(peer_id, [])
+        if len(kept) < _KEPT and channel.error is None and not self._closed:
+            self._idle[peer_id] = [*kept, connection]
         else:
             connection.abort()
         return Fetched(response.tag, response.checksum)
@@ -85,7 +86,8 @@ class BulkClient:
             connection.abort()
 
     async def close(self) -> None:
-        """Drop the connections that are kept."""
+        """Drop the connections that are kept, and keep no others."""
+        self._closed = True
         for process_id in list(self._idle):
             self.forget(process_id)
 

@@ -63,6 +63,23 @@ class ChannelHandler(Protocol):
         ...
 
 
+class _Nobody:
+    """The handler of a channel that has ended."""
+
+    def on_connected(self, channel: "Channel") -> None: ...
+
+    def on_call(self, channel: "Channel", call: Call) -> None: ...
+
+    def on_cancel(self, channel: "Channel", cancel: Cancel) -> None: ...
+
+    def on_credit(self, channel: "Channel", credit: Credit) -> None: ...
+
+    def on_lost(self, channel: "Channel", error: EndOfChannel) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Carrier(Protocol):
     """What takes a channel's messages to its peer. Used on the loop thread, except for `held_bytes`."""
 
@@ -178,11 +195,12 @@ class Channel:
             if not replied.done():
                 replied.set_result(reply)
 
-        if self.queued_bytes >= self._limits.send_buffer:
-            await self.drain()
-        call_id = self.call(actor, method, body, on_reply)
+        call_id = 0
         try:
             async with asyncio.timeout(timeout):
+                if self.queued_bytes >= self._limits.send_buffer:
+                    await self.drain()
+                call_id = self.call(actor, method, body, on_reply)
                 reply = await replied
         except TimeoutError:
             raise DeadlineExceededError(
@@ -290,8 +308,9 @@ class Channel:
         self._wake()
         if self._on_end is not None:
             self._on_end(self)
+        handler, self._handler = self._handler, _NOBODY  # what came together with the cause of the end is not wanted
         try:
-            self._handler.on_lost(self, error)
+            handler.on_lost(self, error)
         except Exception:  # noqa: BLE001  (one failing callback must not harm the others)
             _log.exception("The handler failed on the end of %r", self)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 import ssl
 import sys
 import weakref
@@ -26,6 +27,8 @@ from .listener import Listener, is_listening
 from .protocol import PROTOCOL_VERSION, REFUSED_CLOSING, REFUSED_CROSSED, Hello, Welcome, encode
 from .tls import TlsConfig
 from .wire import Wire
+
+_log = logging.getLogger(__name__)
 
 SOFTWARE = f"limelight, Python {sys.version_info.major}.{sys.version_info.minor}"
 _LAST_PORT = 65535
@@ -101,6 +104,7 @@ class Endpoint:
         self._given_up: OrderedDict[str, int] = OrderedDict()  # peer -> the last channel it dialled, once that is over
         self._dials: dict[str, asyncio.Task[Channel]] = {}
         self._dialling: set[str] = set()  # peers
+        self._upgrading: set[str] = set()  # those of them that have been asked for a channel
         self._arrivals: dict[str, asyncio.Event] = {}  # peers whose dial is awaited because ours was refused
         self._closing = False
         self._listener: Listener | None = None
@@ -217,6 +221,10 @@ class Endpoint:
                 return channel
         except TimeoutError:
             raise ConnectError(f"The process at {route} has not answered within {self.limits.connect:g} s.") from None
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            raise ConnectError("This endpoint is closing.", final=True) from None  # who waits was not cancelled
         finally:
             self._dialling.discard(peer_id)
             self._arrivals.pop(peer_id, None)
@@ -230,6 +238,9 @@ class Endpoint:
             peer_id = challenge.server
             if (there := self._channels.get(peer_id)) is not None:
                 return there
+            if peer_id in self._upgrading:  # dialled by its address and by its name: the peer would keep the later one
+                return None
+            self._upgrading.add(peer_id)
             self._dialling.add(peer_id)
             try:
                 link, welcome = await dial.upgrade(self._hello(number, replaces=self._given_up.get(peer_id, 0)))
@@ -237,6 +248,7 @@ class Endpoint:
                 return None
             finally:
                 self._dialling.discard(peer_id)
+                self._upgrading.discard(peer_id)
         if welcome.refusal == REFUSED_CROSSED:
             await link.close()
             return self._channels.get(peer_id)
@@ -321,7 +333,10 @@ class Endpoint:
 
     def _is_gone(self, peer: ProcessAddress) -> bool:
         """Whether a local peer is surely dead: nobody listens on its Unix socket. Others get the whole grace period."""
-        return bool(peer.unix) and peer.host_id == self.address.host_id and not is_listening(peer.unix)
+        try:
+            return bool(peer.unix) and peer.host_id == self.address.host_id and not is_listening(peer.unix)
+        except OSError:  # no descriptor is left to ask with
+            return False
 
     # Both
 
@@ -354,7 +369,10 @@ class Endpoint:
         arrival = self._arrivals.get(peer.process_id)
         if arrival is not None:
             arrival.set()
-        self._handler.on_connected(channel)
+        try:
+            self._handler.on_connected(channel)
+        except Exception:  # noqa: BLE001  (the channel must not stay without its connection)
+            _log.exception("The handler failed on the beginning of %r", channel)
         return channel
 
     def _on_end(self, channel: Channel) -> None:

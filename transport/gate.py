@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .address import host_and_port
 from .anteroom import Anteroom
@@ -31,8 +31,6 @@ _log = logging.getLogger(__name__)
 _PLAIN, _SECURE = b"limelight/", b"limelight+"
 _NAME = 64
 _SIZE = len(_PLAIN) + _NAME + 1
-_AT_ONCE = 64
-"""Connections that are accepted before the loop does something else: a flood of them must not keep it."""
 _PAUSE = 0.5
 """Seconds without accepting when this process has no descriptor left."""
 
@@ -50,7 +48,7 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
     """
     loop = asyncio.get_running_loop()
     host, port = host_and_port(target)
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _look_up(host, port)
     failure = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
@@ -68,6 +66,20 @@ async def dial(target: str, process_id: str, *, secure: bool) -> socket.socket:
         else:
             return connection
     raise failure
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """As getaddrinfo(3). Names wait for one of few threads, which a resolver may hold up; numbers wait for nobody.
+
+    Raises:
+        OSError: there is no such host.
+    """
+    try:
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host!r} can be no name of a host") from error
 
 
 async def connect(make: Callable[[], Protocol], target: str, process_id: str, tls: ssl.SSLContext | None) -> Protocol:
@@ -111,6 +123,9 @@ class Gate:
         self._nameless: Anteroom[asyncio.Task[None]] = Anteroom(limits.handshakes, limits.handshake, _cancel)
         self._tasks: dict[asyncio.Task[None], socket.socket | None] = {}  # what each has still to close
         self._pause: asyncio.TimerHandle | None = None
+        # Of many who come at once the others wait in the kernel: the first could be heard meanwhile, or they would take
+        # their places; and a flood must not keep the loop.
+        self._at_once = max(1, limits.handshakes // 8)
 
     def listen(self, host: str, port: int) -> int:
         """Bind the port (0: any free one); returns it.
@@ -139,7 +154,7 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection = listening.accept()[0]
             except (BlockingIOError, ConnectionAbortedError):

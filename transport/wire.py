@@ -131,8 +131,7 @@ class Wire:
         try:
             await link.run(self._on_frame, self._pump)
         except Exception as error:  # noqa: BLE001  (whatever it is, the channel must not stay half alive)
-            _log.exception("A defect ends the channel to process %s", self._peer_id)
-            self.abandon(PeerLostError(f"A defect in this process ended the channel to {self._peer_id}: {error!r}."))
+            self._on_defect(error)
             return
         if self._link is link:
             self._link = None
@@ -217,8 +216,20 @@ class Wire:
                 self._linger.cancel()
             return
         deadline = self._resume.disconnected(self._loop.time())
-        redial = self._redial
-        self._recovery = self._spawn(self._come_back(redial, deadline) if redial else self._wait_for_peer(deadline))
+        self._recovery = self._spawn(self._recover(deadline))
+
+    async def _recover(self, deadline: float) -> None:
+        try:
+            if self._redial is not None:
+                await self._come_back(self._redial, deadline)
+            else:
+                await self._wait_for_peer(deadline)
+        except Exception as error:  # noqa: BLE001  (as in `run`: nobody else would ever end the channel)
+            self._on_defect(error)
+
+    def _on_defect(self, error: Exception) -> None:
+        _log.exception("A defect ends the channel to process %s", self._peer_id)
+        self.abandon(PeerLostError(f"A defect in this process ended the channel to {self._peer_id}: {error!r}."))
 
     async def _come_back(self, redial: Redial, deadline: float) -> None:
         pause = self._limits.redial_first

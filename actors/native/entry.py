@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...transport.address import ProcessAddress
 from ..contract import ExportedRef, Location, Value
+from .copies import Copies
 
 if TYPE_CHECKING:
     from .object_table import ObjectTable
@@ -31,7 +32,7 @@ class ObjectEntry:
         count: `ObjectRef` instances in this process. Only kept for tracked entries; others have exactly one.
         tracked: whether the table must be told when the last local ref goes: the object was exported, imported, or
             occupies the store. Most refs die untracked, and cost nothing then.
-        copies: further locations, on other nodes; each may have been dropped there meanwhile (owner's side).
+        copies: further locations, on other nodes, and who copies it; None before there was any of that (owner's side).
         near: where this node's copy was last, of an object whose `location` is on another node.
         freed: the object was freed before this ref to it came home; it is in no table, and nobody is counted.
         registered: how many times the owner counts this process as a borrower.
@@ -72,7 +73,7 @@ class ObjectEntry:
         self.state = PENDING
         self.data = b""
         self.location: Location | None = None
-        self.copies: list[Location] | None = None
+        self.copies: Copies | None = None
         self.near: Location | None = None
         self.contained: list[Any] | None = None
         self.count = 1

@@ -13,6 +13,9 @@ _TASKS = 16
 _ARGUMENTS = 64
 """So many stored arguments of theirs in all."""
 
+_PLACES = 64
+"""So many of an argument's copies: what has been broadcast lies on all nodes, and these are enough to go to."""
+
 _WORTHWHILE = 1 << 20
 """Bytes that a node must have more than the caller's own, or fetching them is cheaper than going there."""
 
@@ -46,22 +49,33 @@ def nearest(task: TaskRecord) -> str:
 def patience(task: TaskRecord, node: str) -> float:
     """Seconds that it would take to have a task's stored arguments at a node (id in hexadecimal); 0.0: hardly any."""
     held = _held((task,))
-    here = next((size for node_id, size in held.items() if node_id.hex() == node), 0)
+    here = sum(entry.location.size for entry in _stored((task,)) if entry.location and _is_at(entry, node))
     lacking = max(held.values(), default=0) - here
     return min(max(lacking / _FETCHED, _LEAST_S), _MOST_S) if lacking >= _WORTHWHILE else 0.0
 
 
 def _held(tasks: Iterable[TaskRecord]) -> "Counter[bytes]":
     held: Counter[bytes] = Counter()
-    for entry in islice(_stored(tasks), _ARGUMENTS):
-        for location in (entry.location, *(entry.copies or ())):
-            if location is not None:
-                held[location.node_id] += location.size
+    for entry in _stored(tasks):
+        if entry.location is not None:
+            held[entry.location.node_id] += entry.location.size
+        for location in islice(entry.copies or (), _PLACES):
+            held[location.node_id] += location.size
     return held
 
 
+def _is_at(entry: ObjectEntry, node: str) -> bool:
+    """Whether a node (id in hexadecimal) has an object, also where that has more copies than are looked at."""
+    if entry.location is not None and entry.location.node_id.hex() == node:
+        return True
+    return bool(entry.copies) and entry.copies.at(bytes.fromhex(node))
+
+
 def _stored(tasks: Iterable[TaskRecord]) -> Iterator[ObjectEntry]:
-    for task in tasks:
-        for ref in (task.stored_args, *(task.dependencies or ())):
-            if ref is not None and ref._entry.state == STORED:
-                yield ref._entry
+    entries = (
+        ref._entry
+        for task in tasks
+        for ref in (task.stored_args, *(task.dependencies or ()))
+        if ref is not None and ref._entry.state == STORED
+    )
+    return islice(entries, _ARGUMENTS)

@@ -12,6 +12,7 @@ from ...transport.error import DeadlineExceededError, RemoteCallError
 from ..contract import NODE, KeepObject, LocateObject, Location, Value, decoder_of
 from ..object_ref import ObjectRef
 from ..serialization import deserialize_error, serialize_error
+from .copies import Copies
 from .entry import FAILED, PENDING, STORED, ObjectEntry
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ class Recovery:
             return False
         if self._hub.table.find(entry.object_id) is not entry:
             return False  # it was dropped, and freed, before its sibling was lost
-        entry.copies = [*(entry.copies or ()), made]
+        if entry.copies is None:
+            entry.copies = Copies()
+        entry.copies.add(made)
         entry.contained = [*(entry.contained or ()), *self._hub.borrowing.adopt(value.contained)]
         return True
 

@@ -6,7 +6,7 @@ called in.
 """
 
 from .config import RuntimeEnvConfig
-from .content import FIELDS_THAT_DIFFER, key, packaged, portable
+from .content import FIELDS_THAT_DIFFER, key, packaged, portable, received
 from .environment import FIELDS, LATER, RuntimeEnv
 from .inheritance import INTERPRETER_FIELDS, merge
 from .remote_package import REMOTE_SCHEMES, is_remote
@@ -27,5 +27,6 @@ __all__ = [
     "merge",
     "packaged",
     "portable",
+    "received",
     "run_hook",
 ]

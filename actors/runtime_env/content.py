@@ -63,6 +63,21 @@ def packaged(env: Mapping[str, Any], upload: Callable[[Path, list[str], bool], s
     return RuntimeEnv(**fields, _validate=False)
 
 
+def received(given: Mapping[str, Any] | None) -> RuntimeEnv:
+    """The environment that another program has packaged, checked anew. A pickled function stays pickled, and unread.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: it makes no sense; see `RuntimeEnv`.
+    """
+    if given is None or PICKLED_HOOK not in given:
+        return RuntimeEnv.of(given)
+    hook = {name: given.get(name) for name in (HOOK, PICKLED_HOOK)}
+    if not all(isinstance(each, str) for each in hook.values()):
+        raise TypeError(f"runtime_env's {HOOK} is no function that was pickled.")
+    checked = RuntimeEnv.of({name: value for name, value in given.items() if name not in hook})
+    return RuntimeEnv(**checked, **hook, _validate=False)
+
+
 def _paths(env: Mapping[str, Any]) -> list[str]:
     places = [*([env["working_dir"]] if "working_dir" in env else []), *env.get("py_modules", [])]
     return [place for place in places if "://" not in place]

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,6 +60,8 @@ def _run(run: "Callable[[JobSubmissionClient, argparse.Namespace], int]", option
     from ...exceptions import RayError
     from ..job.submission_client import JobSubmissionClient
 
+    if isinstance(sys.stdout, TextIOWrapper):  # jobs print what the terminal here may have no letters for
+        sys.stdout.reconfigure(errors="replace")
     try:
         return run(JobSubmissionClient(options.address, verify=options.verify), options)
     except (RuntimeError, OSError, ValueError, TypeError, RayError) as error:

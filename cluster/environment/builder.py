@@ -63,7 +63,7 @@ def _build(order: BuildOrder, folder: Path, lock: int) -> None:
     found = variables(recipe, folder, os.environ)
     try:
         planned = steps(recipe, folder, document)
-        for step in [*_bootstrap(planned, folder), *planned]:
+        for step in [*bootstrap(planned, folder), *planned]:
             _run(step, found, recipe.folder or str(folder.parent), lock)
     finally:
         if recipe.kind == "conda":
@@ -84,7 +84,7 @@ def _make_virtual_environment(folder: Path) -> None:
     (own / "_limelight_parent.pth").write_text("".join(lines))
 
 
-def _bootstrap(planned: list[Step], folder: Path) -> list[Step]:
+def bootstrap(planned: list[Step], folder: Path) -> list[Step]:
     """Have pip there, where it is needed and the interpreter has none."""
     python = str(python_of(folder))
     if not any(step.command[:4] == pip_of(folder) for step in planned):

@@ -99,7 +99,7 @@ def _within(left: int, uri: str, limit: int) -> int:
 
 def _store(archive: Path, folder: Path, store: PackageStore, limit: int) -> str:
     if archive.suffix == ".whl":
-        package = build_package(archive, archive.parent)
+        package = build_package(archive, archive.parent, limit=limit)
     else:
         folder.mkdir()
         _unpack(archive, folder, limit)

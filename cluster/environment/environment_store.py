@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..held_folder import HeldFolders, last_change, remove, size_of
+from .installer import python_of
 
 DEFAULT_QUOTA = 10 * 1024**3
 
@@ -44,8 +45,8 @@ class EnvironmentStore(HeldFolders):
         return self._environments / digest
 
     def is_complete(self, digest: str) -> bool:
-        """Whether it is there, and all of it."""
-        return (self._marks / digest).exists() and self.folder(digest).is_dir()
+        """Whether it is there, and all of it; not where its interpreter has gone since."""
+        return (self._marks / digest).exists() and python_of(self.folder(digest)).exists()
 
     def used(self, digest: str) -> None:
         """It is used now."""
@@ -58,6 +59,7 @@ class EnvironmentStore(HeldFolders):
 
     def complete(self, digest: str) -> None:
         """It is made. For whoever has the lock for making."""
+        os.sync()  # a machine that loses its power must not keep the mark without the files
         with self.workplace() as place:
             place.write_text(str(size_of(self.folder(digest))))
             place.replace(self._marks / digest)

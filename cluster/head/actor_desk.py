@@ -241,6 +241,8 @@ class ActorDesk:
         """Make an actor, whose creator lives on the node `home`, if on any."""
         if spec.actor_id not in self.directory.table.actors:  # else it is said again: the head was restarted
             self._keep_spec(spec)
+            if spec.detached:
+                self._head.packages.adopt(self._head.environments.packages_elsewhere(spec.running.environment))
         registered = t.ActorSpec(
             actor_id=spec.actor_id,
             class_name=spec.class_name,

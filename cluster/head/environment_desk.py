@@ -10,6 +10,7 @@ from ...actors.contract import (
     PrepareEnvironment,
     decoder_of,
 )
+from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from .head_state import ENVIRONMENTS, Rows, decode_rows
@@ -53,6 +54,12 @@ class EnvironmentDesk:
         """The packages that nodes get from the head."""
         described = map(decoder_of(EnvironmentDefinition).decode, self._definitions.values())
         return list(dict.fromkeys(uri for one in described for uri, home in one.packages.items() if home == HOME))
+
+    def packages_elsewhere(self, key: str) -> dict[str, ProcessAddress]:
+        """The packages of an environment that nodes get from one another, and the node that had each first."""
+        definition = self._definitions.get(key)
+        packages = decoder_of(EnvironmentDefinition).decode(definition).packages if definition else {}
+        return {uri: home for uri, home in packages.items() if home != HOME}
 
     def _on_describe(self, channel: Channel, call: Call) -> None:
         wanted: DescribeEnvironment = decoder_of(DescribeEnvironment).decode(call.body)

@@ -1,5 +1,6 @@
 """What of the head's tables outlives it, and the order of things that follows: first it is kept, then it is said."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -87,6 +88,13 @@ class Outbox:
     def ask(self, address: ProcessAddress, actor: str, body: Any, answer: Answer) -> None:
         """See `SystemProcess.ask`."""
         self._state.after(lambda: self._process.ask(address, actor, body, answer))
+
+    async def request(self, address: ProcessAddress, actor: str, body: Any, timeout: float) -> bytes:  # noqa: ASYNC109
+        """See `SystemProcess.request`."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._state.after(lambda: None if kept.done() else kept.set_result(None))
+        await kept
+        return await self._process.request(address, actor, body, timeout)
 
     def after(self, then: Callable[[], None]) -> None:
         """See `HeadState.after`."""

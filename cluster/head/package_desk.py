@@ -9,11 +9,11 @@ a package are asked, too, when the head does not have it.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...actors.contract import HEAD, ReadPackage, decoder_of
+from ...actors.contract import HEAD, NODE, ReadPackage, decoder_of
 from ...actors.package import SCHEME
 from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
@@ -22,7 +22,7 @@ from ...transport.channel import Channel
 from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..cluster_message import KeepPackages
-from ..package_copy import CHUNK
+from ..package_copy import CHUNK, copy_package
 from ..package_store import PackageStore
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class PackageDesk:
         self._head = head
         self._folder = folder
         self._opened: PackageStore | None = None
+        self._needed: dict[str, set[str]] = {}
         head.methods |= {"ReadPackage": self._on_read}
 
     def close(self) -> None:
@@ -68,6 +69,33 @@ class PackageDesk:
         if self._opened is None:
             self._opened = PackageStore(self._folder)
         return self._opened
+
+    def need(self, job: str, uris: Iterable[str]) -> None:
+        """Keep a job's packages, however full the store is; `uris` is all that it needs from now on."""
+        needed, kept = {uri for uri in uris if uri.startswith(SCHEME)}, self._needed.pop(job, set())
+        for uri in kept - needed:
+            self.store.release(uri)
+        for uri in needed - kept:
+            try:
+                self.store.keep(uri)
+            except (ValueError, OSError) as error:  # no package's name, or no place for packages: nodes will say so
+                logger.warning("the package %s of job %s is not kept: %s", uri, job, error)
+                needed.discard(uri)
+        if needed:
+            self._needed[job] = needed
+
+    def adopt(self, packages: Mapping[str, ProcessAddress]) -> None:
+        """Have copies of packages that nodes have, for what outlives the program, and maybe the node, of their user."""
+        for uri, home in packages.items():
+            if self._folder is not None and uri.startswith(SCHEME):
+                self._head.spawn(self._copy(uri, home))
+
+    async def _copy(self, uri: str, home: ProcessAddress) -> None:
+        try:
+            if not await asyncio.to_thread(lambda: self.store.has(uri)):
+                await copy_package(self._head.process, uri, home, NODE, self.store)
+        except (TransportError, ValueError, OSError) as error:
+            logger.warning("the head has no copy of the package %s, which a detached actor needs: %s", uri, error)
 
     async def share(self, uris: Iterable[str], standbys: Iterable[ProcessAddress]) -> None:
         """Have the heads that stand by copy packages, as far as they are here; returns when they have.

@@ -12,6 +12,7 @@ from ...actors.contract import (
     decoder_of,
     encode,
 )
+from ...actors.runtime_env import RuntimeEnv
 from ...transport.channel import Channel
 from ...transport.protocol import Call
 from ..job import submission as s
@@ -19,6 +20,7 @@ from ..job.job_details import DriverInfo, JobErrorType, JobStatus
 from ..job.job_message import STOP, AwaitJobStop, JobEnded, JobStarted
 from ..job.submission_book import SubmissionBook
 from ..job.submit_request import SubmitRequest
+from ..job_environment import JobEnvironment
 from ..scheduling import actor_table as t
 from ..scheduling.resources import HEAD_RESOURCE
 from .head_state import SUBMISSIONS, Rows, decode_rows
@@ -62,7 +64,10 @@ class SubmissionDesk:
     def restore(self, rows: Rows) -> None:
         """Go on with the jobs that a head before this one had."""
         table = s.SubmissionTable(decode_rows(rows, SUBMISSIONS, s.Submission))
-        for command in self._book.restore(table):
+        commands = self._book.restore(table)
+        for name in table.rows:
+            self._keep_packages(name)
+        for command in commands:
             self._execute(command)
 
     async def kept(self) -> None:
@@ -78,9 +83,15 @@ class SubmissionDesk:
                 state.put(SUBMISSIONS, name, rows[name])
             else:
                 state.delete(SUBMISSIONS, name)
+            self._keep_packages(name)
             for watcher in self._watchers.pop(name, ()):
                 if not watcher.done():
                     watcher.set_result(None)
+
+    def _keep_packages(self, name: str) -> None:
+        row = self._book.live(name)
+        env = RuntimeEnv(**row.spec.runtime_env, _validate=False) if row is not None else RuntimeEnv()
+        self._head.packages.need(name, env.uris())
 
     def _execute(self, command: s.SubmissionCommand) -> None:
         match command:
@@ -106,9 +117,10 @@ class SubmissionDesk:
         """
         name, units, env = request.name(), request.units(), request.environment()
         key = runtime_env.key(env)
+        definition = encode(EnvironmentDefinition(env.serialize(), dict.fromkeys(env.uris(), HOME))) if key else b""
+        JobEnvironment(name, request.metadata or {}, definition).variable()  # its supervisor will have to pass it on
         if key:
-            definition = EnvironmentDefinition(env.serialize(), dict.fromkeys(env.uris(), HOME))
-            self._head.environments.define(key, encode(definition))
+            self._head.environments.define(key, definition)
         spec = s.SubmissionSpec(
             name,
             request.entrypoint,

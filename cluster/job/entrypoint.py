@@ -86,8 +86,8 @@ class Entrypoint:
             _begin(process)
         except OSError:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
+            with process:  # it is waited for, and its pipe is closed
+                raise
         return cls(process, guard, log)
 
     def wait(self) -> int | None:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from ...actors.options import actor_options
-from ...actors.runtime_env import RuntimeEnv
+from ...actors.runtime_env import RuntimeEnv, received
+from ..job_environment import MAX_TEXT
 from ..scheduling.labels import parse_selector
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -54,6 +55,10 @@ class SubmitRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """
         if not self.entrypoint.strip():
             raise ValueError("entrypoint is empty: give the command that the job runs, such as 'python script.py'.")
+        size = len(self.entrypoint.encode())
+        if size > MAX_TEXT or "\0" in self.entrypoint:
+            why = "has a NUL character" if size <= MAX_TEXT else f"has {size} bytes, and may have {MAX_TEXT}"
+            raise ValueError(f"entrypoint {why}. Put the program into a file of the working_dir, and name that.")
         given = {
             "num_cpus": self.entrypoint_num_cpus or 0,
             "num_gpus": self.entrypoint_num_gpus,
@@ -70,7 +75,7 @@ class SubmitRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Raises:
             ValueError, TypeError, NotImplementedError: it makes no sense.
         """
-        return RuntimeEnv.of(self.runtime_env)
+        return received(self.runtime_env)
 
 
 def new_name() -> str:

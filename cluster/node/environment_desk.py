@@ -16,14 +16,13 @@ from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.error import TransportError
-from ...transport.protocol import Call
+from ...transport.protocol import Call, Reply
 from ..environment.workshop import Found, Workshop, preset
 from ..process.interpreter import Interpreter
 from ..process.spawner_set import SpawnerSet
 from ..system_process import SystemProcess
 from .package_desk import PackageDesk
 
-_ASK_S = 30.0
 _SETUP_S = 600
 """Seconds that setting up may take, unless the environment says otherwise: Ray's default."""
 
@@ -166,14 +165,26 @@ class EnvironmentDesk:
     async def _definition(self, key: str) -> bytes:
         found = self._definitions.get(key)
         if not found:
-            try:
-                found = await self._process.request(self._head, HEAD, DescribeEnvironment(key), _ASK_S)
-            except TransportError as error:
-                raise RuntimeEnvSetupError(f"The head did not say what the runtime environment is: {error}") from error
+            found = await self._described(key)
             if not found:
                 raise RuntimeEnvSetupError(f"The head does not know the runtime environment {key}: it was restarted.")
             self._definitions[key] = found
         return found
+
+    async def _described(self, key: str) -> bytes:
+        """What the head says of a key, however long it is away: what was submitted waits for it, and is not failed."""
+        answer: asyncio.Future[Reply | TransportError] = asyncio.get_running_loop().create_future()
+
+        def answered(reply: Reply | TransportError) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        self._process.ask(self._head, HEAD, DescribeEnvironment(key), answered)
+        reply = await answer
+        if isinstance(reply, TransportError) or reply.failed:
+            why = reply if isinstance(reply, TransportError) else "it failed there"
+            raise RuntimeEnvSetupError(f"The head did not say what the runtime environment is: {why}")
+        return reply.body
 
     def _on_prepare(self, _: Channel, call: Call) -> None:
         wanted: PrepareEnvironment = decoder_of(PrepareEnvironment).decode(call.body)

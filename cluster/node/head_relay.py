@@ -205,6 +205,11 @@ class HeadRelay(SystemActor):
         told: ToProcess = decoder_of(ToProcess).decode(call.body)
         channel = self._process.endpoint.channel(told.process_id)
         if channel is not None:
+            self._process.connected(channel.peer, lambda found: self._pass_on(found, told))
+
+    @staticmethod
+    def _pass_on(channel: Channel | TransportError, told: ToProcess) -> None:
+        if not isinstance(channel, TransportError):
             channel.notify(told.actor, told.method, told.body)
 
     # --- those who wait ---

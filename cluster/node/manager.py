@@ -159,8 +159,8 @@ class NodeManager(SystemActor):
 
     def _tell(self, caller: str, body: Any) -> None:
         channel = self._callers.get(caller)
-        if channel is not None:
-            channel.notify(CORE, type(body).__name__, encode(body))
+        if channel is not None and channel.error is None:
+            self._process.notify(channel.peer, CORE, body)  # it waits for room where the caller takes nothing
 
     # --- leases ---
 
@@ -199,6 +199,8 @@ class NodeManager(SystemActor):
         )
 
         def described(driver: RegisterDriver | None) -> None:
+            if worker.lease_id != grant.lease_id:  # it was given to another meanwhile
+                return
             units = spec.resources.units()
             assignment = self.assignment(spec.job_id, driver, units, grant.devices, spec.strategy)
             self.assign(worker, assignment, lambda: self._tell(grant.caller, told))

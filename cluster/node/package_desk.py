@@ -1,6 +1,7 @@
 """A node's packages: taken in from its drivers, copied from other nodes, fetched from the network, given to others."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -12,12 +13,16 @@ from ...actors.serialization import serialize_error
 from ...exceptions import RuntimeEnvSetupError
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import RemoteCallError, TransportError
+from ...transport.error import DeadlineExceededError, RemoteCallError, TransportError
 from ...transport.protocol import Call
 from ..environment.download import fetch_package
 from ..package_copy import CHUNK, copy_package
 from ..package_store import PackageStore
 from ..system_process import SystemProcess
+
+_ATTEMPTS = 3
+_AWAY_S = 3600.0
+"""How long a head may be away that is the only one left to ask; set-up's own limit comes before."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +77,40 @@ class PackageDesk:
             RuntimeEnvSetupError: it cannot be had.
         """
         async with self._fetching.setdefault(uri, asyncio.Lock()):
-            store = self._store
-            if not uri.startswith(SCHEME):
-                if not (known := self._fetched.get(uri)) or not await asyncio.to_thread(store.has, known):
-                    self._fetched[uri] = await fetch_package(uri, store)
-                return await asyncio.to_thread(store.acquire, self._fetched[uri])
+            for _ in range(_ATTEMPTS):
+                stored = await self._stored(uri, home)
+                with contextlib.suppress(KeyError):  # it was damaged on the disk, or made room for another one
+                    return await self._unpacked(stored)
+        raise RuntimeEnvSetupError(
+            f"The package {uri.partition('?')[0]} of the runtime environment does not stay in {self._folder} until it "
+            f"is unpacked: is the quota of {self._quota} bytes (runtime_env_packages_bytes) too small for what is used?"
+        )
+
+    async def _stored(self, uri: str, home: ProcessAddress | None) -> str:
+        """Have a package in the store; returns its name there."""
+        store = self._store
+        if uri.startswith(SCHEME):
             if not await asyncio.to_thread(store.has, uri):
                 await self._copy(uri, home)
-            return await asyncio.to_thread(store.acquire, uri)
+            return uri
+        if not (known := self._fetched.get(uri)) or not await asyncio.to_thread(store.has, known):
+            known = self._fetched[uri] = await fetch_package(uri, store)
+        return known
+
+    async def _unpacked(self, uri: str) -> Path:
+        """Acquire a package, and let go of it if nobody waits for it any more."""
+        store = self._store
+        acquiring = asyncio.ensure_future(asyncio.to_thread(store.acquire, uri))
+
+        def let_go(done: "asyncio.Future[Path]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                store.release(uri)
+
+        try:
+            return await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            acquiring.add_done_callback(let_go)
+            raise
 
     def release(self, uri: str) -> None:
         """A worker that used this package has ended."""
@@ -95,12 +126,14 @@ class PackageDesk:
         here = self._process.address
         nodes = {node.process_id: node for node in (home, *self._peers()) if node is not None}
         sources = [(node, NODE) for name, node in nodes.items() if name not in {"", here.process_id}]
-        if home is not None and not home.process_id:
-            sources.insert(0, (here, HEAD))  # the head has it, which this process's own actor of that name reaches
-        lacking, unheard = 0, list[str]()
+        # The head, which this process's own actor of that name reaches, has what jobs and detached actors need.
+        sources.insert(0 if home is not None and not home.process_id else len(sources), (here, HEAD))
+        lacking, unheard, away = 0, list[str](), list[str]()
         for source, actor in sources:
             try:
                 await copy_package(self._process, uri, source, actor, self._store)
+            except DeadlineExceededError as error:
+                (away if actor == HEAD else unheard).append(str(error))
             except RemoteCallError as error:  # what it says is pickled, and of no interest: it does not have it
                 logger.info("%s is not to be had from %s: %s", uri, source, error)
                 lacking += 1
@@ -108,7 +141,14 @@ class PackageDesk:
                 unheard.append(str(error))
             else:
                 return
-        raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard))
+        if away:  # nobody else has it, and the head comes back
+            try:
+                await copy_package(self._process, uri, here, HEAD, self._store, _AWAY_S)
+            except (TransportError, ValueError, OSError) as error:
+                away.append(str(error))
+            else:
+                return
+        raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard + away))
 
     async def _store_package(self, process_id: str, call: Call) -> bytes:
         """Take a package in, for the other nodes, too; it stays as long as the process that made it."""

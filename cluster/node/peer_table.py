@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ...actors.contract import CORE, NodesGone, encode
+from ...actors.contract import CORE, NodesGone
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ...transport.protocol import Call
@@ -58,7 +58,7 @@ class PeerTable:
         channels: list[Channel] = list(self._process.endpoint.channels.values())
         for channel in channels:
             if channel.peer_info.get("kind") in {"worker", "driver"}:
-                channel.notify(CORE, NodesGone.__name__, encode(NodesGone([node_id])))
+                self._process.notify(channel.peer, CORE, NodesGone([node_id]))
             elif channel.peer.process_id == address.process_id:
                 self._process.endpoint.give_up(channel, "The cluster has given up its node.")
 

@@ -17,7 +17,7 @@ from ...actors.contract import (
     SourceFound,
     decoder_of,
 )
-from ...actors.serialization import deserialize_error
+from ...actors.pickling.failure import failure_summary
 from ...transport.address import ProcessAddress
 from ...transport.bulk_client import BulkClient
 from ...transport.error import (
@@ -114,9 +114,12 @@ class Puller:
         self._alarm.cancel()
         for answer in self._answers.values():
             answer.cancel()
+        jobs = [task for tasks in self._jobs.values() for task in tasks.values()]
         for number in list(self._reserved):
             self._drop(number)
-        await asyncio.gather(*self._clearing)
+        for task in self._clearing:
+            task.cancel()  # the store goes, too: there is no need to wait for peers that may have stopped reading
+        await asyncio.gather(*jobs, *self._clearing, return_exceptions=True)
         await self._bulk.close()
 
     async def pull(self, request: LocateObject, process_id: str) -> None:
@@ -251,7 +254,7 @@ class Puller:
                 body = LocateObject(asked.object_id, asked.owner, Location(node_id, 0, asked.size))
                 answer = await self._process.request(node, NODE, body, LOCATE_S)
             except RemoteCallError as error:  # it says why it cannot bring the object into its memory
-                fault, message = Fault.BUSY, str(deserialize_error(error.body))
+                fault, message = Fault.BUSY, f"node {node_id.hex()}: {failure_summary(error.body)}"
             except TransportError as error:
                 message = str(error)
             else:
@@ -281,6 +284,8 @@ class Puller:
 
     def _finish(self, command: Finish) -> None:
         transfer, asked = self._transfers.pop(command.pull), self._reserved.pop(command.pull)
+        for key in list(self._jobs.get(command.pull, {})):  # a question that needs no answer any more
+            self._abort(command.pull, key)
         self._jobs.pop(command.pull, None)
         del self._source.arriving[asked.object_id]
         me, owner = self._process.address.process_id, asked.owner

@@ -1,5 +1,6 @@
 """The node's object store, as processes ask for it."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +28,7 @@ from ...actors.contract import (
 from ...actors.serialization import serialize_error
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import RemoteCallError, TransportError
+from ...transport.error import BackpressureError, RemoteCallError, TransportError
 from ...transport.protocol import Call, Reply
 from ..store.command import AskOwner, TellDropped
 from ..store.error import ObjectNotHereError, ObjectStoreFullError
@@ -248,7 +249,8 @@ class StoreDesk:
         del grant  # a process has one nursery at a time
         channel = self._process.endpoint.channel(process_id)
         if channel is not None:
-            channel.notify(CORE, "ReclaimMemory", b"")
+            with contextlib.suppress(BackpressureError):  # it takes nothing now, and is asked again
+                channel.notify(CORE, "ReclaimMemory", b"")
 
     def node_gone(self, process_id: str) -> None:
         """Another node is no part of the cluster any more: nothing comes from there."""

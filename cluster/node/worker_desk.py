@@ -18,7 +18,7 @@ from ...actors.contract import (
 from ...exceptions import DeathCause, DeathKind, RuntimeEnvSetupError
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..process.spawn import SpawnerLostError, SpawnError
+from ..process.spawn import SpawnerLostError
 from ..scheduling import lease_message as m
 from .environment_desk import EnvironmentDesk
 from .worker_table import Worker, WorkerTable
@@ -70,7 +70,7 @@ class WorkerDesk:
                 driver.folder if driver else "",
                 driver.search_path if driver else (),
             )
-        except (SpawnError, SpawnerLostError, RuntimeEnvSetupError) as error:
+        except (OSError, SpawnerLostError, RuntimeEnvSetupError) as error:
             self._environments.release(prepared)
             if not self._manager.closing:
                 logger.warning("A worker could not be started: %s", error)

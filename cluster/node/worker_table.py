@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ...actors.contract import WorkerConfig, encode
-from ...exceptions import DeathCause, DeathKind, RuntimeEnvSetupError
+from ...exceptions import DeathCause, DeathKind
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
 from ..cluster_message import ActorStarted
@@ -20,7 +20,7 @@ from ..process.identity import is_exiting
 from ..process.log_batch import LogOrigin
 from ..process.output import WorkerOutput
 from ..process.output_follower import LogSink
-from ..process.spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
+from ..process.spawn import ProcessExit, SpawnRequest, WorkerProcess
 from ..process.spawner_set import SpawnerSet
 from .environment_desk import Prepared
 
@@ -127,7 +127,7 @@ class WorkerTable:
             search_path: likewise.
 
         Raises:
-            SpawnError: the operating system refuses.
+            OSError: the operating system refuses.
             SpawnerLostError: the zygote is gone.
             RuntimeEnvSetupError: the environment's interpreter cannot run it.
         """
@@ -151,11 +151,11 @@ class WorkerTable:
         request = SpawnRequest(worker_id, "limelight: worker idle", {}, encode(config))
         try:
             worker.process = await self._spawners.spawn(request, *output.child_ends, prepared.found.interpreter)
-        except (SpawnError, SpawnerLostError, RuntimeEnvSetupError):
+        except BaseException:
             del self._workers[worker_id]
             await output.finish()
             raise
-        output.set_origin(LogOrigin(b"", "worker", worker.process.pid, self.node_name))
+        self.set_job(worker, worker.job_id, "worker")  # it may have been ready, and assigned, before this was heard of
         worker.process.exited.add_done_callback(lambda exited: self._exited(worker, exited))
         return worker
 

@@ -83,13 +83,17 @@ class FreshSpawner:
             await asyncio.wait([asyncio.shield(process.exited) for process in self._live.values()])
 
     def _start(self, request: SpawnRequest, stdout: int, stderr: int) -> int:
-        reader, lifeline = os.pipe()
-        with tempfile.TemporaryFile(buffering=0) as file, os.fdopen(reader, "rb", buffering=0):
-            file.write(msgspec.msgpack.encode(request))
-            file.seek(0)
-            os.set_inheritable(reader, True)
-            os.set_inheritable(file.fileno(), True)
+        with contextlib.ExitStack() as stack:
             try:
+                reader, lifeline = os.pipe()
+                stack.callback(os.close, reader)
+                keep = stack.enter_context(contextlib.ExitStack())
+                keep.callback(os.close, lifeline)
+                file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+                file.write(msgspec.msgpack.encode(request))
+                file.seek(0)
+                os.set_inheritable(reader, True)
+                os.set_inheritable(file.fileno(), True)
                 pid = os.posix_spawnp(
                     self._start_command[0],
                     [*self._start_command, MODULE, str(file.fileno()), str(reader), self._main, PADDING],
@@ -101,13 +105,9 @@ class FreshSpawner:
                     ],
                     setpgroup=0,
                 )
-            except BaseException as error:
-                os.close(lifeline)
-                if isinstance(error, OSError):
-                    raise SpawnError(
-                        error.errno, f"Could not start {self._start_command[0]}: {error.strerror}"
-                    ) from error
-                raise
+            except OSError as error:
+                raise SpawnError(error.errno, f"Could not start {self._start_command[0]}: {error.strerror}") from error
+            keep.pop_all()
         self._lifelines[request.spawn_id] = lifeline
         return pid
 

@@ -54,8 +54,11 @@ class SpawnerSet:
             os.close(stdout)
             os.close(stderr)
             raise
+        self._of[request.spawn_id] = spawner  # it may be signalled before this has heard that it runs
+        started = False
         try:
             process = await spawner.spawn(request, stdout, stderr)
+            started = True
         except SpawnerLostError as error:
             if interpreter is None or self._closing:
                 raise
@@ -64,7 +67,9 @@ class SpawnerSet:
             if interpreter is None or error.errno not in _NO_PROGRAM:
                 raise
             raise RuntimeEnvSetupError(_cannot_start(interpreter, error)) from error
-        self._of[request.spawn_id] = spawner
+        finally:
+            if not started:
+                del self._of[request.spawn_id]
         process.exited.add_done_callback(lambda _: self._of.pop(request.spawn_id, None))
         return process
 

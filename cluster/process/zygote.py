@@ -140,7 +140,7 @@ class Zygote:
             match request_decoder.decode(message):
                 case Spawn(request):
                     descriptors = self._control.take_descriptors()
-                    self._control.send(self._fork(request, descriptors))
+                    self._report(self._fork(request, descriptors))
                     close_all(descriptors)
                 case Signal(spawn_id, signum):
                     self._signal(spawn_id, signum)
@@ -205,7 +205,7 @@ class Zygote:
             if spawn_id is not None:
                 self._report(Exited(process_exit(spawn_id, ended.si_pid, status, usage)))
 
-    def _report(self, message: Exited) -> None:
+    def _report(self, message: Spawned | SpawnFailed | Exited) -> None:
         try:
             self._control.send(message)
         except OSError:

@@ -51,7 +51,7 @@ class ZygoteClient:
 
     def signal(self, spawn_id: str, signum: int) -> None:
         """See `Spawner.signal`. The zygote decides, which is also who reaps."""
-        if spawn_id in self._live and not self._ended.is_set():
+        if (spawn_id in self._live or spawn_id in self._starting) and not self._ended.is_set():
             self._send(Signal(spawn_id, signum))
 
     async def close(self) -> None:

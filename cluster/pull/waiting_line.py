@@ -1,5 +1,7 @@
 """Pulls that wait to be admitted, by urgency, and among equals in the order they came."""
 
+from collections import OrderedDict
+
 from .event import Priority
 from .pull import Pull
 
@@ -8,7 +10,8 @@ class WaitingLine:
     """Which pull is next."""
 
     def __init__(self) -> None:
-        self._lines: dict[Priority, dict[int, Pull]] = {priority: {} for priority in Priority}
+        # A plain dict's first item is looked for among all that stood before it and are gone.
+        self._lines: dict[Priority, OrderedDict[int, Pull]] = {priority: OrderedDict() for priority in Priority}
         self._stands: dict[int, Priority] = {}
 
     def __len__(self) -> int:

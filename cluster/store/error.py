@@ -2,7 +2,13 @@
 
 from ...exceptions import ObjectStoreFullError
 
-__all__ = ["ObjectNotHereError", "ObjectStoreFullError", "SpillStorageError", "StoreClosedError"]
+__all__ = [
+    "ObjectNotHereError",
+    "ObjectStoreFullError",
+    "SpillStorageError",
+    "SpilledObjectLostError",
+    "StoreClosedError",
+]
 
 
 class ObjectNotHereError(Exception):
@@ -11,6 +17,10 @@ class ObjectNotHereError(Exception):
 
 class SpillStorageError(Exception):
     """Objects cannot be kept outside memory: the storage is out of reach, full, or damaged."""
+
+
+class SpilledObjectLostError(SpillStorageError):
+    """A spilled object is not there any more, or damaged; to try again does not help."""
 
 
 class StoreClosedError(Exception):

@@ -131,10 +131,11 @@ class LocateRequested(Event, frozen=True):
 
 
 class RestoreDone(Event, frozen=True):
-    """An object was copied back into memory, or (`error`) not."""
+    """An object was copied back into memory, or (`error`) not; `lost`: nor will it ever be."""
 
     key: int
     error: str = ""
+    lost: bool = True
 
 
 class Tick(Event, frozen=True):

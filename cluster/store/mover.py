@@ -5,7 +5,7 @@ import logging
 from ...transport.shm.arena import Arena
 from ...transport.shm.stored_object import clear_object, move_object
 from .command import Punch, Restore, Spill
-from .error import SpillStorageError
+from .error import SpilledObjectLostError, SpillStorageError
 from .event import Punched, RestoreDone, SpillDone
 from .spill_storage import SpillStorage
 
@@ -46,7 +46,7 @@ class Mover:
             self._storage.read(command.url, content)
         except SpillStorageError as error:
             log.warning("Restoring object %s failed: %s", command.object_id.hex(), error)
-            return RestoreDone(command.key, str(error))
+            return RestoreDone(command.key, str(error), lost=isinstance(error, SpilledObjectLostError))
         move_object(self._arena.memory, command.offset, 0)
         return RestoreDone(command.key)
 

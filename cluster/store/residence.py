@@ -100,13 +100,15 @@ class Residence:
         return Restore(stored.key, stored.object_id, stored.url, offset, stored.size)
 
     def restore_done(self, event: RestoreDone, now: float) -> list[AnyCommand]:
-        """An object is back in memory, or lost."""
+        """An object is back in memory, or not for now, or lost."""
         state, stored = self._state, self._state.objects.by_key.get(event.key)
         if stored is None or not stored.restoring:
             return []
         stored.restoring = False
         if event.error:
             state.reclaimed(stored)
+            if not event.lost and not stored.freed:  # who asks for it later may get it
+                return self._fail_waiters(stored, f"it cannot be read back from disk now: {event.error}", full=True)
             commands = self._fail_waiters(stored, f"it was lost in the spill storage: {event.error}")
             if stored.url:
                 commands.append(DeleteSpilled(stored.url))

@@ -4,13 +4,14 @@ A spilled object is one file: a header (magic, size, CRC-32 of the rest) and the
 All methods block; the store calls them in threads. CRC and file I/O release the GIL.
 """
 
+import contextlib
 import struct
 import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from .error import SpillStorageError
+from .error import SpilledObjectLostError, SpillStorageError
 
 _header = struct.Struct("<8sQI12x")
 _MAGIC = b"LLSPILL1"
@@ -33,7 +34,8 @@ class SpillStorage(ABC):
         """Copy what `write` kept into `into`, which has its size.
 
         Raises:
-            SpillStorageError: it is not there, or damaged.
+            SpilledObjectLostError: it is not there, or damaged.
+            SpillStorageError: the storage is out of reach, or this process has no descriptor left.
         """
 
     @abstractmethod
@@ -74,7 +76,8 @@ class DirectoryStorage(SpillStorage):
                 _write_all(file, _header.pack(_MAGIC, content.nbytes, crc))
             partial.replace(final)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a file system that has become read-only, for example
+                partial.unlink(missing_ok=True)
             raise SpillStorageError(f"Cannot write {content.nbytes} bytes to {final}: {error}") from error
         return str(final)
 
@@ -83,6 +86,8 @@ class DirectoryStorage(SpillStorage):
         try:
             with Path(url).open("rb", buffering=0) as file:
                 _read_checked(file, url, into)
+        except FileNotFoundError as error:
+            raise SpilledObjectLostError(f"Cannot read the spilled object {url}: {error}") from error
         except OSError as error:
             raise SpillStorageError(f"Cannot read the spilled object {url}: {error}") from error
 
@@ -150,6 +155,8 @@ class FsspecStorage(SpillStorage):
                 _read_checked(file, url, into)
         except SpillStorageError:
             raise
+        except FileNotFoundError as error:
+            raise SpilledObjectLostError(f"Cannot read the spilled object {url}: {error}") from error
         except Exception as error:
             raise SpillStorageError(f"Cannot read the spilled object {url}: {error}") from error
 
@@ -198,7 +205,7 @@ def _write_all(file: Any, content: "bytes | memoryview") -> None:
 def _read_checked(file: Any, url: str, into: memoryview) -> None:
     magic, size, crc = _header.unpack(_read_exactly(file, url, _header.size))
     if magic != _MAGIC or size != into.nbytes:
-        raise SpillStorageError(
+        raise SpilledObjectLostError(
             f"{url} is not the spilled object that was written there: expected {into.nbytes} bytes."
         )
     found = 0
@@ -207,15 +214,15 @@ def _read_checked(file: Any, url: str, into: memoryview) -> None:
         while filled < chunk.nbytes:
             count = file.readinto(chunk[filled:])
             if not count:
-                raise SpillStorageError(f"The spilled object {url} is cut short.")
+                raise SpilledObjectLostError(f"The spilled object {url} is cut short.")
             filled += count
         found = zlib.crc32(chunk, found)
     if found != crc:
-        raise SpillStorageError(f"The spilled object {url} is damaged: its checksum does not match.")
+        raise SpilledObjectLostError(f"The spilled object {url} is damaged: its checksum does not match.")
 
 
 def _read_exactly(file: Any, url: str, size: int) -> bytes:
     content = file.read(size)
     if len(content) != size:
-        raise SpillStorageError(f"The spilled object {url} is cut short.")
+        raise SpilledObjectLostError(f"The spilled object {url} is cut short.")
     return content

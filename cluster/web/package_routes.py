@@ -31,11 +31,11 @@ class PackageRoutes:
         self._packages = head.packages
 
     async def find(self, request: web.Request) -> web.Response:
-        """Whether a package is here."""
+        """Whether a package is here, and not damaged: else it is sent again."""
         uri = _uri(request)
         if uri is None:
             return _no_package(request)
-        there = await asyncio.to_thread(lambda: self._packages.store.has(uri))
+        there = await asyncio.to_thread(lambda: self._packages.store.is_intact(uri))
         return web.Response(status=200 if there else 404)
 
     async def take(self, request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,8 @@ def test_links_are_followed_and_loops_end(project, out, tmp_path):
     (project / "link.txt").symlink_to(tmp_path / "shared.txt")
     (project / "loop").symlink_to(project)
     (project / "dangling").symlink_to(project / "nothing")
+    (project / "dangling-too").symlink_to(project / "main.py" / "nothing")
+    (project / "dangling-in-a-circle").symlink_to(project / "dangling-in-a-circle")
     found = names(package.build_package(project, out))
     assert "link.txt" in found
     assert not any(name.startswith(("loop/", "dangling")) for name in found)
@@ -125,3 +128,68 @@ def test_a_failure_leaves_no_file(project, out, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         package.build_package(project, out)
     assert not list(out.iterdir())
+
+
+def test_what_goes_while_it_is_read_is_left_out(project, out, monkeypatch):
+    """A working directory is in use: editors and programs make and remove files in it all the time."""
+    write, walk = package._write, package._walk
+
+    def removing(archive, prefix, entry, most):
+        (project / "main.py").unlink(missing_ok=True)
+        return write(archive, prefix, entry, most)
+
+    def removing_folder(folder, name, *others):
+        if name == "pkg":
+            shutil.rmtree(folder)
+        return walk(folder, name, *others)
+
+    monkeypatch.setattr(package, "_write", removing)
+    monkeypatch.setattr(package, "_walk", removing_folder)
+    made = package.build_package(project, out)
+    assert names(made) == ["data/big.bin", "data/keep.txt", "run.sh"]
+    assert made.uri == f"pkg://{package.digest_of(made.path)}"
+    shutil.rmtree(project)
+    with pytest.raises(FileNotFoundError):
+        package.build_package(project, out)
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_followed_beyond_the_limit(project, out, monkeypatch):
+    monkeypatch.setattr(package, "_CHUNK", 1000)
+    write = package._write
+
+    def growing(archive, prefix, entry, most):
+        if entry.name == "main.py":
+            entry.path.write_bytes(os.urandom(1 << 20))
+        return write(archive, prefix, entry, most)
+
+    monkeypatch.setattr(package, "_write", growing)
+    assert "main.py" in names(package.build_package(project, out))
+    (project / "main.py").write_text("small again")
+    before = set(out.iterdir())
+    with pytest.raises(ValueError, match=r"main\.py grows while it is read.*excludes"):
+        package.build_package(project, out, limit=100_000)
+    assert set(out.iterdir()) == before
+
+
+def test_an_archive_has_the_same_limit(tmp_path, out):
+    (tmp_path / "large.zip").write_bytes(b"x" * 1001)
+    with pytest.raises(ValueError, match=r"large\.zip has .* more than the .* a runtime environment may ship"):
+        package.build_package(tmp_path / "large.zip", out, limit=1000)
+    assert package.build_package(tmp_path / "large.zip", out, limit=1001).size == 1001
+
+
+@pytest.mark.parametrize("name", [b"back\\slash", b"no\xffutf-8"])
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.close(os.open(path, os.O_CREAT))])
+def test_a_name_that_no_archive_can_hold_is_told_at_once_and_can_be_excluded(project, out, name, make):
+    """Otherwise every node would refuse the package, or the driver would end with an error of the codec."""
+    make(os.fsencode(project / "data") + b"/" + name)
+    with pytest.raises(ValueError, match=r"data/.*cannot be put into a package.*excludes"):
+        package.build_package(project, out)
+    assert not list(out.iterdir())
+    assert package.build_package(project, out, excludes=["back*", "no*"]).uri.startswith("pkg://")
+
+
+def test_a_python_package_that_is_named_by_dots_has_its_name(project, out, monkeypatch):
+    monkeypatch.chdir(project / "pkg")
+    for place in (Path("..").absolute(), Path().absolute().parent / "pkg" / ".."):
+        assert "project/main.py" in names(package.build_package(place, out, keep_name=True))

@@ -113,6 +113,15 @@ def test_a_package_is_stored_once(tmp_path):
     assert in_env(folder_here, working_dir=str(tmp_path), env_vars={"OTHER": "2"}) != folder
 
 
+def test_a_folder_is_read_once_for_all_tasks_of_the_same_options(tmp_path):
+    """What a thousand calls run in is one thing, whatever happens to the folder meanwhile."""
+    (tmp_path / "data.txt").write_text("as it was")
+    read = ll.remote(lambda: Path("data.txt").read_text()).options(runtime_env={"working_dir": str(tmp_path)})
+    assert ll.get(read.remote(), timeout=30) == "as it was"
+    (tmp_path / "data.txt").write_text("as it became")
+    assert ll.get([read.remote() for _ in range(3)], timeout=30) == ["as it was"] * 3
+
+
 def test_a_working_directory_may_lie_on_the_network(tmp_path):
     with zipfile.ZipFile(tmp_path / "repository.zip", "w") as archive:
         archive.writestr("repository-main/data.txt", "from afar")

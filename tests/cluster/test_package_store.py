@@ -1,10 +1,13 @@
 """Packages are stored once, unpacked once, and stay while somebody uses them, whoever dies meanwhile."""
 
+import fcntl
 import hashlib
 import io
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from limelight.actors.package import build_package
-from limelight.cluster import package_store
+from limelight.cluster import held_folder, package_store
 from limelight.cluster.held_folder import open_lock
 from limelight.cluster.package_store import PackageStore
 from limelight.exceptions import RuntimeEnvSetupError
@@ -83,6 +86,41 @@ class TestPut:
         put(store, {"a": "1"})
         assert store.archive(uri).stat().st_ino == before
 
+    def test_again_replaces_what_was_damaged_on_the_disk(self, store):
+        """As where a machine lost its power before all was written: whoever has it sends it again."""
+        uri, data = archive({"a": "1" * 1000})
+        store.put(uri, data)
+        assert store.is_intact(uri)
+        store.archive(uri).write_bytes(data[:100])
+        store.put(uri, data)
+        assert store.archive(uri).read_bytes() == data
+        store.archive(uri).write_bytes(b"")
+        assert not store.is_intact(uri)
+        assert not store.has(uri)
+        assert not store.is_intact(uri)
+
+    def test_nothing_is_written_where_it_is_visible(self, root, tmp_path):
+        """A process that is killed leaves a whole package, or none."""
+        uri, data = archive({"a.py": "x = 1"})
+        (tmp_path / "x.zip").write_bytes(data)
+        program = (
+            "import os, pathlib, sys\n"
+            "from limelight.cluster.package_store import PackageStore\n"
+            "written = []\n"
+            "def watch(event, of):\n"
+            "    if event == 'open' and isinstance(of[0], str) and of[2] & (os.O_WRONLY | os.O_RDWR):\n"
+            "        written.append(of[0])\n"
+            "sys.addaudithook(watch)\n"
+            f"store = PackageStore(pathlib.Path({str(root)!r}))\n"
+            f"store.put({uri!r}, pathlib.Path({str(tmp_path / 'x.zip')!r}))\n"
+            f"store.acquire({uri!r})\n"
+            "print(*sorted({pathlib.Path(path).relative_to(sys.argv[1]).parts[0] for path in written}))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(root)], capture_output=True, text=True, timeout=50, check=True
+        )
+        assert done.stdout == "locks partial\n"
+
     @pytest.mark.parametrize("uri", ["pkg://short", "s3://x", "pkg://" + "g" * 64, "pkg://../../etc/passwd"])
     def test_what_is_no_uri_of_a_package_is_refused(self, store, uri):
         for operation in (store.has, store.archive, store.acquire, store.release, lambda uri: store.put(uri, b"")):
@@ -123,6 +161,29 @@ class TestHostileArchives:
         with pytest.raises(RuntimeEnvSetupError, match="cannot be unpacked"):
             store.acquire(uri)
 
+    def test_what_cannot_be_unpacked_says_so_whatever_the_reason(self, store):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as opened:
+            opened.writestr("a", "some text " * 100)
+        data = bytearray(content.getvalue())
+        encrypted, broken = bytearray(data), bytearray(data)
+        encrypted[6] |= 1  # the flag, in both places
+        encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+        broken[31:36] = b"\xff" * 5  # the first bytes that were compressed
+        for damaged, why in ((encrypted, "encrypted"), (broken, "decompressing")):
+            uri = f"pkg://{hashlib.sha256(damaged).hexdigest()}"
+            store.put(uri, bytes(damaged))
+            with pytest.raises(RuntimeEnvSetupError, match=f"cannot be unpacked.*{why}"):
+                store.acquire(uri)
+            assert store.has(uri)  # it is what was sent
+
+    def test_what_was_damaged_on_the_disk_is_as_good_as_not_here(self, store):
+        uri = put(store, {"a": "1" * 1000})
+        os.truncate(store.archive(uri), 100)
+        with pytest.raises(KeyError):
+            store.acquire(uri)
+        assert not store.has(uri)
+
 
 def sized(number, size=100_000):
     return {f"file{number}": os.urandom(size // 2).hex()}
@@ -142,6 +203,34 @@ class TestQuota:
         assert [store.has(uri) for uri in (first, second, third)] == [False, True, True]
         assert not folder.parent.joinpath(first.removeprefix("pkg://")).exists()
         store.close()
+
+    def test_to_use_a_package_makes_it_the_last_one_to_go(self, root):
+        store = PackageStore(root, quota=550_000)
+        first, second = put(store, sized(1)), put(store, sized(2))
+        for age, uri in ((2, first), (1, second)):
+            folder = store.acquire(uri)
+            store.release(uri)
+            for path in (folder, store.archive(uri)):
+                os.utime(path, (10 - age, 10 - age))
+        store.acquire(first)
+        store.release(first)
+        put(store, sized(3))
+        put(store, sized(4))
+        assert (store.has(first), store.has(second)) == (True, False)
+
+    def test_room_is_made_for_what_is_unpacked_and_when_something_is_let_go(self, root):
+        store = PackageStore(root, quota=250_000)
+        first, second = put(store, sized(1)), put(store, sized(2))
+        store.acquire(second)
+        assert (store.has(first), store.has(second)) == (False, True)
+        third = put(store, sized(3))
+        store.acquire(third)
+        assert store.has(second)
+        store.release(second)
+        assert (store.has(second), store.has(third)) == (False, True)
+        assert {path.name for path in (root / "locks").iterdir()} == {
+            third.removeprefix("pkg://") + suffix for suffix in ("", ".make")
+        }
 
     def test_packages_in_use_stay_over_the_quota(self, root):
         store = PackageStore(root, quota=250_000)
@@ -274,6 +363,60 @@ def test_a_package_that_another_process_unpacked_first_and_keeps_is_shared(root,
     assert slow.acquire(uri) == quick.acquire(uri)
     slow.close()
     quick.close()
+
+
+def test_a_lock_that_an_eviction_has_just_removed_holds_nothing(tmp_path, monkeypatch):
+    """Between opening its file and locking it somebody else may have removed the file, and another made it anew."""
+    path = tmp_path / "lock"
+    flock = fcntl.flock
+
+    def late(descriptor, kind):
+        monkeypatch.undo()
+        path.unlink()
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = open_lock(path, fcntl.LOCK_SH)
+    assert os.path.samestat(os.fstat(lock), path.stat())
+    os.close(lock)
+
+
+def test_an_eviction_that_comes_after_another_one_removes_nothing(root, monkeypatch):
+    store, other = PackageStore(root, quota=150_000), PackageStore(root)
+    first = put(store, sized(1))
+    os.utime(store.archive(first), (1, 1))
+    lock = root / "locks" / first.removeprefix("pkg://")
+    flock = fcntl.flock
+
+    def late(descriptor, kind):  # it was evicted, and somebody uses it anew
+        if kind & fcntl.LOCK_NB and not other._held:
+            lock.unlink()
+            other.keep(first)
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    put(store, sized(2))
+    assert store.has(first)
+    assert lock.exists()
+    other.close()
+
+
+def test_threads_that_hold_at_once_hold_by_one_lock(root, monkeypatch):
+    store = PackageStore(root)
+    uri = put(store, {"f": "x"})
+
+    def overtaken(path, kind):
+        monkeypatch.undo()
+        store.keep(uri)
+        return open_lock(path, kind)
+
+    monkeypatch.setattr(held_folder, "open_lock", overtaken)
+    store.keep(uri)
+    store.release(uri)
+    store.release(uri)
+    lock = os.open(root / "locks" / uri.removeprefix("pkg://"), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which fails while anybody holds it
+    os.close(lock)
 
 
 def test_left_overs_of_processes_that_died_are_swept(root):

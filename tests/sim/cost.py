@@ -1,12 +1,22 @@
 """What a decision costs as the cluster grows: `python -m tests.sim.cost` prints the table.
 
-Each part of the scheduler is given the same work per run by clusters of several sizes, and must take about as many
-steps for a decision, whatever the size. `tests/sim/test_cost.py` asserts it, of less work.
+Each part of the scheduler, and of what copies objects between nodes (the owners' directories, the nodes' pull
+machines), is given the same work per run by clusters of several sizes, and must take about as many steps for a
+decision, whatever the size. `tests/sim/test_cost.py` asserts it, of less work.
+
+Each run is a process of its own, two of them at a time (`--jobs`). What the garbage collector takes is told apart: in
+a real cluster each process has the objects of one node or caller to look at, here one process has those of all. What
+there is before any work is frozen, as a node process freezes what it has imported; the rest of that row is what the
+simulation keeps of tasks and messages, and says nothing of a cluster.
 """
 
 import argparse
+import gc
+import multiprocessing
 import sys
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,21 +27,31 @@ from limelight.cluster.scheduling.strategy import HYBRID, LeaseSpec, Spread
 
 from .caller import Work
 from .cluster import SimCluster
+from .copies import CopyCluster, broadcast, traffic
 from .head import WholeCluster
 from .meter import Collection, Cost, Meter
 
 CPUS = 4
 ONE = ResourceSet.parse({"CPU": 1})
 LITTLE = ResourceSet.parse({"memory": 1 << 20})
+COPIES_A_DEATH = 500
+"""So many copies are made for each node that dies meanwhile."""
 STRATEGIES: tuple[g.GroupStrategy, ...] = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How much work a run is. `every`: see `Meter`; `killed`: one in so many nodes dies under its actors."""
+    """How much work a run is.
+
+    Attributes:
+        copies: of objects, made by nodes.
+        every: see `Meter`.
+        killed: one in so many nodes dies under its actors.
+    """
 
     tasks: int = 1_000_000
     actors: int = 100_000
     groups: int = 2_000
+    copies: int = 20_000
     every: int = 50
     killed: int = 100
 
@@ -106,6 +126,29 @@ def groups(nodes: int, load: Load) -> dict[str, Cost]:
     return cluster.meter.costs()
 
 
+def broadcasts(nodes: int, load: Load) -> dict[str, Cost]:
+    """Objects that all nodes want at once, one after the other; some nodes die while they copy."""
+    cluster = frozen(CopyCluster(6, nodes, Meter(load.every)))
+    owner = cluster.add_owner()
+    rounds = load.copies // nodes
+    deaths = load.copies // COPIES_A_DEATH
+    for i in range(rounds):
+        die = deaths * (i + 1) // rounds - deaths * i // rounds
+        broadcast(cluster, owner, i, (8 << 20, 64 << 20)[i % 2], die)
+    cluster.settle(60.0)
+    cluster.check(most_sent=16)
+    return cluster.meter.costs()
+
+
+def copies(nodes: int, load: Load) -> dict[str, Cost]:
+    """Nodes read objects of many owners; copies are dropped, nodes die."""
+    cluster = frozen(CopyCluster(7, nodes, Meter(load.every)))
+    traffic(cluster, load.copies, load.copies // 200, 16 << 20, load.copies // COPIES_A_DEATH)
+    cluster.settle(600.0)
+    cluster.check(most_sent=16)
+    return cluster.meter.costs()
+
+
 SCENES = {
     "tasks, a caller on every tenth node": tasks_of_many,
     "tasks, one caller": tasks_of_one,
@@ -113,7 +156,17 @@ SCENES = {
     "actors": actors,
     "actors and groups wait for room": waiting,
     "placement groups": groups,
+    "copies, all nodes want the same": broadcasts,
+    "copies of many owners' objects": copies,
 }
+
+
+def costs_of(name: str, nodes: int, load: Load) -> dict[str, Cost]:
+    """Run a scene with so many nodes."""
+    try:
+        return SCENES[name](nodes, load)
+    finally:
+        gc.unfreeze()
 
 
 def built(cluster, nodes: int):
@@ -121,6 +174,13 @@ def built(cluster, nodes: int):
     for i in range(nodes):
         cluster.add_node(f"n{i}", {"CPU": CPUS, "memory": 64 << 30})
     cluster.world.run(lambda: False, 0.5)
+    return frozen(cluster)
+
+
+def frozen(cluster):
+    """The collector does not look at it any more, until the run is over."""
+    gc.collect()
+    gc.freeze()
     return cluster
 
 
@@ -137,31 +197,47 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=Load().tasks)
     parser.add_argument("--actors", type=int, default=Load().actors)
     parser.add_argument("--groups", type=int, default=Load().groups)
+    parser.add_argument("--copies", type=int, default=Load().copies)
     parser.add_argument("--every", type=int, default=Load().every)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time; each wants a core, and 1 GiB")
     parser.add_argument("--scene", nargs="*", default=list(SCENES), choices=list(SCENES))
     chosen = parser.parse_args()
-    load = Load(chosen.tasks, chosen.actors, chosen.groups, chosen.every)
-    say(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups.")
+    load = Load(chosen.tasks, chosen.actors, chosen.groups, chosen.copies, chosen.every)
+    say(f"{load.tasks:,} tasks, {load.actors:,} actors, {load.groups:,} groups, {load.copies:,} copies.")
     say("For each decision: steps, CPU time (how many decisions there were); last, how both have grown.")
-    for name in chosen.scene:
-        began = time.monotonic()
-        sizes = [measured(name, nodes, load) for nodes in chosen.nodes]
-        say(f"\n{name} ({time.monotonic() - began:.0f} s)")
-        say(f"  {'':18}" + "".join(f"{nodes:>25,} nodes" for nodes in chosen.nodes) + "   steps  time")
-        for part in sizes[0]:
-            costs = [size[part] for size in sizes]
-            cells = "".join(f"{c.steps:10.1f} {c.seconds * 1e6:7.1f} us {c.decisions:9,}" for c in costs)
-            steps, times = (_ratio(costs[-1][i], costs[0][i]) for i in (1, 2))
-            say(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x")
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        runs = {name: [pool.submit(measured, name, nodes, load) for nodes in chosen.nodes] for name in chosen.scene}
+        for name, sizes in runs.items():
+            tell(name, chosen.nodes, sizes)
 
 
-def measured(name: str, nodes: int, load: Load) -> dict[str, Cost]:
+def tell(name: str, nodes: list[int], runs: "list[Future[Run]]") -> None:
+    """Print a scene's table when its runs have ended."""
+    sizes = [run.result() for run in runs]
+    say(f"\n{name} ({', '.join(f'{size.seconds:.0f}' for size in sizes)} s)")
+    say(f"  {'':18}" + "".join(f"{count:>25,} nodes" for count in nodes) + "   steps  time")
+    for part in sizes[0].costs:
+        costs = [size.costs[part] for size in sizes]
+        cells = "".join(f"{c.steps:10.1f} {c.seconds * 1e6:7.1f} us {c.decisions:9,}" for c in costs)
+        steps, times = (_ratio(costs[-1][i], costs[0][i]) for i in (1, 2))
+        say(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x")
+
+
+class Run(NamedTuple):
+    """A scene with so many nodes: what decisions cost, and how long it took."""
+
+    costs: dict[str, Cost]
+    seconds: float
+
+
+def measured(name: str, nodes: int, load: Load) -> Run:
     """One run, with what the garbage collector took of it as another part, a share for each decision of the others."""
-    collection = Collection()
-    costs = SCENES[name](nodes, load)
+    began, collection = time.monotonic(), Collection()
+    costs = costs_of(name, nodes, load)
     collection.close()
     decisions = sum(cost.decisions for cost in costs.values())
-    return {**costs, "(collector, all)": Cost(decisions, 0.0, collection.seconds / decisions)}
+    costs = {**costs, "(collector, all)": Cost(decisions, 0.0, collection.seconds / decisions)}
+    return Run(costs, time.monotonic() - began)
 
 
 def say(line: str) -> None:

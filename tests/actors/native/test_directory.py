@@ -1,11 +1,11 @@
 """Which node an object is copied from: the one from which it comes soonest, and never one that waits for the asker."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from limelight.actors.contract import FindSource, Location, SourceFound
-from limelight.actors.native.directory import LAG, Copying, Directory, choose
+from limelight.actors.contract import CORE, CopyDropped, FindSource, Location, SourceFound, encode
+from limelight.actors.native.copies import Copies
+from limelight.actors.native.copy_tree import LAG
+from limelight.actors.native.directory import Directory
 from limelight.actors.native.entry import STORED, ObjectEntry
+from limelight.transport.protocol import Call
 
 SIZE = 1 << 30
 S, A, B, C, D = (letter * 28 for letter in (b"s", b"a", b"b", b"c", b"d"))
@@ -15,21 +15,33 @@ class Owner:
     """An object, its owner's directory, and what that does."""
 
     def __init__(self, *whole: bytes, size: int = SIZE) -> None:
-        self.entry = ObjectEntry(None, b"o" * 28)  # pyright: ignore[reportArgumentType]
-        first, *others = [Location(node, 0, size) for node in whole]
-        self.entry.state, self.entry.location, self.entry.copies = STORED, first, others
+        self.entries: dict[bytes, ObjectEntry] = {}
+        self.entry = self.own(b"o" * 28, *whole, size=size)
         self.freed: list[bytes] = []
-        self.directory = Directory(
-            {self.entry.object_id: self.entry}.get, lambda _, place: self.freed.append(place.node_id), self.recover
-        )
+        self.directory = Directory(self.entries.get, lambda _, place: self.freed.append(place.node_id), self.recover)
+
+    def own(self, object_id: bytes, *whole: bytes, size: int = SIZE) -> ObjectEntry:
+        entry = self.entries[object_id] = ObjectEntry(None, object_id)  # pyright: ignore[reportArgumentType]
+        first, *others = [Location(node, 0, size) for node in whole]
+        entry.state, entry.location, entry.copies = STORED, first, Copies(*others)
+        return entry
 
     def recover(self, entry: ObjectEntry, _: Location | None) -> None:
         assert entry.copies
         entry.location = entry.copies.pop()
 
-    def source(self, node: bytes, avoid: tuple[bytes, ...] = (), lost: tuple[bytes, ...] = ()) -> SourceFound:
-        asked = FindSource(self.entry.object_id, node, avoid, lost)
-        return self.directory.source_for(self.entry, asked, node.hex())
+    def source(
+        self,
+        node: bytes,
+        avoid: tuple[bytes, ...] = (),
+        lost: tuple[bytes, ...] = (),
+        entry: ObjectEntry | None = None,
+    ) -> SourceFound:
+        entry = entry or self.entry
+        return self.directory.source_for(entry, FindSource(entry.object_id, node, avoid, lost), node.hex())
+
+    def dropped(self, place: Location) -> None:
+        self.directory.on_dropped(None, Call(0, CORE, "CopyDropped", encode(CopyDropped(self.entry.object_id, place))))
 
 
 def test_those_who_want_a_large_object_at_once_form_a_chain():
@@ -66,6 +78,39 @@ def test_who_has_given_up_or_died_is_nobody_s_source():
     assert owner.source(B).node_id == S
     owner.directory.process_lost(B.hex())
     assert not owner.directory.copying(owner.entry.object_id)
+    assert not len(owner.directory)
+
+
+def test_of_a_process_that_is_lost_all_pulls_end_and_no_others():
+    owner = Owner(S)
+    other = owner.own(b"p" * 28, S)
+    for entry in (owner.entry, other):
+        for node in (A, B):
+            owner.source(node, entry=entry)
+    owner.directory.process_lost(A.hex())
+    assert [list(owner.directory.copying(entry.object_id)) for entry in (owner.entry, other)] == [[B], [B]]
+
+
+def test_what_is_freed_while_it_is_copied_is_forgotten_when_that_ends():
+    owner = Owner(S)
+    owner.source(A)
+    del owner.entries[owner.entry.object_id]
+    assert len(owner.directory) == 1
+    owner.directory.note_copy(owner.entry.object_id, Location(A, 0, SIZE))
+    assert not len(owner.directory)
+    assert owner.freed == [A], "nobody else would free it"
+
+
+def test_a_copy_that_a_node_makes_anew_takes_the_place_of_the_one_before():
+    owner = Owner(S, A)
+    for offset in (1, 2, 3):
+        owner.directory.note_copy(owner.entry.object_id, Location(B, offset, SIZE))
+    assert [place.offset for place in owner.entry.copies if place.node_id == B] == [1, 3], (
+        "the first may be no copy, but made there"
+    )
+    owner.dropped(Location(B, 3, SIZE))
+    owner.dropped(Location(B, 3, SIZE))
+    assert list(owner.entry.copies) == [Location(A, 0, SIZE), Location(B, 1, SIZE)]
 
 
 def test_a_lost_primary_is_replaced_by_a_copy_and_freed_where_it_was():
@@ -78,7 +123,7 @@ def test_a_lost_primary_is_replaced_by_a_copy_and_freed_where_it_was():
 def test_a_lost_copy_is_forgotten_and_freed():
     owner = Owner(S, A)
     assert owner.source(B, avoid=(A,), lost=(A,)).node_id == S
-    assert owner.entry.copies == []
+    assert not owner.entry.copies
     assert owner.freed == [A]
 
 
@@ -86,23 +131,3 @@ def test_the_only_copy_is_kept_until_somebody_misses_it():
     owner = Owner(S)
     assert owner.source(B, avoid=(S,), lost=(S,)) == SourceFound()
     assert owner.entry.location.node_id == S
-
-
-@given(st.data())
-def test_no_choice_is_among_those_to_avoid_or_waits_for_who_asks(data):
-    nodes = [bytes([number]) for number in range(8)]
-    copying = {
-        node: Copying(node.hex(), data.draw(st.sampled_from(nodes)), data.draw(st.integers(1, 9)))
-        for node in data.draw(st.sets(st.sampled_from(nodes)))
-    }
-    whole = data.draw(st.lists(st.sampled_from([node for node in nodes if node not in copying] or nodes), unique=True))
-    asking = data.draw(st.sampled_from(nodes))
-    avoid = data.draw(st.sets(st.sampled_from(nodes))) | {asking}
-    copying.pop(asking, None)
-    found = choose(data.draw(st.integers(1, SIZE)), whole, copying, asking, avoid)
-    assert found not in avoid
-    assert not found or found in {*whole, *copying}
-    steps = 0
-    while found in copying and found not in whole and steps < len(nodes):
-        found, steps = copying[found].source, steps + 1
-        assert found != asking

@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 from limelight.actors.contract import Location
+from limelight.actors.native.copies import Copies
 from limelight.actors.native.entry import INLINE, STORED
-from limelight.actors.native.locality import locality, nearest
+from limelight.actors.native.locality import locality, nearest, patience
 
 HOME, EAST, WEST = (name * 28 for name in (b"h", b"e", b"w"))
 MIB = 1 << 20
@@ -12,7 +13,9 @@ MIB = 1 << 20
 
 def stored(node_id, size, *copies):
     entry = SimpleNamespace(
-        state=STORED, location=Location(node_id, 0, size), copies=[Location(copy, 0, size) for copy in copies] or None
+        state=STORED,
+        location=Location(node_id, 0, size),
+        copies=Copies(*(Location(copy, 0, size) for copy in copies)) if copies else None,
     )
     return SimpleNamespace(_entry=entry)
 
@@ -53,3 +56,11 @@ def test_a_task_is_near_the_node_that_has_most_of_its_arguments():
     assert nearest(task(stored(EAST, 2 * MIB), stored(WEST, MIB), stored(WEST, MIB + 1))) == WEST.hex()
     assert nearest(task(stored(HOME, 2 * MIB))) == HOME.hex()
     assert nearest(task(inline(), stored(EAST, MIB - 1))) == nearest(task()) == ""
+
+
+def test_of_what_all_nodes_have_some_copies_are_told_and_none_is_far():
+    everywhere = [number.to_bytes(28, "big") for number in range(2000)]
+    broadcast = task(stored(EAST, 900 * MIB, *everywhere))
+    assert len(locality([broadcast], HOME)) < 100
+    assert all(patience(broadcast, node.hex()) == 0.0 for node in (EAST, *everywhere))
+    assert patience(broadcast, HOME.hex()) > 0.5

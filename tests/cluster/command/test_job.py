@@ -51,6 +51,14 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
     assert "Job j2 does not exist" in gone.stderr
 
 
+def test_what_the_terminal_has_no_letters_for_is_shown_as_far_as_it_goes(cluster, monkeypatch):
+    typed = ["job", "submit", "--submission-id", "letters", r"printf 'caf\303\251 \377\n'"]
+    monkeypatch.setitem(cluster.environment, "PYTHONIOENCODING", "ascii")
+    assert cluster.run(*typed).stdout == "caf? ?\n"
+    monkeypatch.setitem(cluster.environment, "PYTHONIOENCODING", "utf-8")
+    assert cluster.run("job", "logs", "letters").stdout == "caf\u00e9 \ufffd\n"
+
+
 @pytest.mark.parametrize("verb", [["status"], ["logs"], ["logs", "--follow"], ["stop"], ["delete"]])
 def test_a_job_that_is_none_is_told_once_and_in_words(cluster, verb):
     done = cluster.run("job", *verb, "nobody")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from limelight.cluster.environment import installer
-from limelight.cluster.environment.installer import ToolMissingError, conda_tool, steps, variables, written
+from limelight.cluster.environment.builder import bootstrap
+from limelight.cluster.environment.installer import Step, ToolMissingError, conda_tool, steps, variables, written
 from limelight.cluster.environment.recipe import Recipe
 
 FOLDER, FILE = Path("/env"), Path("/env/requirements.txt")
@@ -61,6 +62,15 @@ class TestPip:
             "PIP_NO_INPUT": "1",
             "VIRTUAL_ENV": "/env",
         }
+
+    @pytest.mark.parametrize(("has_pip", "first"), [(True, []), (False, ["install pip"])])
+    def test_an_interpreter_without_pip_gets_it_first(self, tmp_path, has_pip, first):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").write_text(f"#!/bin/sh\nexit {int(not has_pip)}\n")
+        (tmp_path / "bin" / "python").chmod(0o755)
+        planned = steps(Recipe("pip", ["a"]), tmp_path, tmp_path / "requirements.txt")
+        assert [step.title for step in bootstrap(planned, tmp_path)] == first
+        assert bootstrap([Step("uv", ["uv", "pip", "install"])], tmp_path) == []
 
 
 class TestUv:

@@ -1,5 +1,8 @@
 """The name of an environment changes with whatever changes the environment, and with nothing else."""
 
+import platform
+import sys
+
 import pytest
 
 from limelight.actors.runtime_env import RuntimeEnv
@@ -74,6 +77,16 @@ def test_all_that_decides_has_a_part_in_the_name():
     ]
     assert len({each.digest("s") for each in made}) == len(made)
     assert recipe("a==1", variables={"RANK": "1"}).digest("s") == recipe("a==1").digest("s")
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(sys, "executable"), (sys, "version"), (sys, "prefix"), (platform, "machine")]
+)
+def test_another_interpreter_has_other_environments(monkeypatch, where, name):
+    """They are links to it, and the user's folder may lie on machines of other kinds."""
+    before = recipe("a==1").digest("s")
+    monkeypatch.setattr(where, name, (lambda: "other") if name == "machine" else "other")
+    assert recipe("a==1").digest("s") != before
 
 
 class TestOf:

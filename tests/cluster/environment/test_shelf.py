@@ -61,6 +61,14 @@ def test_what_must_be_of_one_version_is_this_nodes(made, tmp_path, name):
     assert arguments == [str(tmp_path / "program.py"), "x"]
 
 
+@pytest.mark.parametrize("name", ["aiohttp", "psutil"])
+def test_any_other_dependency_is_the_interpreters_own_where_it_has_one(made, tmp_path, name):
+    (tmp_path / f"{name}.py").write_text("WHOSE = 'own'")
+    (tmp_path / "program.py").write_text(f"import {name}; print({name}.WHOSE)")
+    done = run(bare(tmp_path), *running(made), "program", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.stdout == "own\n", done.stderr
+
+
 def test_files_beside_the_entry_stand_in_for_nothing(made, tmp_path):
     (tmp_path / "program.py").write_text("import sys; print([p for p in sys.path if p.endswith('environment')])")
     done = run(sys.executable, *running(made), "program", env=os.environ | {"PYTHONPATH": str(tmp_path)})

@@ -1,8 +1,10 @@
 """Environments are made once, by a process that can be killed at any moment, and found again."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,12 @@ import psutil
 import pytest
 
 from limelight.actors.runtime_env import RuntimeEnv
+from limelight.cluster.environment import recipe, workshop
+from limelight.cluster.environment.environment_store import EnvironmentStore
+from limelight.cluster.environment.recipe import Recipe
 from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.environment.workshop import Workshop, preset
+from limelight.cluster.held_folder import open_lock
 from limelight.exceptions import RuntimeEnvSetupError
 from tests.cluster.wheel import make_wheel
 
@@ -45,6 +51,17 @@ class Bench:
     def made(self):
         return sum("] made in " in log for log in self.logs())
 
+    def holds(self, env):
+        """Whether anybody keeps the environment from being removed."""
+        lock = os.open(self.root / "locks" / Recipe.of(env).digest("session"), os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def environments(self):
         return sorted(path.name for path in (self.root / "environments").iterdir())
 
@@ -57,8 +74,8 @@ async def bench(tmp_path):
     made = Bench(tmp_path)
     make_wheel(made.wheels, "tiny")
     yield made
-    for workshop in made.opened:
-        await workshop.close()
+    for shop in made.opened:
+        await shop.close()
 
 
 def version(found, module="tiny"):
@@ -118,15 +135,43 @@ async def test_many_who_ask_at_once_have_it_made_once(bench):
 
 async def test_it_is_found_by_the_next_session(bench):
     first = await bench.open().find(bench.env("tiny==1.0"), "")
+    mark = bench.root / "marks" / first.digest
+    os.utime(mark, (1, 1))
     second = await bench.open().find(bench.env("tiny==1.0"), "")
     assert first == second
     assert bench.made() == 1
+    assert mark.stat().st_mtime > 1  # it is used now, and others go before it
+    # It sees what the node's interpreter has, beside what is its own.
+    assert (
+        "include-system-site-packages = true" in (bench.root / "environments" / first.digest / "pyvenv.cfg").read_text()
+    )
+    seen = f"import site, sys; sys.exit(not set({site.getsitepackages()}) <= set(sys.path))"
+    assert await asyncio.to_thread(subprocess.call, [first.interpreter.command[0], "-c", seen]) == 0
+
+
+async def test_it_is_the_same_for_as_long_as_the_node_runs_also_past_midnight(bench, monkeypatch):
+    shop = bench.open()
+    today = await shop.find(bench.env("tiny"), "")
+    monkeypatch.setattr(recipe, "_today", lambda: "another day")
+    assert await shop.find(bench.env("tiny"), "") == today
+    assert Recipe.of(bench.env("tiny")).digest("session") != today.digest
 
 
 async def test_what_the_installer_says_reaches_whoever_asked(bench):
     with pytest.raises(RuntimeEnvSetupError, match=r"No matching distribution found for nothere==1\.0"):
         await bench.open().find(bench.env("nothere==1.0"), "")
     assert bench.environments() == bench.marks() == []
+    assert not bench.holds(bench.env("nothere==1.0"))
+    [log] = bench.folder.glob("logs*/runtime-env-*.log")
+    assert log.stat().st_mode & 0o777 == 0o600  # what installers say may be secret
+
+
+async def test_of_what_an_installer_says_the_end_is_told_where_it_is_much(bench):
+    shop, env = bench.open(), bench.env("tiny==1.0")
+    digest = Recipe.of(env).digest("session")
+    (bench.folder / "logs0" / f"runtime-env-{digest[:12]}.log").write_bytes(b"beginning" + b"\xff" * 1_000_000 + b"end")
+    assert shop.said(env, "").endswith("end")
+    assert len(shop.said(env, "")) < 7000
 
 
 async def test_passwords_stay_out_of_the_log(bench):
@@ -172,6 +217,56 @@ async def test_a_build_that_nobody_waits_for_is_killed(bench):
     waiting[1].cancel()
     await until(lambda: ended(pid))
     assert "pip install" in shop.said(env, "")
+
+
+async def test_a_node_that_ends_ends_its_builds_and_holds_nothing(bench):
+    shop = bench.open()
+    made, env = bench.env("tiny==1.0"), slow_wheel(bench)
+    await shop.find(made, "")
+    assert bench.holds(made)
+    waiting = asyncio.create_task(shop.find(env, ""))
+    pid = await building(bench)
+    await shop.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await until(lambda: ended(pid))
+    assert not bench.holds(made)
+    assert not bench.holds(env)
+
+
+async def test_who_gives_up_while_room_is_made_holds_nothing(bench):
+    shop, env = bench.open(), bench.env("tiny==1.0")
+    store = EnvironmentStore(bench.root)
+    lock = open_lock(bench.root / "locks" / Recipe.of(env).digest("session"), fcntl.LOCK_EX)  # as an eviction does
+    waiting = asyncio.create_task(shop.find(env, ""))
+    await until(lambda: waits_for_lock(os.getpid()))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    os.close(lock)
+    await until(lambda: not waits_for_lock(os.getpid()))
+    await until(lambda: not bench.holds(env))
+    store.close()
+
+
+async def test_only_so_many_are_made_at_once(bench, monkeypatch):
+    shop = bench.open()
+    limit = max(2, os.cpu_count() or 1)
+    now, most = 0, 0
+
+    async def build(*_):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        return 1
+
+    monkeypatch.setattr(workshop, "_run_builder", build)
+    wanted = [shop.find(bench.env(f"tiny=={number}"), "") for number in range(3 * limit)]
+    found = await asyncio.gather(*wanted, return_exceptions=True)
+    assert {type(each) for each in found} == {RuntimeEnvSetupError}
+    assert most == limit
 
 
 async def test_whoever_comes_while_a_build_is_ended_gets_one_of_their_own(bench):
@@ -242,6 +337,28 @@ async def test_a_killed_builder_is_a_failure_and_not_an_environment(bench):
     assert bench.marks() == []
 
 
+async def test_what_a_killed_builder_has_started_is_waited_for(bench):
+    """Both would write to the same folder."""
+    shop, env = bench.open(), slow_wheel(bench)
+    first = asyncio.create_task(shop.find(env, ""))
+    pid = await building(bench)
+    os.kill(os.getpgid(pid), signal.SIGKILL)  # the builder alone, as the kernel does where memory runs out
+    with pytest.raises(RuntimeEnvSetupError, match="pip could not make"):
+        await first
+    assert not ended(pid)
+    second = asyncio.create_task(bench.open().find(env, ""))
+    begun = bench.folder / "building"
+    await until(lambda: begun.exists() or any(waits_for_lock(child.pid) for child in psutil.Process().children()))
+    assert not begun.exists()
+    os.killpg(os.getpgid(pid), signal.SIGKILL)
+    await building(bench)
+    second.cancel()
+
+
+def waits_for_lock(pid):
+    return any(f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
+
+
 async def test_room_is_made_but_never_of_what_is_used(bench):
     shop = bench.open(quota=1)
     make_wheel(bench.wheels, "tiny", "2.0")
@@ -271,6 +388,12 @@ class TestCommands:
         (work / "python").symlink_to(sys.executable)
         found = await bench.open().find(RuntimeEnv(py_executable="./python"), str(work))
         assert str(work / "python") in found.interpreter.command
+
+    async def test_a_command_may_have_variables_of_the_node(self, bench, monkeypatch):
+        monkeypatch.setenv("PLACE_OF_PYTHON", str(Path(sys.executable).parent))
+        name = Path(sys.executable).name
+        found = await bench.open().find(RuntimeEnv(py_executable="${PLACE_OF_PYTHON}/" + name), "")
+        assert sys.executable in found.interpreter.command
 
     async def test_another_version_is_refused_with_both_named(self, bench):
         other = bench.folder / "python2.7"

@@ -11,15 +11,21 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
-from limelight.actors.contract import HEAD
+from limelight.actors.contract import HEAD, NODE, EnvironmentDefinition, encode
+from limelight.actors.native.envelope import Envelope
 from limelight.actors.package import SCHEME
 from limelight.cluster.cluster_message import StandBy
 from limelight.cluster.head.head import Head
+from limelight.cluster.head.head_state import SUBMISSIONS
 from limelight.cluster.head.standby import Standby
+from limelight.cluster.job.creation import supervisor_spec
+from limelight.cluster.job.submission import Stop, SubmissionSpec
 from limelight.cluster.job.submit_request import SubmitRequest
+from limelight.cluster.node.package_desk import PackageDesk as NodePackages
 from limelight.cluster.package_store import PackageStore
-from limelight.cluster.system_process import SystemProcess
+from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.cluster.web.package_routes import add_package_routes
+from limelight.exceptions import RuntimeEnvSetupError
 from limelight.transport.endpoint import Endpoint
 
 LARGE = os.urandom(9 << 20)  # more than two parts
@@ -124,6 +130,89 @@ async def test_files_that_are_not_here_are_asked_of_nobody(site, caplog):
     await site.head.submissions.shared(job(uri))
     assert not store.has(uri)
     assert not caplog.records
+
+
+async def test_a_jobs_files_stay_however_many_others_come_until_it_is_over(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(PackageStore.__init__, "__defaults__", (250_000,))
+    needed = site.take(os.urandom(100_000))
+    name = site.head.submissions.submit(job(needed))
+    for _ in range(3):
+        site.take(os.urandom(100_000))
+    assert site.head.packages.store.has(needed)
+
+    other = Site(tmp_path)  # the head is started again, on the same disk
+    rows = {SUBMISSIONS: {name: encode(site.head.submissions.find(name))}}
+    await other.start()
+    site.head.packages.close()
+    other.head.submissions.restore(rows)
+    for _ in range(3):
+        other.take(os.urandom(100_000))
+    assert other.head.packages.store.has(needed)
+    other.head.submissions.feed(Stop(name))
+    other.take(os.urandom(100_000))
+    assert not other.head.packages.store.has(needed)
+    await other.close()
+
+
+class Manager(SystemActor):
+    """A node's, as far as it has packages."""
+
+    name = NODE
+
+    def __init__(self, desk: NodePackages) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._desk = desk
+
+    def on_receive(self, message) -> None:
+        match message:
+            case Arrived(channel, call):
+                self._desk.methods[call.method](channel, call)
+
+
+async def test_what_a_detached_actor_needs_outlives_the_node_that_it_came_from(site):
+    """Its program is over, its node may be given back: it is made again on another one, which asks the head."""
+    node = await process()
+    site.processes.append(node)
+    desk = NodePackages(node, site.folder / "node", 1 << 30, list)
+    node.actors[NODE] = Manager(desk)
+    content = LARGE + b"of a program"
+    uri = SCHEME + hashlib.sha256(content).hexdigest()
+    desk._store.put(uri, content)
+    site.head.environments.define("key", encode(EnvironmentDefinition("{}", {uri: node.address})))
+    spec = supervisor_spec(SubmissionSpec("x", "true", bytes(16), environment="key"), site.processes[0].address, "")
+    site.head.actors.register(spec)
+    await eventually(lambda: site.head.packages.store.has(uri))
+    desk.close()
+    await site.processes.pop().close()
+
+    other = await process()
+    site.processes.append(other)
+    other.actors[HEAD] = Passing(site.processes[0])
+    fresh = NodePackages(other, site.folder / "other", 1 << 30, list)
+    with pytest.raises(RuntimeEnvSetupError, match="cannot be unpacked"):  # it came, and is no archive
+        await fresh.acquire(uri, node.address)
+    fresh.close()
+
+
+class Passing(SystemActor):
+    """What a node's processes reach as their head."""
+
+    name = HEAD
+
+    def __init__(self, leads: SystemProcess) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._leads = leads
+
+    def on_receive(self, message) -> None:
+        match message:
+            case Arrived(channel, call):
+                self._leads.actors[HEAD].actor_inbox.put(Envelope(Arrived(channel, call)))
+
+
+async def test_a_name_that_is_no_packages_does_no_harm(site):
+    name = site.head.submissions.submit(job("pkg://short"))
+    site.head.submissions.feed(Stop(name))
+    assert str(site.head.submissions.find(name).status) == "STOPPED"
 
 
 async def test_a_disk_that_takes_no_more_is_told(tmp_path):

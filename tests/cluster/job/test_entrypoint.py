@@ -171,3 +171,40 @@ def test_its_standard_input_is_empty_and_its_variables_are_those_given(tmp_path)
 def test_a_command_that_cannot_be_started_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         Entrypoint.start("true", os.environ, tmp_path / "no folder" / "log")
+
+
+def test_what_could_not_be_guarded_does_not_begin_and_is_ended(tmp_path, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def no_second(*arguments, **options):
+        if started:
+            raise OSError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", no_second)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        Entrypoint.start("echo begun; sleep 1000", os.environ, tmp_path / "log")
+    assert started[0].returncode == -signal.SIGKILL
+    assert not printed(tmp_path)
+
+
+def test_the_log_is_its_owners_and_is_never_written_through_a_link(begin, tmp_path):
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "log").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        begin("echo overwritten")
+    assert (tmp_path / "theirs").read_text() == "precious"
+    (tmp_path / "log").unlink()
+    begin("true").wait()
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_once_it_is_over_nobody_is_signalled(begin, monkeypatch):
+    """Its number may be another process group's by then."""
+    entrypoint = begin("true")
+    entrypoint.wait()
+    signalled = []
+    monkeypatch.setattr(os, "killpg", lambda *told: signalled.append(told))
+    entrypoint.stop(0.0)
+    assert signalled == []

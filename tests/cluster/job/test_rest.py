@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,12 @@ def archive(**files: str) -> bytes:
         (b'{"entrypoint": "ls", "entrypoint_num_cpus": "2"}', "Expected `float | null`"),
         (b'{"entrypoint": "ls", "runtime_env": {"working_dir": "/"}}', "names the path /"),
         (b'{"entrypoint": "ls", "runtime_env": {"env_vars": {"A": 1}}}', "must be a dict of str to str"),
+        (b'{"entrypoint": "ls", "runtime_env": {"worker_process_setup_hook": "hook"}}', "'hook' is no such name"),
+        (b'{"entrypoint": "ls", "runtime_env": {"_setup_hook": "AA=="}}', "no function that was pickled"),
+        (
+            b'{"entrypoint": "w", "runtime_env": {"_setup_hook": "", "worker_process_setup_hook": "a", "env_var": {}}}',
+            "env_vars",
+        ),
         (b"\xff" * 100, "Invalid UTF-8|malformed"),
     ],
 )
@@ -68,6 +75,21 @@ def test_a_package_is_what_its_name_says(http):
     assert http.send("GET", f"/api/packages/pkg/{name}.zip").status == 200
     for place in (f"gcs/{name}.zip", "pkg/..%2F..%2Fetc.zip", f"pkg/{name}.tar", f"pkg/{name.upper()}.zip"):
         assert http.send("PUT", f"/api/packages/{place}", content).status == 400
+
+
+def test_a_package_that_was_damaged_on_the_heads_disk_is_taken_in_again(cluster, http):
+    """Else who submits again would be told for ever that it is there."""
+    content = archive(hello="damaged meanwhile")
+    place = f"/api/packages/pkg/{hashlib.sha256(content).hexdigest()}.zip"
+    assert http.send("PUT", place, content).status == 200
+    kept = Path(cluster.environment["HOME"]) / ".limelight" / "packages" / "archives" / place.rpartition("/")[2]
+    kept.write_bytes(content[:50])
+    assert http.send("GET", place).status == 404
+    assert http.send("PUT", place, content).status == 200
+    assert kept.read_bytes() == content
+    kept.write_bytes(b"")
+    assert http.send("PUT", place, content).status == 200
+    assert http.send("GET", place).status == 200
 
 
 @pytest.mark.parametrize("name", ["..%2F..%2Fsession.json", "%2e%2e%2ftoken", "head", "a%00b"])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 from limelight.cluster.job import submission as s
+from limelight.cluster.job import submission_book
 from limelight.cluster.job.job_details import DriverInfo, JobErrorType, JobStatus
 from limelight.cluster.job.submission_book import MAX_ENDED, SubmissionBook, SubmissionRefusedError
 
@@ -92,6 +93,14 @@ def test_a_running_job_is_stopped_by_its_supervisor():
     assert run(ended(None, stopped=True)).status is JobStatus.STOPPED
 
 
+def test_a_wish_to_stop_is_stored_before_it_comes_true():
+    """A head that is restarted meanwhile tells the supervisor, who asks it."""
+    run = Run(s.Submit(spec()), started())
+    run.book.take_changed()
+    run(s.Stop("train"))
+    assert run.book.take_changed() == ["train"]
+
+
 def test_a_job_that_ends_while_it_is_to_be_stopped_ended_as_it_did():
     assert Run(s.Submit(spec()), started(), s.Stop("train"), ended(0)).status is JobStatus.SUCCEEDED
 
@@ -158,6 +167,25 @@ def test_a_restored_book_looks_after_what_is_not_over():
     assert book.table == run.book.table
 
 
+def test_after_a_restart_the_oldest_are_forgotten_too(monkeypatch):
+    """Of which they are forgotten first: by when they ended, which is not the order in which they were stored."""
+    monkeypatch.setattr(submission_book, "MAX_ENDED", 2)
+    run = Run(s.Submit(spec("a")), s.Submit(spec("b")), s.Stop("b"), s.Stop("a"))
+    book = SubmissionBook()
+    book.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(run.book.table), type=s.SubmissionTable))
+    run.book = book
+    run(s.Submit(spec("c")), s.Stop("c"))
+    assert list(run.book.table.rows) == ["a", "c"]
+    assert "b" in run.book.take_changed()
+
+
+def test_why_it_waits_is_told_while_it_waits():
+    run = Run(s.Submit(spec()), s.SupervisorWaits("train", "no room"))
+    assert run.row().message == "no room"
+    assert run(started()).row().message == ""
+    assert run(s.SupervisorWaits("train", "no room")).row().message == ""  # said late
+
+
 NAMES = st.sampled_from(["a", "b"])
 ACTORS = st.sampled_from([ACTOR, b"x" * 16])
 EVENTS = st.lists(
@@ -169,6 +197,7 @@ EVENTS = st.lists(
         st.builds(s.SupervisorWaits, NAMES, st.sampled_from(["", "no room"])),
         st.builds(s.SupervisorDied, NAMES, ACTORS, st.just(DIED), st.just("gone")),
         st.builds(started, NAMES, ACTORS),
+        st.builds(lambda name, number: s.DriverJoined(name, DriverInfo(number, "", "")), NAMES, NAMES),
         st.builds(s.EntrypointEnded, NAMES, ACTORS, st.sampled_from([None, 0, 1]), st.booleans()),
     ),
     max_size=30,
@@ -200,9 +229,9 @@ def test_whatever_happens_an_end_is_final_and_every_supervisor_is_ended(events):
             if name in book.table.rows:
                 stored[name] = msgspec.msgpack.encode(book.table.rows[name])
         assert changed <= {"a", "b"}
-    # What was stored row by row is the whole table.
-    restored = {name: msgspec.msgpack.decode(row, type=s.Submission) for name, row in stored.items()}
-    assert restored == book.table.rows
+        # What was stored row by row is the whole table, at every moment: a head may end at any.
+        restored = {name: msgspec.msgpack.decode(row, type=s.Submission) for name, row in stored.items()}
+        assert restored == book.table.rows
 
 
 @given(EVENTS)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -150,6 +151,34 @@ def test_a_job_waits_for_what_its_entrypoint_asks_for(client):
     assert tail(client, never) == ""
 
 
+def test_of_many_who_submit_one_name_at_once_one_does(client):
+    def submit(number: int) -> bool:
+        with contextlib.suppress(RuntimeError):
+            return client.submit_job(entrypoint=f"echo {number}", submission_id="contested") == "contested"
+        return False
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(submit, range(8)))
+    assert taken.count(True) == 1
+    assert client.get_job_logs(finish(client, "contested")) == f"{taken.index(True)}\n"
+
+
+def test_a_job_that_waits_for_its_environment_is_stopped_at_once_and_holds_nothing(client, tmp_path):
+    slow = tmp_path / "python"
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 1000\n")
+    slow.chmod(0o755)
+    env = {"py_executable": str(slow)}
+    job = client.submit_job(entrypoint="true", runtime_env=env, entrypoint_num_cpus=2)
+    eventually((tmp_path / "pid").exists)
+    try:
+        assert client.get_job_status(job) is JobStatus.PENDING
+        assert client.stop_job(job)
+        assert client.get_job_status(job) is JobStatus.STOPPED
+        assert client.get_job_status(run(client, "true", entrypoint_num_cpus=2)) is JobStatus.SUCCEEDED
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
 def test_a_jobs_environment_is_its_entrypoints_and_its_tasks(client, tmp_path):
     (tmp_path / "beside.py").write_text("WHERE = __file__")
     (tmp_path / "main.py").write_text(
@@ -166,6 +195,19 @@ def test_a_jobs_environment_is_its_entrypoints_and_its_tasks(client, tmp_path):
     job = run(client, "python main.py", runtime_env=env)
     assert client.get_job_logs(job) == "red beside.py\nred round beside.py\n"
     assert client.get_job_info(job).runtime_env["env_vars"] == {"COLOUR": "red"}
+
+
+def test_a_jobs_setup_hook_may_be_a_function(client):
+    def hook():
+        os.environ["HOOKED"] = "yes"
+
+    program = (
+        "import limelight as ll; ll.init(); print(ll.get(ll.task(lambda: __import__('os').environ['HOOKED']).remote()))"
+    )
+    env = {"worker_process_setup_hook": hook, "env_vars": {"A": "1"}}
+    job = run(client, f'echo $HOOKED; python -c "{program}"', runtime_env=env)
+    assert client.get_job_logs(job) == "yes\nyes\n"
+    assert client.get_job_info(job).runtime_env["worker_process_setup_hook"].endswith("hook")
 
 
 def test_a_program_that_contradicts_its_job_is_told_so(client):
@@ -217,6 +259,10 @@ def test_deleting_forgets_a_job_that_is_over(client):
     ("asked", "told"),
     [
         ({"entrypoint": " "}, "entrypoint is empty"),
+        ({"entrypoint": "echo \0"}, "entrypoint has a NUL character"),
+        ({"entrypoint": "echo " + "x" * 131_072}, "entrypoint has 131077 bytes, and may have 120000"),
+        ({"entrypoint": "ls", "metadata": {"large": "x" * 100_000}}, "may be 90000 together"),
+        ({"entrypoint": "ls", "runtime_env": {"env_vars": {"LARGE": "x" * 100_000}}}, "may be 90000 together"),
         ({"entrypoint": "ls", "submission_id": "../../etc"}, "submission_id='../../etc'"),
         ({"entrypoint": "ls", "entrypoint_num_cpus": -1}, "num_cpus"),
         ({"entrypoint": "ls", "entrypoint_label_selector": {"zone": "in("}}, "zone"),

@@ -15,6 +15,7 @@ from limelight.actors.contract import (
     ObjectFreed,
     decoder_of,
 )
+from limelight.actors.native.copies import Copies
 from limelight.actors.native.directory import Directory
 from limelight.actors.native.entry import STORED, ObjectEntry
 from limelight.cluster.node.object_source import ObjectSource
@@ -152,7 +153,7 @@ class Owner(SystemActor):
     def own(self, object_id: bytes, *locations: Location) -> ObjectEntry:
         """From now on it knows of an object and its copies, the primary first."""
         entry = self.entries[object_id] = ObjectEntry(None, object_id)  # pyright: ignore[reportArgumentType]
-        entry.state, entry.location, entry.copies = STORED, locations[0], list(locations[1:])
+        entry.state, entry.location, entry.copies = STORED, locations[0], Copies(*locations[1:])
         return entry
 
     def _recover(self, entry: ObjectEntry, _: Location | None) -> None:

@@ -72,6 +72,9 @@ class Process:
     def ask(self, address, actor, body, answer) -> None:
         self.asked.append(Asked(address.process_id, body, answer))
 
+    def connected(self, address, then) -> None:
+        then(self.channels[address.process_id])
+
     def notify(self, address, actor, body) -> None:
         self.notified.append((address.process_id, body))
 

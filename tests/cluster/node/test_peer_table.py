@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from limelight.actors.contract import NodesGone, decoder_of, encode
+from limelight.actors.contract import NodesGone, encode
 from limelight.cluster.cluster_message import PeerNodes
 from limelight.cluster.node.peer_table import PeerTable
 from limelight.transport.address import ProcessAddress
@@ -24,11 +24,11 @@ class Process:
         self.given_up: list[str] = []
 
     def connect(self, address: ProcessAddress, kind: str) -> None:
-        def notify(actor, method, body) -> None:
-            assert (actor, method) == ("core", "NodesGone")
-            self.told.append((address.process_id, decoder_of(NodesGone).decode(body).node_ids))
+        self.channels[address.process_id] = SimpleNamespace(peer=address, peer_info={"kind": kind})
 
-        self.channels[address.process_id] = SimpleNamespace(peer=address, peer_info={"kind": kind}, notify=notify)
+    def notify(self, address: ProcessAddress, actor: str, body: NodesGone) -> None:
+        assert actor == "core"
+        self.told.append((address.process_id, body.node_ids))
 
     def give_up(self, channel, reason: str) -> None:
         self.given_up.append(channel.peer.process_id)

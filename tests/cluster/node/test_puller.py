@@ -8,7 +8,11 @@ import pytest
 import pytest_asyncio
 
 from limelight.actors.contract import NODE, LocateObject, Location, WantedObject, WantObjects
+from limelight.actors.native.copies import Copies
+from limelight.actors.pickling import failure
+from limelight.actors.pickling.failure import failure_summary, serialize_error
 from limelight.cluster.pull.pull import RANGE
+from limelight.exceptions import ObjectStoreFullError
 from limelight.transport.error import RemoteCallError
 
 from .station import MIB, PATIENCE, Station, World, eventually
@@ -113,7 +117,7 @@ async def test_a_copy_that_went_wrong_is_noticed_by_whoever_gets_it_and_given_up
     copy = await world.locate(world.there, object_id, place)
     entry = world.owner.entries[object_id]
     await eventually(lambda: entry.copies)
-    entry.location, entry.copies = copy, [place]  # so that it is asked first
+    entry.location, entry.copies = copy, Copies(place)  # so that it is asked first
     world.there.store.arena.memory[copy.offset + SIZE // 2] ^= 1
     found = await world.locate(world.third, object_id, copy)
     assert world.third.read(object_id, found) == content
@@ -139,7 +143,7 @@ async def test_pieces_of_two_objects_of_one_name_are_not_joined(world) -> None:
     object_id, _, place = await publish(world, world.here)
     other = os.urandom(SIZE)
     again = await world.there.write(object_id, world.process.address, other)
-    world.owner.entries[object_id].copies = [again]
+    world.owner.entries[object_id].copies = Copies(again)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
     await eventually(lambda: sent(world.here, object_id) > 6)
@@ -212,3 +216,33 @@ async def test_readers_of_more_than_a_store_holds_are_served_one_after_the_other
     stats = world.third.store.stats()
     assert stats.resident + stats.granted <= CAPACITY
     await eventually(lambda: memory(world.third) == 0)
+
+
+async def test_closing_does_not_wait_for_a_peer_that_has_stopped_reading(world) -> None:
+    object_id, _, place = await publish(world, world.here)
+    world.here.source.most = 5
+    reader = asyncio.ensure_future(world.locate(world.there, object_id, place))
+    await eventually(lambda: object_id in world.there.source.arriving)
+    reading = await world.there.source.open(object_id.hex())
+    await asyncio.wait_for(world.there.desk.close(), PATIENCE)
+    reading.release()
+    world.here.source.gate.set()
+    reader.cancel()
+
+
+async def test_what_a_busy_source_says_is_passed_on_unopened(world, monkeypatch) -> None:
+    """Node processes unpickle nothing."""
+    object_id, _, place = await publish(world, world.here)
+
+    def refuse(channel, call) -> None:
+        channel.reply(call.call_id, serialize_error(ObjectStoreFullError("no room there")), failed=True)
+
+    def opened(_: bytes) -> None:
+        raise AssertionError("a node process unpickles")
+
+    world.here.process.actors[NODE].methods["LocateObject"] = refuse
+    monkeypatch.setattr(failure.pickle, "loads", opened)
+    with pytest.raises(RemoteCallError) as caught:
+        await world.locate(world.there, object_id, place)
+    assert "no room there" in failure_summary(caught.value.body)
+    assert "pickle" not in failure_summary(caught.value.body)

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import resource
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.process.fresh import FreshSpawner
 from limelight.cluster.process.interpreter import Interpreter
-from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnRequest, WorkerProcess
+from limelight.cluster.process.spawn import ProcessExit, SpawnerLostError, SpawnError, SpawnRequest, WorkerProcess
 from limelight.cluster.process.zygote import start_fresh_zygote
 
 from .process_death import wait_for_death
@@ -211,3 +213,20 @@ async def test_the_callers_descriptors_are_taken_over_even_when_it_fails(spawner
 
 def open_descriptors() -> list[str]:
     return sorted(entry.name for entry in Path("/dev/fd").iterdir())
+
+
+def descriptors() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
+async def test_a_spawn_that_fails_for_want_of_disk_leaves_no_descriptor(monkeypatch):
+    def full(**_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spawner = FreshSpawner(MAIN)
+    before = descriptors()
+    nulls = [os.open(os.devnull, os.O_WRONLY) for _ in range(2)]
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(SpawnError, match="No space left"):
+        await spawner.spawn(SpawnRequest("a", "worker", {}, b"hold"), *nulls)
+    assert descriptors() == before

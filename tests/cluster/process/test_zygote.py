@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from limelight.cluster.process.spawn import SpawnerLostError, SpawnRequest
+from limelight.cluster.process.spawner_set import SpawnerSet
 from limelight.cluster.process.zygote import start_fresh_zygote, start_zygote
 
 from .process_death import wait_for_death
@@ -125,3 +126,47 @@ def test_a_process_with_threads_is_not_forked():
     finally:
         release.set()
         thread.join()
+
+
+DYING = textwrap.dedent(
+    """
+    import asyncio, os, signal, sys
+    from pathlib import Path
+    from limelight.cluster.process.spawn import SpawnRequest
+    from limelight.cluster.process.zygote import start_zygote
+
+    client = start_zygote(lambda _: None, orphaned=Path(sys.argv[1]).touch)
+
+    async def node():
+        os.kill(client.pid, signal.SIGSTOP)
+        null = os.open(os.devnull, os.O_WRONLY)
+        asyncio.ensure_future(client.spawn(SpawnRequest("a", "worker", {}, b""), os.dup(null), null))
+        await asyncio.sleep(0)
+        os.write(1, f"{client.pid}\\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(node())
+    """
+)
+
+
+async def test_a_zygote_sees_to_what_is_left_although_nobody_hears_its_last_answer(tmp_path):
+    """The node process was killed after it had asked for a worker and before it got one."""
+    seen = tmp_path / "seen"
+    with subprocess.Popen([sys.executable, "-c", DYING, str(seen)], stdout=subprocess.PIPE) as node:  # noqa: ASYNC220
+        zygote = int(await asyncio.to_thread(node.stdout.readline))
+        assert await asyncio.to_thread(node.wait) == -signal.SIGKILL
+        os.kill(zygote, signal.SIGCONT)
+        await asyncio.wait_for(wait_for_death(zygote), DEADLINE)
+    assert seen.exists()
+
+
+async def test_a_worker_can_be_signalled_before_it_is_known_to_run(zygote, tmp_path):
+    """It may have reported, and be of no use, before its zygote has."""
+    spawners = SpawnerSet(zygote, "worker_mains:main", tmp_path, lambda: tmp_path)
+    nulls = [os.open(os.devnull, os.O_WRONLY) for _ in range(2)]
+    spawning = asyncio.ensure_future(spawners.spawn(SpawnRequest("a", "worker", {}, b"hold"), *nulls))
+    await asyncio.sleep(0)
+    spawners.signal("a", signal.SIGKILL)
+    worker = await asyncio.wait_for(spawning, DEADLINE)
+    assert (await asyncio.wait_for(worker.exited, DEADLINE)).signal == signal.SIGKILL

@@ -137,6 +137,22 @@ def test_a_spilled_object_s_memory_is_granted_and_it_comes_back_elsewhere(bench)
     assert located == c.Located(7, restore.offset, 40)
 
 
+def test_an_object_that_cannot_be_read_back_now_stays_on_disk(bench):
+    """No descriptor is left, or the storage is out of reach for a while: its only copy must not be deleted for that."""
+    ids = [bench.put(40)[0] for _ in range(2)]
+    (spill,) = bench.grant(40)
+    bench.feed(e.SpillDone(spill.key, "file", ""))
+    (other,) = bench.feed(e.LocateRequested(7, ids[0]))
+    *_, restore = bench.feed(e.SpillDone(other.key, "other", ""))
+    used = bench.machine.state.used
+    (answer,) = bench.feed(e.RestoreDone(restore.key, "too many open files", lost=False))
+    assert (type(answer), answer.request, answer.full) == (c.LocateFailed, 7, True)
+    assert bench.machine.state.used == used - 40
+    (restore,) = bench.feed(e.LocateRequested(8, ids[0]))
+    assert restore.url == "file"
+    assert bench.feed(e.RestoreDone(restore.key))[0] == c.Located(8, restore.offset, 40)
+
+
 def test_a_disk_that_failed_is_not_tried_again_at_once():
     bench = Bench(grace=10.0)
     for _ in range(2):

@@ -1,12 +1,13 @@
 """Where spilled objects are kept: all of one or nothing, and damage is noticed."""
 
 import builtins
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from limelight.cluster.store.error import SpillStorageError
+from limelight.cluster.store.error import SpilledObjectLostError, SpillStorageError
 from limelight.cluster.store.spill_storage import DirectoryStorage, FsspecStorage, open_spill_storage
 
 CONTENT = memoryview(os.urandom(9 << 20))
@@ -102,3 +103,35 @@ def test_without_fsspec_the_error_names_the_extra(monkeypatch):
 def test_a_file_system_that_is_not_known_is_told():
     with pytest.raises(SpillStorageError, match="Cannot use nosuch://x"):
         open_spill_storage("nosuch://x")
+
+
+def test_a_disk_that_has_become_read_only_is_said(tmp_path, monkeypatch):
+    """Linux refuses to delete there what is not even there."""
+    storage = DirectoryStorage(str(tmp_path))
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(SpillStorageError, match="Read-only"):
+        storage.write("object", CONTENT[:10])
+
+
+def test_what_cannot_be_read_now_is_not_lost(tmp_path, monkeypatch):
+    storage = DirectoryStorage(str(tmp_path))
+    url = storage.write("object", CONTENT[:10])
+    into = memoryview(bytearray(10))
+    with monkeypatch.context() as patched:
+
+        def refuse(*_args, **_options):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patched.setattr(Path, "open", refuse)
+        with pytest.raises(SpillStorageError, match="Too many") as caught:
+            storage.read(url, into)
+        assert not isinstance(caught.value, SpilledObjectLostError)
+    storage.read(url, into)
+    storage.delete(url)
+    with pytest.raises(SpilledObjectLostError):
+        storage.read(url, into)
