@@ -11,7 +11,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main() -> None:
-    """Run a head until it is told to end."""
+    """Run a head until it is told to end. One that was replaced begins anew, and stands by."""
     birth = NodeBirth.receive("limelight: head")
     with birth.reporting():
         import msgspec
@@ -34,11 +34,14 @@ def main() -> None:
         gc.enable()  # see launcher.py
         loop = new_loop()
         asyncio.set_event_loop(loop)
+        stands_by = False
         try:
-            loop.run_until_complete(run_head(config, folder, birth))
+            stands_by = loop.run_until_complete(run_head(config, folder, birth))
         finally:
             loop.close()
             folder.remove()
+    if stands_by:
+        birth.begin_anew()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from ...exceptions import (
 )
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..alarm import Alarm
 from ..cluster_message import (
     ActorStarted,
     ReleaseLightWorker,
@@ -87,7 +86,7 @@ class ActorDesk:
         self.obituaries = Obituaries(head)
         self._observers: dict[bytes, Callable[[t.ActorView], None]] = {}
         self._causes: dict[bytes, bytes] = {}  # errors of constructors' arguments
-        self._alarm = Alarm(head.loop, self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
+        self._alarm = head.alarm(self.directory.wake_at, lambda: self.feed(t.PlaceActors()))
         head.methods |= {
             "RegisterActor": self._on_register,
             "SetCreation": self._on_set_creation,
@@ -105,10 +104,6 @@ class ActorDesk:
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(self._node_lost)
         head.on_process_lost.append(self._process_lost)
-
-    def close(self) -> None:
-        """Decide nothing more."""
-        self._alarm.cancel()
 
     def feed(self, event: t.ActorEvent) -> None:
         """Give the directory an event and do what it says."""

@@ -91,9 +91,15 @@ class DrainDesk:
         return ""
 
     def is_idle(self, node_id: str) -> bool:
-        """Whether nobody uses a node, or waits for it; what objects it has does not count: they are copied away."""
+        """Whether it is certain that nobody uses a node or waits for it. Its objects do not count: they are copied."""
         known = self._head.view.nodes.get(node_id)
-        if known is None or known.unmet or any(known.lasting.values()) or self._head.view.groups_on(node_id):
+        if (
+            self._head.trouble
+            or known is None
+            or known.unmet
+            or any(known.lasting.values())
+            or self._head.view.groups_on(node_id)
+        ):
             return False
         busy = self._head.actors.directory.has_actors_at(node_id)
         return not busy and all(known.available.get(kind, 0) >= units for kind, units in known.total.items())

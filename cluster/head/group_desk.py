@@ -18,7 +18,6 @@ from ...actors.serialization import serialize_error
 from ...exceptions import TaskPlacementGroupRemoved
 from ...transport.channel import Channel
 from ...transport.protocol import Call
-from ..alarm import Alarm
 from ..autoscaler.message import PendingGroup
 from ..scheduling import group_table as t
 from ..scheduling import lease_message as m
@@ -46,7 +45,7 @@ class GroupDesk:
         self._waiting: dict[bytes, list[tuple[Channel, int]]] = {}
         self._refused: dict[bytes, str] = {}
         self._overdue: dict[bytes, str] = {}
-        self._alarm = Alarm(head.loop, self._groups.wake_at, lambda: self.feed(t.PlaceGroups()))
+        self._alarm = head.alarm(self._groups.wake_at, lambda: self.feed(t.PlaceGroups()))
         head.methods |= {
             "CreateGroup": self._on_create,
             "RemoveGroup": self._on_remove,
@@ -58,10 +57,6 @@ class GroupDesk:
         head.on_report.append(self._place_waiting)
         head.on_node_lost.append(lambda node_id: self.feed(t.GroupNodeLost(node_id)))
         head.on_process_lost.append(self._process_lost)
-
-    def close(self) -> None:
-        """Decide nothing more."""
-        self._alarm.cancel()
 
     def feed(self, event: t.GroupEvent) -> None:
         """Give the state machine an event and do what it says."""

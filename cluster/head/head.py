@@ -55,6 +55,7 @@ class Head(SystemActor):
     Attributes:
         session: the cluster's name for its session; "" where the node beside it knows that.
         dashboard: the address of its web server; "" where it has none.
+        has_stepped_down: whether it leads no more, with everything as it is, so that another can.
         trouble: why nothing can be kept, and so nothing be said, now; "": it can.
     """
 
@@ -83,9 +84,12 @@ class Head(SystemActor):
         self.process = Outbox(process, self.state)
         self._process = process
         self.trouble = ""
+        self.has_stepped_down = False
         self.view = ClusterView(random.Random())  # noqa: S311 - spreads load, guards nothing
         self.scheduler = Scheduler(self.view)
-        self._alarm = Alarm(self._loop, self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
+        self._alarms: list[Alarm] = []
+        self._unread: dict[str, m.NodeReport] = {}
+        self._alarm = self.alarm(self.scheduler.wake_at, lambda: self.feed(SchedulerTick()))
         self._state = StateQuery(self)
         self._relayed: dict[str, dict[str, RelayedProcess]] = {}
         self._homes: dict[str, dict[str, None]] = {}
@@ -96,7 +100,7 @@ class Head(SystemActor):
             "QueryState": self._on_query_state,
         }
         self.from_node: dict[type[Any], Callable[[str, Any], None]] = {
-            m.NodeReport: lambda _, report: self.feed(report),
+            m.NodeReport: self._on_report,
             m.WorkersHeld: self._on_node_back,
         }
         self.on_node_back: list[Callable[[str, m.WorkersHeld], None]] = []
@@ -120,11 +124,10 @@ class Head(SystemActor):
 
     def close(self) -> None:
         """Decide nothing more."""
-        self._alarm.cancel()
+        for alarm in self._alarms:
+            alarm.cancel()
         self.node_desk.close()
         self.drains.close()
-        self.actors.close()
-        self.groups.close()
         self.packages.close()
 
     def restore(self, rows: Rows, leads: HeadLeads) -> None:
@@ -150,6 +153,22 @@ class Head(SystemActor):
             self.node_desk.reported(event.node_id)
             for told in self.on_report:
                 told(event.node_id)
+
+    def _on_report(self, node_id: str, report: m.NodeReport) -> None:
+        """A node has reported. While nothing can be said nothing is decided, and each node's newest report is kept.
+
+        For what was decided then would be old when it can be said, and there would be ever more of it.
+        """
+        if self.trouble:
+            self._unread[node_id] = report
+        else:
+            self.feed(report)
+
+    def alarm(self, wake_at: Callable[[], float | None], tick: Callable[[], None]) -> Alarm:
+        """What wakes one of the head's state machines: not while nothing can be said, and then at once."""
+        made = Alarm(self._loop, wake_at, lambda: None if self.trouble else tick())
+        self._alarms.append(made)
+        return made
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -238,6 +257,7 @@ class Head(SystemActor):
     def step_down(self, reason: str) -> None:
         """Lead no more, with everything as it is: another head goes on with it."""
         logger.warning("this head steps down: %s", reason)
+        self.has_stepped_down = True
         self.close()
         if self._over is not None:
             self._over()
@@ -251,6 +271,13 @@ class Head(SystemActor):
         self.trouble = reason
         for node in self.nodes.values():
             self._process.notify(node.address, NODE, HeadTroubled(reason))  # at once, as nothing was decided
+        if not reason:
+            unread, self._unread = self._unread, {}
+            for node_id, report in unread.items():
+                if node_id in self.nodes:
+                    self.feed(report)
+            for alarm in self._alarms:
+                alarm.set()
 
     def tell_heads_to(self, node_id: str) -> None:
         """Have a node know where heads listen."""

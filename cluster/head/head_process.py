@@ -6,8 +6,9 @@ import logging
 import secrets
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -45,6 +46,8 @@ _SCALING_S, _WEB_S, _WRITE_S, _LEASE_S, _CONNECTIONS_S, _STORE_S = 1.0, 2.5, 4.0
 """The steps of that. Together they leave it half a second."""
 _GRACE_S = 0.5
 
+_Answer = TypeVar("_Answer")
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,9 +55,13 @@ class HeadElsewhereError(StateStoreError):
     """Another head leads with this state, and this one cannot stand by for it; says who."""
 
 
-async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> None:
-    """Serve until a signal comes, the cluster is over, or another head has taken over."""
-    await HeadProcess(config, folder, birth).run()
+async def run_head(config: HeadConfig, folder: SessionFolder, birth: NodeBirth) -> bool:
+    """Serve until a signal comes, the cluster is over, or another head leads instead.
+
+    Returns:
+        Whether to begin anew: this head has led, and stands by from now on.
+    """
+    return await HeadProcess(config, folder, birth).run()
 
 
 class HeadProcess:
@@ -65,6 +72,7 @@ class HeadProcess:
         self._folder = folder
         self._birth = birth
         self._ended = asyncio.Event()
+        self._was_told = self._was_fenced = False
         self._ending = Ending(_ENDING_S, cut=True)
         self._process = SystemProcess()
         self._store = make_store(config.state)
@@ -72,7 +80,7 @@ class HeadProcess:
         self._packages = Path(config.packages) if config.packages else folder.path / "packages"
         self._head: Head | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """See `run_head`.
 
         Raises:
@@ -83,21 +91,50 @@ class HeadProcess:
             loop.add_signal_handler(signum, self._end)
         watch = self._birth.watch_driver(self._end)  # the command that runs it in the foreground
         self._folder.write_token(self._config.token)
-        await self._store.open()
+        await self._patiently(self._store.open)
         try:
-            leadership = await self._claim()
+            # One that has begun anew has led: it stands by.
+            leadership = await self._claim() if self._birth.is_awaited else None
             if leadership is None:
                 leadership = await self._stand_by()
             if leadership is not None:
                 await self._lead(leadership)
+            if self._goes_on:
+                self._ending.done()
+                await self._await_successor()
+            return self._goes_on
         finally:
             await self._ending.step("the state is closed", self._store.close(), _STORE_S)
             logger.info("ended in %.3f s", self._ending.seconds)
             if watch is not None:
                 watch.close()
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether another head leads, or can, and this one is to stand by for it."""
+        replaced = self._was_fenced or (self._head is not None and self._head.has_stepped_down)
+        return replaced and not self._store.one_host and not self._was_told
+
+    async def _patiently(self, asked: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
+        """Ask the store: who starts this head hears of an error, one that has begun anew tries again, to its end."""
+        while True:
+            try:
+                return await asked()
+            except StateStoreError as error:
+                if self._birth.is_awaited:
+                    raise
+                logger.warning("the state is out of reach: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _LOOK_S)
+                return None
+
     def _end(self) -> None:
-        """This process is to end, whatever it is at."""
+        """This process is to end for good, whatever it is at."""
+        self._was_told = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Whatever it is at ends."""
         self._ending.begin()
         self._ended.set()
 
@@ -133,7 +170,7 @@ class HeadProcess:
 
     async def _stand_by(self) -> Leadership | None:
         """Wait until the head that leads does not any more; None where this process is to end before."""
-        leader = await self._leader()
+        leader = await self._patiently(self._leader) or ""
         if self._store.one_host:
             raise HeadElsewhereError(
                 f"Another head, which listens at {leader}, leads with the state in {self._store.place}. `cluster stop` "
@@ -146,7 +183,7 @@ class HeadProcess:
         told = ""
         leadership: Leadership | None = None
         while leadership is None and not self._ended.is_set():
-            if told != leader:
+            if leader and told != leader:
                 told = leader if await self._introduce(leader) else ""
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _LOOK_S)
@@ -162,6 +199,16 @@ class HeadProcess:
         if leadership is None:
             await self._ending.step("its connections are closed", self._process.close(), _CONNECTIONS_S)
         return leadership
+
+    async def _await_successor(self) -> None:
+        """Leave it to another to lead, which asks now and then: who steps down would be the first to ask again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TTL_S):
+                while not self._was_told:
+                    with contextlib.suppress(StateStoreError):
+                        if await self._store.leader() is not None:
+                            return
+                    await asyncio.sleep(_LOOK_S / 4)
 
     async def _leader(self) -> str:
         leader = await self._store.leader()
@@ -249,12 +296,13 @@ class HeadProcess:
         return server
 
     def _over(self) -> None:
-        """The cluster is over: everything is told, and nothing kept."""
-        self._end()
+        """The cluster is over, or this head has stepped down: everything is told."""
+        self._leave()
 
     def _on_fenced(self, error: FencedError) -> None:
         logger.error("another head has taken over: %s", error)
-        self._end()
+        self._was_fenced = True
+        self._leave()
 
     def _on_trouble(self, reason: str) -> None:
         if self._head is not None:

@@ -42,6 +42,8 @@ class NodeDesk:
         self.alive: dict[str, RegisterNode] = {}
         self.dead: dict[str, tuple[RegisterNode, str]] = {}
         self._registering: dict[str, tuple[Channel, int]] = {}
+        self._telling: set[str] = set()
+        self._here: set[str] = set()  # those that have registered with this head, and not only with one before it
         self._processes: dict[str, str] = {}
         self._silence = Silence(SILENCE_S, LOOK_S)
         self._timer = head.loop.call_later(LOOK_S, self._look)
@@ -68,12 +70,18 @@ class NodeDesk:
     def heard(self, node_id: str, channel: Channel) -> bool:
         """A node has said something; False where it is none of the cluster's (any more), which it is told."""
         if node_id not in self.alive:
-            reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
-            # Only when it is certain that no other head leads, to whom the node may belong.
-            self._head.process.after(lambda: channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason))))
+            if node_id not in self._telling:
+                self._telling.add(node_id)
+                # Only when it is certain that no other head leads, to whom the node may belong.
+                self._head.process.after(lambda: self._tell_expired(node_id, channel))
             return False
         self._silence.heard(node_id)
         return True
+
+    def _tell_expired(self, node_id: str, channel: Channel) -> None:
+        self._telling.discard(node_id)
+        reason = self.dead[node_id][1] if node_id in self.dead else "it has not registered"
+        channel.notify(NODE, "NodeExpired", encode(NodeExpired(reason)))
 
     def reported(self, node_id: str) -> None:
         """The scheduler has a node's report: from the first one on it can be used."""
@@ -84,9 +92,12 @@ class NodeDesk:
             self._head.process.after(lambda: channel.reply(call_id, answer))
 
     def channel_lost(self, channel: Channel, error: TransportError) -> None:
-        """A process is out of reach for good; it may have been a node's."""
+        """A process is out of reach for good; it may have been a node's.
+
+        A node that looks for the head closes its connection to one that stands by; that may lead when it hears of it.
+        """
         node_id = self.at(channel.peer.process_id)
-        if node_id:
+        if node_id in self._here or (node_id and isinstance(error, PeerLostError)):
             self._drop(node_id, _in_words(error))
 
     def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
@@ -103,6 +114,7 @@ class NodeDesk:
             return
         known = node_id in self.alive
         self.alive[node_id] = node
+        self._here.add(node_id)
         self._processes[node.address.process_id] = node_id
         self._silence.heard(node_id)
         self._head.state.put(NODES, node_id, node)
@@ -123,6 +135,7 @@ class NodeDesk:
         node = self.alive.pop(node_id)
         self._processes.pop(node.address.process_id, None)
         self._silence.forget(node_id)
+        self._here.discard(node_id)
         self._registering.pop(node_id, None)
         self._head.state.delete(NODES, node_id)
         self.dead[node_id] = (node, reason)

@@ -12,7 +12,7 @@ import msgspec
 from ...actors.contract import HEAD, RegisterDriver, decoder_of, encode
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
-from ...transport.error import ConnectError, TransportError
+from ...transport.error import ConnectError, DeadlineExceededError, TransportError
 from ...transport.protocol import Call
 from ..cluster_message import (
     DriverLeft,
@@ -238,7 +238,7 @@ class HeadLink:
                 async with asyncio.timeout(_GREET_S):
                     await self.greet()
                 self._away = False
-                await self._register(msgspec.structs.replace(self._registration, back=True), _nothing, _BACK_S)
+                await self._come_back(self._registration)
             except Exception as error:
                 if not isinstance(error, TransportError | TimeoutError):  # a defect must not cut the node off for good
                     logger.exception("asking for the head of %s failed", self.cluster)
@@ -254,6 +254,14 @@ class HeadLink:
                     self._moved()
                 break
         self._waiting = None
+
+    async def _come_back(self, registration: RegisterNode) -> None:
+        """Register again with a head that is there; one that says why it answers nothing now counts as there, too."""
+        try:
+            await self._register(msgspec.structs.replace(registration, back=True), _nothing, _BACK_S)
+        except DeadlineExceededError:
+            if not self._trouble:
+                raise
 
     def _on_known_heads(self, _: Channel, call: Call) -> None:
         told: KnownHeads = decoder_of(KnownHeads).decode(call.body)

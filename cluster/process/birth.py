@@ -82,7 +82,7 @@ class NodeBirth:
         self._pipe = -1
 
     def begin_anew(self) -> NoReturn:
-        """Execute this process's program once more, with the same order; for a node that its cluster has given up."""
+        """Execute this process's program once more, with the same order: a node given up, a head replaced."""
         sys.stdout.flush()
         sys.stderr.flush()
         order = tempfile.TemporaryFile()  # noqa: SIM115 - it becomes the new program's standard input

@@ -58,7 +58,10 @@ class LeadershipKeeper:
             except FencedError as error:
                 self._on_lost(error)
                 return
-            except StateStoreError as error:
+            except Exception as error:  # whatever it is: who stops to renew is replaced
                 if reachable:
-                    logger.warning("The lease cannot be renewed for now, and this head goes on: %s", error)
+                    odd = None if isinstance(error, StateStoreError) else error
+                    logger.warning(
+                        "The lease cannot be renewed for now, and this head goes on: %s", error, exc_info=odd
+                    )
                 reachable = False

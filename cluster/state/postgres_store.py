@@ -69,7 +69,8 @@ ON CONFLICT (cluster) DO UPDATE SET
     written = CASE WHEN had.claim = excluded.claim THEN had.written ELSE 0 END,
     claim = excluded.claim, holder = excluded.holder,
     until = clock_timestamp() + %(ttl)s * interval '1 second'
-WHERE had.claim = excluded.claim OR had.claim = '' OR had.until <= clock_timestamp() OR had.token = %(instead_of)s
+WHERE had.claim = excluded.claim OR had.claim = '' OR had.token = %(instead_of)s OR had.until <= clock_timestamp()
+    OR had.until > clock_timestamp() + 2 * %(ttl)s * interval '1 second'
 RETURNING token
 """
 

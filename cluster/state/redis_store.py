@@ -27,14 +27,21 @@ OPERATION_S: Final = 10.0
 
 _NOW = "local time = redis.call('TIME'); local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 
+# A Redis whose memory is used up (maxmemory) refuses what may take more, but only as the first change that a script
+# makes. Who leads takes the same few bytes over and over, so scripts about that change something first: nothing, that
+# is, by a command that is never refused. (The flag allow-oom says so, too, but only to Redis 7 and later.)
+_WITHOUT_MEMORY = "redis.call('HDEL', KEYS[1], '-')\n"
+
 # KEYS: the leadership. ARGV: claim, holder, ttl in ms, token of the leader known to be dead.
 _CLAIM = (
     _NOW
+    + _WITHOUT_MEMORY
     + """
 local had = redis.call('HMGET', KEYS[1], 'token', 'claim', 'until')
 local token = tonumber(had[1] or '0')
 if had[2] ~= ARGV[1] then
-    local leads = had[2] and had[2] ~= '' and tonumber(had[3]) > now
+    local left = tonumber(had[3] or '0') - now
+    local leads = had[2] and had[2] ~= '' and left > 0 and left <= 2 * ARGV[3]
     if leads and had[1] ~= ARGV[4] then return 0 end
     token = token + 1
     redis.call('HSET', KEYS[1], 'token', token, 'claim', ARGV[1], 'written', 0)
@@ -47,6 +54,7 @@ return token
 # ARGV: claim, ttl in ms.
 _EXTEND = (
     _NOW
+    + _WITHOUT_MEMORY
     + """
 if redis.call('HGET', KEYS[1], 'claim') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
@@ -55,10 +63,13 @@ return 1
 )
 
 # ARGV: claim.
-_GIVE_UP = """
+_GIVE_UP = (
+    _WITHOUT_MEMORY
+    + """
 if redis.call('HGET', KEYS[1], 'claim') == ARGV[1] then redis.call('HSET', KEYS[1], 'claim', '', 'holder', '') end
 return 1
 """
+)
 
 _LEADER = (
     _NOW

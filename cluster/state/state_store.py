@@ -10,7 +10,8 @@
 way to write. Each leadership has a fencing token greater than all before it. A store checks, in the same step that
 writes a batch, that this leadership is still the last one made: so a head that was paused, or cut off, and comes back
 after another took over cannot change one byte. When a lease ends is decided by the server's clock, so that clocks of
-hosts do not matter. A lease that has run out while nobody else asked for it goes on at the next `renew`.
+hosts do not matter. Where that is set back, a lease would last for longer than anybody meant: one that has twice its
+time left is over. A lease that has run out while nobody else asked for it goes on at the next `renew`.
 
 **Batches whose outcome is unknown.** A batch is numbered within its leadership, and the store remembers the last number
 it wrote. So a batch that was sent, seemed lost, and was sent again is written once; and one that was delayed on a dead
@@ -116,7 +117,7 @@ class Leadership:
         self._over = (
             f"Leadership {self.token} of the state in {self._store.place} is over: "
             + (f"another head has taken over, with token {successor}" if successor else "the store knows it no more")
-            + ". This head must end; start it again and it stands by, or leads if nobody else does."
+            + ". This head must not write any more; it can stand by."
         )
         return FencedError(self._over, successor)
 
@@ -176,8 +177,8 @@ class StateStore(ABC):
 
         Args:
             holder: how to reach this head, for `leader`.
-            ttl_s: seconds until another may take over when `renew` is not called. A store on one host (SQLite) does
-                not need it: there a leader leads until its process ends.
+            ttl_s: seconds until another may take over when `renew` is not called; the same for all heads of a cluster.
+                A store on one host (SQLite) does not need it: there a leader leads until its process ends.
             instead_of: the token of a leader that is known to be dead (its process was seen to end): its lease need not
                 run out first. A mistake here costs that leader its leadership, and no data.
 

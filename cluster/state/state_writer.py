@@ -56,8 +56,7 @@ class StateWriter:
         self._trouble = ""
         self._queue = WriteQueue()
         self._task: asyncio.Task[None] | None = None
-        self._over: StateStoreError | None = None
-        self._waits: set[asyncio.Future[None]] = set()
+        self._over = False
 
     def put(self, table: str, key: str, value: bytes) -> None:
         """Queue a record, in place of one that is there.
@@ -86,25 +85,8 @@ class StateWriter:
         Callbacks are called in the order in which they were given. One that raises is logged. After `on_fenced`
         and `close` none is called any more.
         """
-        if self._over is None and not self._queue.watch(callback):
+        if not self._over and not self._queue.watch(callback):
             callback()
-
-    async def durable(self) -> None:
-        """Wait until all that has been queued up to now is durable.
-
-        Raises:
-            FencedError: another head has taken over; it is not, and never will be.
-            StateStoreError: the writer was closed before it was written.
-        """
-        if self._over is not None:
-            raise self._over
-        done = asyncio.get_running_loop().create_future()
-        self._waits.add(done)
-        try:
-            self.when_durable(lambda: None if done.done() else done.set_result(None))
-            await done
-        finally:
-            self._waits.discard(done)
 
     async def close(self, grace_s: float = 5.0) -> int:
         """Write what is queued, then stop. Does not release the leadership.
@@ -123,14 +105,11 @@ class StateWriter:
         left = len(self._queue)
         if left:
             logger.warning("%d changes of the state were not written to %s.", left, self._leadership.store.place)
-        if self._over is None:
-            self._end(
-                StateStoreError(f"The writer to {self._leadership.store.place} was closed before this was written.")
-            )
+        self._end()
         return left
 
     def _add(self, change: Put | Delete) -> None:
-        if self._over is not None:
+        if self._over:
             return
         self._queue.add(change)
         if self._task is None:
@@ -144,7 +123,7 @@ class StateWriter:
                 self._tell()
         except FencedError as error:
             logger.error("%s", error)  # noqa: TRY400 - where it was raised tells nothing
-            self._end(error)
+            self._end()
             self._on_fenced(error)
         finally:
             self._task = None
@@ -185,10 +164,7 @@ class StateWriter:
             except Exception:
                 logger.exception("What was to happen once the state was durable failed.")
 
-    def _end(self, error: StateStoreError) -> None:
-        """Nothing more will be written: nobody need wait."""
-        self._over = error
+    def _end(self) -> None:
+        """Nothing more will be written, so nobody is told that it is."""
+        self._over = True
         self._queue.clear()
-        for wait in self._waits:
-            if not wait.done():
-                wait.set_exception(error)

@@ -119,6 +119,11 @@ class StandbyCluster:
         """Whether a host's head has begun to lead so often."""
         return self.log(host).count("leading session") >= times
 
+    def stands_by(self, host: Host) -> bool:
+        """Whether a host's head has begun to stand by, and has not led since."""
+        log = self.log(host)
+        return log.rfind("standing by for the head") > log.rfind("leading session")
+
     def followed(self, host: Host) -> bool:
         """Whether the node follows that host's head, and no other, since."""
         last = [line for line in self.log(self.worker, "node").splitlines() if "is back" in line][-1:]
@@ -173,7 +178,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
     """Run the program and have the leader fail that way.
 
-    Where its host lives on, it comes back then, and stands by; and takes over when the second is killed in its turn.
+    Where its host lives on, it stands by then, and takes over when the second is killed in its turn.
 
     Returns:
         What became of the program, when the leader failed, and after how many seconds the node followed the next.
@@ -194,13 +199,13 @@ def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
             assert f"The cluster at {second.address}:" in told, told
             if way == "paused":
                 cluster.signal_head(first, signal.SIGCONT)
-                until(lambda: not first.alive or "limelight: head" not in first.processes(), "the first head ends")
             if way.startswith("cut-off"):
                 first.run(["ip", "route", "flush", "type", "blackhole"])
-                until(lambda: "limelight: head" not in first.processes(), "the first head ends")
+            if way == "killed":
+                cluster.start_head(first)
             time.sleep(2.0)
             if first.alive:
-                cluster.start_head(first)
+                until(lambda: cluster.stands_by(first), "the first head stands by")
                 cluster.signal_head(second, signal.SIGKILL)
                 until(lambda: cluster.followed(first), "the node follows the first head again")
                 time.sleep(1.0)

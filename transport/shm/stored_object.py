@@ -137,12 +137,6 @@ def clear_object(memory: memoryview, offset: int) -> None:
     _word.pack_into(memory, offset, 0)
 
 
-def read_header(memory: memoryview, offset: int) -> Header | None:
-    """The header at `offset`, or None where there is none."""
-    header = _any_header(memory, offset)
-    return None if header is None or _word.unpack_from(memory, offset)[0] not in {WRITING, SEALED} else header
-
-
 def _any_header(memory: memoryview, offset: int) -> Header | None:
     """The header at `offset`, also one that was cleared; it still tells where the next object is."""
     if offset < 0 or offset + HEADER_SIZE > len(memory):

@@ -111,6 +111,9 @@ class Process:
         far = self.world.processes.get(process_id)
         return None if far is None or far.dead else Channel(self, far)
 
+    def connected(self, address, then) -> None:
+        then(self.channel(address.process_id) or LOST)
+
     def send(self, far: "Process", message) -> None:
         if self.dead:
             return

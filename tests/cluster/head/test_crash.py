@@ -23,6 +23,7 @@ class Program:
         self.unready: list[tuple[User, bytes]] = []
         self.groups: dict[bytes, User] = {}
         self.reserved: set[bytes] = set()
+        self.unwanted: set[bytes] = set()
         self.kills: dict[bytes, int] = {}
         self.deaths: dict[bytes, int] = {}
         self._next = 0
@@ -105,7 +106,9 @@ class Program:
 
     def remove_group(self, user: User) -> None:
         if self.groups:
-            user.ask(c.RemoveGroup(self.random.choice(sorted(self.groups))))
+            group_id = self.random.choice(sorted(self.groups))
+            self.unwanted.add(group_id)
+            user.ask(c.RemoveGroup(group_id))
 
     def worker_dies(self, _: User) -> None:
         node = self.random.choice(self.world.nodes)
@@ -179,6 +182,8 @@ class Program:
             assert record.state in {"CREATED", "REMOVED"}, record
             owner = self.world.users[record.spec.owner]
             assert record.state == "REMOVED" or not owner.process.dead
+        for group_id in self.reserved - self.unwanted:
+            assert self.groups[group_id].process.dead or groups[group_id].state == "CREATED", "it was told of that"
         for node in live:
             held = set(node.desk.held(node.machine.book.requests()))
             wanted = {r.request_id for r in records.values() if r.state == "ALIVE" and r.node_id == node.node_id.hex()}

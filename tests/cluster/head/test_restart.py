@@ -9,10 +9,15 @@ from limelight.actors.contract import HEAD, encode
 from limelight.cluster import cluster_message as cm
 from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
 from limelight.cluster.head.standby import Standby
+from limelight.cluster.job.job_details import JobStatus
+from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.scheduling import lease_message as m
 from limelight.cluster.system_process import Arrived
+from limelight.transport.address import ProcessAddress
+from limelight.transport.error import PeerClosedError
 from limelight.transport.protocol import Call, Reply
 
+from .crash_network import Channel
 from .crash_world import Process, World
 
 
@@ -109,6 +114,16 @@ def test_a_node_is_not_told_that_it_can_be_used_before_that_is_kept(world):
     assert node.registered
 
 
+def test_a_node_that_a_head_before_had_given_up_is_told_so_when_it_comes_back(world):
+    with world.running():
+        world.crash_head()
+        world.store.rows[NODES].clear()
+        world.start_head()
+    world.run(1.0)
+    assert [node.ended for node in world.nodes] == ["it has not registered"] * 2
+    assert not world.head.nodes
+
+
 def test_a_node_is_not_given_up_by_a_head_that_cannot_be_sure_to_lead(world):
     world.writer.step = lambda: False  # another has taken over, and this one will learn of it
     node = world.nodes[0]
@@ -116,6 +131,20 @@ def test_a_node_is_not_given_up_by_a_head_that_cannot_be_sure_to_lead(world):
         world.head.node_desk.end(node.node_id.hex(), "it was silent")
     world.run(5.0)  # it goes on reporting
     assert not node.ended
+
+
+def test_a_node_that_asked_who_leads_before_this_head_did_is_not_taken_for_gone(world):
+    """It has closed its connection to one that stood by, which hears of that when it leads."""
+    node = world.nodes[0]
+    restart(world)
+    with world.running():
+        world.head.on_lost(Channel(world.head_process, node.process), PeerClosedError("closed the channel"))
+    world.run(10.0)
+    assert not node.ended
+    assert node.node_id.hex() in world.head.nodes
+    with world.running():
+        world.head.on_lost(Channel(world.head_process, node.process), PeerClosedError("closed the channel"))
+    assert node.node_id.hex() not in world.head.nodes, "from one that leads a node goes for good"
 
 
 def test_those_who_stand_by_end_with_the_cluster(world):
@@ -129,6 +158,43 @@ def test_those_who_stand_by_end_with_the_cluster(world):
     world.run(0.1)
     assert ended == [True]
     assert answers == [Reply(1, False, b"")]
+
+
+def test_nothing_is_left_of_a_cluster_that_was_ended_and_that_is_told_when_it_is_so(world):
+    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.run(1.0)
+    restart(world)  # what is there was put by a head before
+    world.run(1.0)
+    over: list[bool] = []
+    world.head._over = lambda: over.append(True)
+    written, world.writer.step = world.writer.step, lambda: False
+    answers = ask(world, cm.EndCluster())
+    world.run(1.0)
+    assert (answers, over) == ([], [])
+    world.writer.step = written
+    world.run(1.0)
+    assert (len(answers), over) == (1, [True])
+    assert not any(world.store.rows.values())
+
+
+def test_an_environment_is_known_after_a_restart(world):
+    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.run(1.0)
+    restart(world)
+    answers = ask(world, c.DescribeEnvironment("key"))
+    world.run(1.0)
+    assert [answer.body for answer in answers] == [b"definition"]
+
+
+def test_a_job_that_waits_for_room_waits_for_it_after_a_restart(world):
+    with world.running():
+        world.head.submissions.submit(SubmitRequest(entrypoint="true", submission_id="mine", entrypoint_num_cpus=10**6))
+    world.run(1.0)
+    restart(world)
+    world.run(1.0)
+    job = world.head.submissions.find("mine")
+    assert (job.spec.entrypoint, job.status) == ("true", JobStatus.PENDING)
+    assert world.head.actors.directory.table.actors[job.spec.actor_id].state == "PENDING_CREATION"
 
 
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
@@ -177,3 +243,43 @@ def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatc
     workers = [worker for node in world.nodes for worker in node.workers.values()]
     assert sum(worker.constructions.count(actor_id) for worker in workers) == 2
     assert world.head.actors.directory.table.actors[actor_id].state == "ALIVE"
+
+
+@pytest.fixture
+def remote(world):
+    """A head on a host of its own; nodes are on another."""
+    world.head_process.address = ProcessAddress(world.head_process.address.process_id, "another host")
+    return world
+
+
+def stand_by(world) -> None:
+    with world.running():
+        Process(world, "standby").notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
+    world.run(0.1)
+
+
+def test_a_head_that_hears_no_node_leaves_them_to_the_one_that_stands_by(remote):
+    stand_by(remote)
+    remote.head.methods["FromNode"] = lambda *_: None
+    remote.run(10.0)
+    assert remote.head.has_stepped_down
+    assert not any(node.ended for node in remote.nodes)
+    assert len(remote.store.rows[NODES]) == 2, "the next head knows them"
+
+
+def test_a_head_that_hears_no_node_and_nobody_stands_by_gives_them_up(remote):
+    remote.head.methods["FromNode"] = lambda *_: None
+    remote.run(10.0)
+    assert not remote.head.has_stepped_down
+    assert all(node.ended for node in remote.nodes)
+
+
+def test_a_head_that_hears_some_nodes_gives_up_the_others_although_another_stands_by(remote):
+    stand_by(remote)
+    heard, silent = remote.nodes
+    hears = remote.head.methods["FromNode"]
+    remote.head.methods["FromNode"] = lambda channel, call: channel.far is silent.process or hears(channel, call)
+    remote.run(10.0)
+    assert not remote.head.has_stepped_down
+    assert silent.ended
+    assert not heard.ended

@@ -8,6 +8,7 @@ from limelight.actors.contract import HEAD, NODE, decoder_of, encode
 from limelight.cluster.cluster_message import (
     FromProcess,
     HeadLeads,
+    HeadTroubled,
     NodeDrained,
     NodeOrder,
     NodeRegistered,
@@ -38,6 +39,7 @@ class HeadDouble(SystemActor):
         self.said: list[str] = []
         self.port = port
         self.answers = True
+        self.trouble = ""
         self.clock = 0.0
         self.methods = {"RegisterNode": self._on_register, "FromProcess": self._on_from_process}
 
@@ -57,6 +59,8 @@ class HeadDouble(SystemActor):
     def _on_register(self, channel, call) -> None:
         self.registered.append(decoder_of(RegisterNode).decode(call.body))
         self.node = channel.peer
+        if self.trouble:
+            self.order(HeadTroubled(self.trouble), self.node)
         if self.answers:
             channel.reply(call.call_id, encode(NodeRegistered(time.time() + self.clock)))
 
@@ -114,7 +118,12 @@ class NodeDouble:
         self.manager = ManagerDouble()
         self.manager.link = self.link
         self.process.actors |= {NODE: self.manager, HEAD: self.link.relay}
-        self.link.attach(self.manager, lambda reason, over: self.manager.ended.append((reason, over)))
+        self.moved_to: list[str] = []
+        self.link.attach(
+            self.manager,
+            lambda reason, over: self.manager.ended.append((reason, over)),
+            lambda: self.moved_to.append(self.link.cluster),
+        )
         await self.link.join(RegisterNode(NODE_ID, self.process.address, "127.0.0.1", {}, {}), lambda: None)
         return self
 

@@ -1,9 +1,11 @@
 """A node follows one head at a time: the one with the highest term, and whatever an earlier one says is not done."""
 
+import socket
 from types import SimpleNamespace
 
 from limelight.actors.contract import NODE
 from limelight.cluster.cluster_message import KnownHeads, NodeDrained, NodeExpired, PeerNodes
+from limelight.cluster.node import head_joining, head_link
 from limelight.cluster.scheduling import lease_message as m
 
 from .link_world import JOB, eventually, settled
@@ -30,6 +32,7 @@ async def test_a_node_follows_a_head_that_has_begun_to_lead_and_the_one_before_n
     new.order(new.leads, node.process.address)
     await eventually(lambda: new.registered)
     assert new.registered[0].back
+    await eventually(lambda: node.moved_to == [new.process.address.tcp])
     await eventually(lambda: m.HeadConnected() in node.manager.fed[1:])
     old.order(NodeExpired("it was silent"), node.process.address)
     old.order(JOB, node.process.address)
@@ -89,6 +92,33 @@ async def test_a_head_that_goes_while_it_takes_a_node_back_is_waited_for_once(wo
     assert len(third.registered) == 1
     third.order(JOB, node.process.address)
     await eventually(lambda: node.orders == [JOB.event])
+
+
+async def test_a_head_that_is_there_and_says_why_it_answers_nothing_is_not_asked_again_and_again(world, monkeypatch):
+    monkeypatch.setattr(head_link, "_BACK_S", 0.2)
+    head = await world.head(1)
+    node = await world.node(head)
+    await head.process.close()
+    second = await world.head(2, port=int(head.process.address.tcp.rpartition(":")[2]))
+    second.answers, second.trouble = False, "the disk is full"
+    await eventually(lambda: second.registered and node.link._waiting is None)
+    second.order(JOB, node.process.address)
+    await eventually(lambda: node.orders == [JOB.event])
+
+
+async def test_an_address_that_is_silent_does_not_keep_a_node_from_the_next(world, monkeypatch):
+    """As that of a host without power: it does not even refuse."""
+    monkeypatch.setattr(head_link, "_GREET_S", 0.3)
+    monkeypatch.setattr(head_joining, "_FIRST_GREET_S", 1e6)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        head, third = await world.head(1), await world.head(2)
+        node = await world.node(head)
+        gone = head.process.address.tcp
+        addresses = [gone, f"127.0.0.1:{silent.getsockname()[1]}", third.process.address.tcp]
+        head.order(KnownHeads(addresses), node.process.address)
+        await settled(head, node)
+        await head.process.close()
+        await eventually(lambda: third.registered)
 
 
 async def test_a_node_that_was_drained_while_the_head_was_away_says_so_to_the_next(world):

@@ -54,7 +54,7 @@ class MemoryStore(StateStore):
         self._meet("claim")
         s = self.server
         if s.claim != claim:
-            if s.claim and s.until > s.clock() and s.token != instead_of:
+            if s.claim and 0 < s.until - s.clock() <= 2 * ttl_s and s.token != instead_of:
                 return None
             s.token, s.claim, s.written = s.token + 1, claim, 0
         s.holder, s.until = holder, s.clock() + ttl_s

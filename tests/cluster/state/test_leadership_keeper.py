@@ -99,6 +99,23 @@ async def test_an_outage_makes_nobody_step_down(server, caplog):
     assert len([record for record in caplog.records if "out of reach" in record.message]) == 1, "it said so once"
 
 
+async def test_an_error_that_nobody_foresaw_makes_nobody_stop_to_renew(server, clock, caplog):
+    faults = iter([ZeroDivisionError("odd")])
+    renewals = asyncio.Semaphore(0)
+
+    def fault(verb):
+        for error in faults:
+            raise error
+        renewals.release()
+
+    async with leading(server):
+        server.fault = fault
+        async with asyncio.timeout(10.0):
+            for _ in range(3):
+                await renewals.acquire()
+    assert "Traceback" in caplog.text
+
+
 async def test_closing_during_an_outage_leaves_the_lease_to_run_out(server, caplog):
     async with leading(server):
 

@@ -1,5 +1,6 @@
 """What is particular to the state in Redis: servers that would forget, memory that runs out, rights, TLS."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -12,6 +13,7 @@ from limelight.cluster.state.store_url import make_store
 from tests.cluster.state.database_server import PASSWORD, RedisServer, free_port, running
 
 LONG = 1e6
+SHORT = 0.3
 
 # The server's package may have to be installed first.
 pytestmark = pytest.mark.timeout(400)
@@ -101,6 +103,22 @@ async def test_memory_that_runs_out_tears_no_batch_apart(server, console):
         console.config_set("maxmemory", "0")
         await leadership.apply([Put("t", "a", b"2"), Put("t", "b", b"2")])
         assert await store.load("t") == {"a": b"2", "b": b"2"}
+
+
+async def test_who_leads_goes_on_leading_and_can_be_replaced_when_memory_runs_out(server, console):
+    async with opened(f"{server.url('lean')}&volatile=accept") as store:
+        leadership = await store.acquire(b"one", SHORT)
+        async with opened(f"{server.url('lean')}&volatile=accept") as standby:
+            console.config_set("maxmemory", "1mb")
+            with pytest.raises(StateStoreError, match="no memory left"):
+                await leadership.apply([Put("t", "a", b"1")])
+            leadership.ttl_s = LONG
+            await leadership.renew()
+            await asyncio.sleep(SHORT)
+            assert await standby.acquire(b"two", LONG) is None
+            await leadership.release()
+            assert (await standby.acquire(b"two", LONG)).token == leadership.token + 1
+            assert (await store.leader()).holder == b"two"
 
 
 async def test_a_replica_is_refused(server, console):

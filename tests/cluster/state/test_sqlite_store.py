@@ -1,12 +1,14 @@
 """What is particular to the state in a file: whose it is, damage, and leading until the process ends."""
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import stat
 
 import pytest
 
+from limelight.cluster.state import sqlite_store
 from limelight.cluster.state.change import Put
 from limelight.cluster.state.error import FencedError, StateStoreError
 from limelight.cluster.state.sqlite_store import SqliteStore
@@ -73,8 +75,11 @@ async def test_a_lock_file_that_somebody_removed_makes_no_two_writers(path):
         path.with_name("cluster.db.lock").unlink()
         new = await second.acquire(b"", LONG)
         await new.apply([Put("t", "a", b"new")])
+        await first.give_up(old._claim)
+        assert (await second.leader()).token == new.token, "it frees nothing that is not its own"
         with pytest.raises(FencedError):
-            await old.apply([Put("t", "a", b"old")])
+            await old.renew()
+        assert not await first.write(old._claim, 1, [Put("t", "a", b"old")])
         assert await first.load("t") == {"a": b"new"}
 
 
@@ -126,3 +131,33 @@ async def test_a_disk_that_is_full_costs_nothing_that_was_written(path):
         assert await store.load("t") == {"a": b"1"}
         await leadership.apply([Put("t", "a", b"3")])
         assert await store.load("t") == {"a": b"3"}
+
+
+async def test_a_batch_that_fails_in_its_middle_leaves_nothing(path):
+    async with opened(path) as store:
+        leadership = await store.acquire(b"", LONG)
+        with pytest.raises(StateStoreError):
+            await leadership.apply([Put("t", "a", b"1"), Put("t", "b", object())])  # nothing that SQLite could hold
+        assert await store.load("t") == {}
+        await leadership.apply([Put("t", "a", b"1")])
+        assert await store.load("t") == {"a": b"1"}
+
+
+async def test_a_head_that_could_not_take_the_lead_can_when_the_file_is_free(path, monkeypatch):
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.05)
+    async with opened(path) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StateStoreError, match="locked by another program"):
+                await store.acquire(b"", LONG)
+            other.execute("ROLLBACK")
+        assert await store.acquire(b"", LONG)
+
+
+async def test_who_only_looks_who_leads_keeps_nobody_from_leading(path, monkeypatch):
+    async with opened(path) as store:
+        store._lock_path.touch()
+        with store._lock_path.open() as looks:
+            fcntl.flock(looks, fcntl.LOCK_SH)
+            monkeypatch.setattr(sqlite_store.time, "sleep", lambda _: fcntl.flock(looks, fcntl.LOCK_UN))
+            assert await store.acquire(b"", LONG)

@@ -7,9 +7,10 @@ import pytest
 
 from limelight.cluster.state import state_writer
 from limelight.cluster.state.change import Put
-from limelight.cluster.state.error import FencedError, StateStoreError
+from limelight.cluster.state.error import StateStoreError
 from limelight.cluster.state.null_store import NullStore
 from limelight.cluster.state.state_writer import StateWriter
+from tests.cluster.state.durable import durable
 from tests.cluster.state.memory_store import MemoryServer, MemoryStore
 
 LONG = 1e6
@@ -56,7 +57,7 @@ async def test_what_is_queued_in_one_step_is_one_batch(server, writer):
     writer.put("names", "n", b"a")
     writer.delete("jobs", "j")
     assert server.batches == [], "the head is not kept waiting"
-    await writer.durable()
+    await durable(writer)
     assert [len(batch) for batch in server.batches] == [3]
     assert server.tables == {"actors": {"a": b"1"}, "names": {"n": b"a"}, "jobs": {}}
 
@@ -76,7 +77,7 @@ async def test_what_comes_while_a_batch_is_under_way_is_the_next_batch(server, w
         await asyncio.sleep(0)
     assert told == []
     gate.set()
-    await writer.durable()
+    await durable(writer)
     assert told == list(range(100))
     assert [len(batch) for batch in server.batches] == [1, 10]
 
@@ -85,7 +86,7 @@ async def test_with_nothing_queued_all_is_durable_at_once(writer):
     told = []
     writer.when_durable(lambda: told.append(1))
     assert told == [1]
-    await writer.durable()
+    await durable(writer)
 
 
 async def test_a_callback_that_raises_keeps_nobody_else_waiting(writer, caplog):
@@ -94,8 +95,8 @@ async def test_a_callback_that_raises_keeps_nobody_else_waiting(writer, caplog):
     writer.when_durable(lambda: 1 / 0)
     writer.when_durable(lambda: told.append(1))
     writer.when_durable(lambda: writer.put("t", "b", b""))
-    await writer.durable()
-    await writer.durable()
+    await durable(writer)
+    await durable(writer)
     assert told == [1]
     assert "ZeroDivisionError" in caplog.text
 
@@ -113,7 +114,7 @@ async def test_an_outage_costs_nothing_but_time_and_is_told_once(server, writer,
         "The state cannot be written, and is kept until it can: out of reach"
     ]
     server.fault = lambda verb: None
-    await writer.durable()
+    await durable(writer)
     assert told == list(range(50))
     assert server.tables["t"] == {"a": b"49"}
     assert caplog.records[-1].message == "The state is written again to memory."
@@ -123,9 +124,9 @@ async def test_an_outage_costs_nothing_but_time_and_is_told_once(server, writer,
 async def test_a_reply_that_was_lost_is_made_good(server, writer):
     server.lose_reply = True
     writer.put("t", "a", b"1")
-    await writer.durable()
+    await durable(writer)
     writer.delete("t", "a")
-    await writer.durable()
+    await durable(writer)
     assert server.tables == {"t": {}}
 
 
@@ -138,7 +139,7 @@ async def test_an_error_that_nobody_foresaw_loses_nothing(server, writer, caplog
 
     server.fault = fault
     writer.put("t", "a", b"1")
-    await writer.durable()
+    await durable(writer)
     assert server.tables == {"t": {"a": b"1"}}
     assert "Traceback" in caplog.text
 
@@ -148,17 +149,11 @@ async def test_who_was_taken_over_from_is_told_once_and_never_writes_again(serve
     successor = await lead(server, instead_of=leadership.token)
     writer.put("t", "a", b"old")
     writer.when_durable(lambda: told.append(1))
-    waiting = asyncio.ensure_future(writer.durable())
-    with pytest.raises(FencedError) as caught:
-        await waiting
-    assert fenced == [caught.value]
-    assert caught.value.successor == successor.token
+    assert await writer.close() == 0, "what another head has taken over is not left to be written"
     writer.put("t", "b", b"old")
     writer.when_durable(lambda: told.append(2))
-    with pytest.raises(FencedError):
-        await writer.durable()
     await writer.close()
-    assert (told, fenced, server.tables) == ([], [caught.value], {})
+    assert (told, [error.successor for error in fenced], server.tables) == ([], [successor.token], {})
 
 
 async def test_the_head_hears_why_nothing_can_be_written_and_when_it_can_again(server, leadership, caplog):
@@ -173,11 +168,11 @@ async def test_the_head_hears_why_nothing_can_be_written_and_when_it_can_again(s
     server.fault = fault
     writer = StateWriter(leadership, pytest.fail, troubles.append)
     writer.put("t", "a", b"1")
-    await writer.durable()
+    await durable(writer)
     assert troubles == ["full", "gone", "full", ""]
     assert caplog.text.count("cannot be written") == 1
     writer.put("t", "b", b"1")
-    await writer.durable()
+    await durable(writer)
     assert troubles[4:] == []
 
 
@@ -197,7 +192,7 @@ async def test_the_head_hears_why_nothing_can_be_written_and_when_it_can_again(s
 async def test_what_a_store_could_not_hold_is_refused_before_it_is_queued(server, writer, change, error, words):
     with pytest.raises(error, match=words):
         writer.put(*change)
-    await writer.durable()
+    await durable(writer)
     assert server.batches == []
 
 
@@ -210,14 +205,15 @@ async def test_closing_writes_what_is_queued(server, writer):
 async def test_closing_during_an_outage_gives_up_in_time_and_says_so(server, writer, caplog):
     server.fault = out_of_reach
     writer.put("t", "a", b"1")
-    waiting = asyncio.ensure_future(writer.durable())
+    told = []
+    writer.when_durable(lambda: told.append(1))
     assert await writer.close(grace_s=0.05) == 1
-    with pytest.raises(StateStoreError, match="closed before"):
-        await waiting
     assert "1 changes of the state were not written" in caplog.text
+    server.fault = lambda verb: None
     writer.put("t", "b", b"1")
-    with pytest.raises(StateStoreError, match="closed"):
-        await writer.durable()
+    writer.when_durable(lambda: told.append(2))
+    assert await writer.close() == 0
+    assert (told, server.tables) == ([], {})
 
 
 async def test_without_a_store_nothing_is_queued_and_nobody_waits():

@@ -24,7 +24,14 @@ async def main(url: str, ttl_s: float) -> None:
     store = make_store(url)
     await store.open()
     leadership = await store.acquire(b"the process", ttl_s)
-    writer = StateWriter(leadership, lambda _: None)
+    fenced: list[FencedError] = []
+    go_on = asyncio.Event()
+
+    def end(error: FencedError) -> None:
+        fenced.append(error)
+        go_on.set()
+
+    writer = StateWriter(leadership, end)
     say("leads", leadership.token)
     for n in itertools.count(1):
         value = str(n).encode()
@@ -33,11 +40,12 @@ async def main(url: str, ttl_s: float) -> None:
         writer.put("right", "n", value)
         writer.when_durable(lambda n=n: say(n))
         await asyncio.sleep(0)
+        if fenced:
+            break
         if n % 20 == 0:
-            try:
-                await writer.durable()
-            except FencedError:
-                break
+            go_on.clear()
+            writer.when_durable(go_on.set)
+            await go_on.wait()
     say("fenced")
     await writer.close()
     await store.close()
