@@ -69,6 +69,7 @@ class ObjectTable:
         self._wanted: OrderedDict[int, StoredObject] = OrderedDict()  # secondaries that are about to be read
         self._primary: OrderedDict[int, StoredObject] = OrderedDict()
         self._on_disk: OrderedDict[int, StoredObject] = OrderedDict()  # those of the primaries that need no copying
+        self._droppable = 0  # bytes of `_secondary`
         self._next = 1
 
     def add(self, object_id: bytes, owner: str, writer: str, offset: int, size: int, primary: bool) -> StoredObject:
@@ -103,6 +104,8 @@ class ObjectTable:
     def use(self, stored: StoredObject, newest: bool = True) -> None:
         """Note that a copy could leave memory from now on, last of all (`newest`) or first of all."""
         for order in self._orders(stored):
+            if order is self._secondary and stored.key not in order:
+                self._droppable += stored.size
             order[stored.key] = stored
             order.move_to_end(stored.key, last=newest)
 
@@ -119,7 +122,8 @@ class ObjectTable:
     def occupy(self, stored: StoredObject) -> None:
         """Note that a copy must not leave memory at the moment, or is about to."""
         for order in self._orders(stored):
-            order.pop(stored.key, None)
+            if order.pop(stored.key, None) is not None and order is self._secondary:
+                self._droppable -= stored.size
 
     def least_recently_used(self, spillable: bool, now: float) -> StoredObject | None:
         """The copy to take out of memory next.
@@ -135,7 +139,7 @@ class ObjectTable:
     def droppable_bytes(self, now: float) -> int:
         """Memory of copies that can be fetched again, and that nobody is known to want."""
         self._lapse(now)
-        return sum(stored.size for stored in self._secondary.values())
+        return self._droppable
 
     def want(self, stored: StoredObject, until: float) -> None:
         """Note that somebody is about to read a secondary copy, or (`until` is 0) has."""

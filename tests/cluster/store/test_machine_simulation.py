@@ -243,6 +243,7 @@ class Node:
         assert covered == SPACE
         assert state.grants.bytes == sum(size for _, size in gaps)
         assert state.objects.resident == sum(size for _, size in objects)
+        assert state.objects._droppable == sum(stored.size for stored in state.objects._secondary.values())
         assert state.punching_bytes == sum(state.punching.values())
         busy = [s for s in state.objects.by_key.values() if s.spilling or s.reclaiming]
         assert state.leaving == sum(s.size for s in busy)
