@@ -234,7 +234,7 @@ class HeadRelay(SystemActor):
         for process_id in process_ids:
             channel = self._process.endpoint.channel(process_id)
             if channel is not None and channel.peer_info.get("kind") in {"driver", "worker"}:
-                channel.notify(CORE, HeadNotice.__name__, encode(HeadNotice(text)))
+                self._process.notify(channel.peer, CORE, HeadNotice(text))  # waits where the process is slow to listen
 
     def _explain(self) -> str:
         if self._head is not None:

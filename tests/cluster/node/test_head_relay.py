@@ -11,7 +11,6 @@ from limelight.actors.contract import (
     HeadReplaced,
     HoldSubmissions,
     SetCreation,
-    decoder_of,
     encode,
 )
 from limelight.actors.serialization import deserialize_error
@@ -53,10 +52,7 @@ class Channel:
         self.replies.append((call_id, body, failed))
 
     def notify(self, actor: str, method: str, body: bytes) -> None:
-        if method == "HeadNotice":
-            self.notices.append(decoder_of(HeadNotice).decode(body).text)
-        else:
-            self.told.append(method)
+        self.told.append(method)
 
 
 class Process:
@@ -76,7 +72,10 @@ class Process:
         then(self.channels[address.process_id])
 
     def notify(self, address, actor, body) -> None:
-        self.notified.append((address.process_id, body))
+        if isinstance(body, HeadNotice):
+            self.channels[address.process_id].notices.append(body.text)
+        else:
+            self.notified.append((address.process_id, body))
 
     def channel(self, process_id: str) -> Channel | None:
         return self.channels.get(process_id)
