@@ -106,11 +106,18 @@ class ChaosCluster:
     def _system(self, host: Host) -> list[int]:
         return [pid for title in ("head", "node", "zygote", "interpreter") for pid in self.pids(host, title)]
 
+    def _node(self, host: Host) -> list[str]:
+        """The node's process. One that was given up executes itself anew, and has no title of its own for a moment."""
+        deadline = time.monotonic() + 10
+        while not (pids := self.pids(host, "node")):
+            assert time.monotonic() < deadline, f"{host.name} has no node"
+            time.sleep(0.05)
+        return [str(pid) for pid in pids]
+
     def kill_node(self) -> None:
         """Kill a node process, and have it join again."""
         host = self._random.choice(self.others)
-        for pid in self.pids(host, "node"):
-            host.run(["kill", "-9", str(pid)])
+        host.run(["kill", "-9", *self._node(host)])
         time.sleep(self._random.uniform(0, 2))
         self.join(host)
 
@@ -147,7 +154,7 @@ class ChaosCluster:
     def pause_node(self) -> None:
         """Stop a node process for a while."""
         host = self._random.choice(self.others)
-        pids = [str(pid) for pid in self.pids(host, "node")]
+        pids = self._node(host)
         host.run(["kill", "-STOP", *pids])
         time.sleep(self._random.uniform(0.5, 3))
         host.run(["kill", "-CONT", *pids])
