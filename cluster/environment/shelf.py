@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 _PACKAGE = __name__.partition(".")[0]
 
-DEPENDENCIES = ("aiohttp", "cloudpickle", "isal", "msgspec", "nvidia-ml-py", "psutil", "pykka", "uvloop")
+DEPENDENCIES = (
+    "aiohappyeyeballs",
+    "aiohttp",
+    "cloudpickle",
+    "isal",
+    "msgspec",
+    "nvidia-ml-py",
+    "psutil",
+    "pykka",
+    "uvloop",
+)
 """What pyproject.toml lists; a test holds the two equal. The package may run uninstalled, and not be able to look."""
 
 _OWN = ("cloudpickle", "pykka")
