@@ -66,6 +66,7 @@ class Workshop:
         self._opened: EnvironmentStore | None = None
         self._builds: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, int] = {}
+        self._failed: dict[str, tuple[float, RuntimeEnvSetupError]] = {}  # the last time, by digest
         self._digests: dict[bytes, str] = {}
         self._commands: dict[Interpreter, Interpreter] = {}
         self._at_once = asyncio.Semaphore(max(2, os.cpu_count() or 1))
@@ -120,7 +121,7 @@ class Workshop:
 
     async def _have(self, recipe: Recipe, digest: str) -> None:
         """Hold an environment, made if need be."""
-        store = self._store
+        store, asked_at = self._store, asyncio.get_running_loop().time()
         holding = asyncio.ensure_future(asyncio.to_thread(store.hold, digest))
         try:
             await asyncio.shield(holding)
@@ -129,14 +130,17 @@ class Workshop:
             raise
         try:
             if not store.is_complete(digest):
-                await self._made(recipe, digest)
+                await self._made(recipe, digest, asked_at)
             store.used(digest)
         except BaseException:
             store.let_go(digest)
             raise
 
-    async def _made(self, recipe: Recipe, digest: str) -> None:
+    async def _made(self, recipe: Recipe, digest: str, asked_at: float) -> None:
         """Wait for the build, started if need be, and ended when nobody waits for it any more."""
+        failed = self._failed.get(digest)
+        if failed is not None and failed[0] >= asked_at:  # who asked wanted the build that has just failed
+            raise RuntimeEnvSetupError(failed[1].error_message)
         build = self._builds.get(digest)
         if build is None:
             build = self._builds[digest] = asyncio.create_task(self._build(recipe, digest))
@@ -162,7 +166,10 @@ class Workshop:
         async with self._at_once:
             code = await _run_builder(msgspec.msgpack.encode(order), shelf, log)
         if code:
-            raise RuntimeEnvSetupError(f"{recipe.kind} could not make the runtime environment.{_end_of_log(log)}")
+            error = RuntimeEnvSetupError(f"{recipe.kind} could not make the runtime environment.{_end_of_log(log)}")
+            self._failed[digest] = asyncio.get_running_loop().time(), error
+            raise error
+        self._failed.pop(digest, None)
 
     def said(self, env: Mapping[str, Any], folder: str) -> str:
         """The end of what the installer has said of an environment so far, for an error message; "" for nothing."""

@@ -7,6 +7,7 @@ import signal
 import site
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -164,6 +165,37 @@ async def test_what_the_installer_says_reaches_whoever_asked(bench):
     assert not bench.holds(bench.env("nothere==1.0"))
     [log] = bench.folder.glob("logs*/runtime-env-*.log")
     assert log.stat().st_mode & 0o777 == 0o600  # what installers say may be secret
+
+
+async def test_who_comes_before_a_build_fails_has_none_of_their_own(bench, monkeypatch):
+    """Although they come to it only afterwards: holding an environment may take a while."""
+    shop = bench.open()
+    held, go_on = EnvironmentStore.hold, threading.Event()
+    slow = threading.Event()
+
+    def hold(store, digest):
+        if slow.is_set():
+            slow.clear()
+            assert go_on.wait(DEADLINE)
+        held(store, digest)
+
+    monkeypatch.setattr(EnvironmentStore, "hold", hold)
+    first = asyncio.ensure_future(shop.find(bench.env("nothere"), ""))
+    await until(bench.logs)
+    slow.set()
+    second = asyncio.ensure_future(shop.find(bench.env("nothere"), ""))
+    await until(lambda: not slow.is_set())
+    with pytest.raises(RuntimeEnvSetupError, match="nothere"):
+        await first
+    [log] = bench.folder.glob("logs*/runtime-env-*.log")
+    log.write_text("it is not written to any more")
+    go_on.set()
+    with pytest.raises(RuntimeEnvSetupError, match="nothere"):
+        await second
+    assert log.read_text() == "it is not written to any more"
+    with pytest.raises(RuntimeEnvSetupError, match="nothere"):
+        await shop.find(bench.env("nothere"), "")
+    assert log.read_text() != "it is not written to any more", "who comes later has it tried again"
 
 
 async def test_of_what_an_installer_says_the_end_is_told_where_it_is_much(bench):
