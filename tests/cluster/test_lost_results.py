@@ -34,7 +34,8 @@ class Source:
 def lose(cluster, node):
     """Remove a node, and have everybody know: else a lease that is kept there may cost an attempt."""
     cluster.remove_node(node)
-    eventually(lambda: not alive(node))
+    known = ll.actors.runtime.current().hub.gone_nodes  # what this process has heard, later than the head
+    eventually(lambda: not alive(node) and node.node_id in known)
 
 
 def firsts(refs):
