@@ -47,7 +47,7 @@ class StoreClient:
         self._nursery: Nursery | None = None
         self._granting = threading.Lock()
         self._reclaimer: Reclaimer | None = None
-        self._sealed: list[SealedObject] = []
+        self._foreign: deque[SealedObject] = deque()  # of other owners; as `_new`
         self._new: deque[SealedObject] = deque()  # by any thread; taken by the wire thread
         self._fresh = FreshObjects()
         self._settling = False
@@ -93,7 +93,8 @@ class StoreClient:
             raise
         try:
             if foreign is not None:
-                hub.wire.post(self._seal, told)
+                self._foreign.append(told)
+                hub.wire.post(self._seal, None)
             else:
                 self._new.append(told)
                 if not self._settling:  # waking the wire thread for each would cost more than the copy of 1 MiB
@@ -133,6 +134,7 @@ class StoreClient:
 
     def tell_all(self) -> None:
         """Tell the node manager of everything that is here. On the wire thread."""
+        self._seal()
         self._gather()
         self._tell_of(*self._fresh.take())
 
@@ -194,23 +196,18 @@ class StoreClient:
         if nursery is not None:
             self._return(nursery.retire())
 
-    def _seal(self, sealed: SealedObject) -> None:
-        """Tell of objects for others, once per burst."""
-        if not self._sealed:
-            self._hub_().wire.loop.call_soon(self._tell_sealed)
-        self._sealed.append(sealed)
+    def _seal(self, _: None = None) -> None:
+        """Tell of objects for others that were written since the last time."""
+        self._tell_of([self._foreign.popleft() for _ in range(len(self._foreign))], [])
 
     def _take_back(self, object_: tuple[SealedObject, Location]) -> None:
         """Free an object that was told of, or was about to be."""
         sealed, location = object_
         if sealed.owner_address is not None:
-            self._seal(sealed)  # perhaps for the second time, which does no harm
+            self._foreign.append(sealed)  # perhaps for the second time, which does no harm
+            self._seal()
         self.free(sealed.object_id, location)
         self._settle()
-
-    def _tell_sealed(self) -> None:
-        sealed, self._sealed = self._sealed, []
-        self._tell_of(sealed, [])
 
     def _tell_of(self, kept: list[SealedObject], dropped: list[SealedObject]) -> None:
         hub = self._hub_()

@@ -78,6 +78,8 @@ class StoreDesk:
         self._owners: dict[str, ProcessAddress] = {}
         self._locating: dict[str, dict[int, asyncio.Task[None]]] = {}
         self.leaving = False
+        self._hearing = asyncio.Lock()
+        self._hearings = 0
         self._keeping: set[asyncio.Task[None]] = set()
         store.ask_owner = self._ask_owner
         store.tell_dropped = self._tell_dropped
@@ -204,7 +206,7 @@ class StoreDesk:
                 return await self._store.locate(request.object_id)
             except ObjectNotHereError:
                 if request.hint.node_id == self._node_id:
-                    if attempt or not await self._hear_from(request.owner.process_id):
+                    if attempt or not await self._hear_from_all(request.owner.process_id):
                         raise
                     continue
             self._watch_owner(request.owner)
@@ -215,13 +217,26 @@ class StoreDesk:
             "larger object_store_memory."
         )
 
-    async def _hear_from(self, owner: str) -> bool:
-        """Have an owner that runs here tell of its newest objects. False where that changes nothing."""
-        channel = self._process.endpoint.channel(owner)
-        if channel is None:
-            return False
-        await channel.request(CORE, "TellSealed", b"", _TELL_S)
-        return True
+    async def _hear_from_all(self, owner: str) -> bool:
+        """Have the processes here tell of what they have written; False where there is none.
+
+        An owner tells of its newest objects a moment later. And what a task has made for an owner may still be on its
+        way to this node when the owner knows of it already, and whoever that has told: other connections carry that.
+        An answer comes after all that its process said before. Many who miss something at once share one round, of
+        those that begin after they came.
+        """
+        begun = self._hearings
+        async with self._hearing:
+            channels = [
+                channel
+                for process_id, channel in self._process.endpoint.channels.items()
+                if process_id == owner or channel.peer_info.get("kind") in {"driver", "worker"}
+            ]
+            if self._hearings <= begun:
+                self._hearings += 1
+                asked = [channel.request(CORE, "TellSealed", b"", _TELL_S) for channel in channels]
+                await asyncio.gather(*asked, return_exceptions=True)  # who is gone has nothing to tell
+            return bool(channels)
 
     def _watch_owner(self, owner: ProcessAddress) -> None:
         """Hold a channel to a process that owns objects here, so as to free them if it dies."""

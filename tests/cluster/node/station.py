@@ -174,7 +174,13 @@ class Owner(SystemActor):
         channel.reply(call.call_id, b"")
 
 
-def make_endpoint(process: SystemProcess, path: str, source: ObjectSource | None = None, tcp: str = "") -> Endpoint:
+def make_endpoint(
+    process: SystemProcess,
+    path: str,
+    source: ObjectSource | None = None,
+    tcp: str = "",
+    info: dict[str, str] | None = None,
+) -> Endpoint:
     """With `tcp`, an address to listen on, it is on a host of its own."""
     return Endpoint(
         process_id=secrets.token_hex(16),
@@ -182,7 +188,7 @@ def make_endpoint(process: SystemProcess, path: str, source: ObjectSource | None
         token=TOKEN,
         unix_path="" if tcp else path,
         tcp=tcp,
-        info={},
+        info=info or {},
         handler=process,
         bulk=source,
     )

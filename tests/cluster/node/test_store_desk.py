@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from limelight.actors.contract import KeepObject, Location, ObjectCopied, ObjectFreed
+from limelight.actors.contract import CORE, KeepObject, Location, ObjectCopied, ObjectFreed
 from limelight.actors.serialization import deserialize_error
+from limelight.cluster.system_process import SystemProcess
 from limelight.transport.error import RemoteCallError
 from limelight.transport.shm.arena import PAGE
 
-from .station import MIB, World, eventually
+from .station import MIB, Owner, World, eventually, make_endpoint
 
 
 @pytest_asyncio.fixture
@@ -40,6 +41,28 @@ async def test_an_object_of_which_its_node_has_not_heard_yet_is_asked_for(world)
     copy = await world.locate(world.here, object_id, place)
     assert world.here.read(object_id, copy) == content
     assert world.owner.asked == 1
+
+
+async def test_what_a_worker_made_and_has_not_told_of_yet_is_asked_for(world) -> None:
+    """Its owner has heard of it, which is elsewhere, and so has whoever asks: sooner than the node where it lies."""
+    object_id, content = os.urandom(28), os.urandom(MIB)
+    worker = Owner()
+    process = SystemProcess()
+    process.actors[CORE] = worker
+    await process.start(make_endpoint(process, world.there.path + "-worker", info={"kind": "worker"}))
+    await process.endpoint.connect(world.there.process.address)
+    place = await world.there.write(object_id, world.process.address, content, untold=worker.untold)
+    copy = await world.locate(world.here, object_id, place)
+    assert world.here.read(object_id, copy) == content
+    assert worker.asked == 1
+    await process.close()
+
+
+async def test_many_who_miss_something_at_once_ask_in_one_round(world) -> None:
+    nowhere = Location(world.there.node_id, 0, PAGE)
+    await world.process.endpoint.connect(world.there.process.address)
+    assert await asyncio.gather(*(world.locate(world.here, os.urandom(28), nowhere) for _ in range(20))) == [None] * 20
+    assert world.owner.asked <= 10
 
 
 async def test_an_object_that_nobody_has_is_asked_for_once(world) -> None:
