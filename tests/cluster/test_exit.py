@@ -118,6 +118,10 @@ class Driver:
         segments = segment_names() - self.shared_memory
         return processes + files + sorted(name for name in segments if "limelight" in name)
 
+    def logs(self) -> str:
+        """What its session's processes have said, for a test that fails."""
+        return "\n".join(path.read_text(errors="replace") for path in self.folder.rglob("*.log"))
+
     def remove(self) -> None:
         """Clean up, whatever happened."""
         for process in self.session():
@@ -215,7 +219,7 @@ def test_ctrl_c_while_a_session_starts_leaves_nothing(drive):
     driver.process.send_signal(signal.SIGINT)
     _, errors = driver.end()
     assert "KeyboardInterrupt" in errors
-    assert driver.left_behind() == []
+    assert driver.left_behind() == [], driver.logs()
 
 
 def test_a_driver_that_forks_does_not_end_its_session_with_the_child(drive):
