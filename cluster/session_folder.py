@@ -119,7 +119,7 @@ class SessionFolder:
     @classmethod
     def _build(cls, base: Path, info: SessionInfo, logs: Path | None) -> Self:
         # Built under another name, so that whoever looks for stale sessions never sees it without its lock.
-        unfinished = base / (_UNFINISHED + info.name)
+        unfinished = base / f"{_UNFINISHED}{info.pid}-{info.name}"
         lock = -1
         try:
             unfinished.mkdir(mode=0o700)
@@ -272,6 +272,23 @@ def remove_dead(path: Path) -> None:
     _remove_if_stale(path)
     with suppress(OSError):  # not there, or not empty: other sessions live
         path.parent.rmdir()
+
+
+def remove_of(pid: int, base: Path | None = None) -> None:
+    """Remove what a dead process has made of a session, however far it had come; also where nobody else knows of it.
+
+    Raises:
+        SessionFolderError: see `sessions_folder`.
+    """
+    base = base or sessions_folder()
+    for unfinished in base.glob(f"{_UNFINISHED}{pid}-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for path in _session_folders(base):
+        info = read_info(path)
+        if info is not None and info.pid == pid:
+            _remove_if_stale(path)
+    with suppress(OSError):  # as in `remove_dead`
+        base.rmdir()
 
 
 def _remove_if_stale(path: Path) -> None:

@@ -7,6 +7,7 @@ Whoever calls `init` waits for all that is imported before the new process runs:
 no asyncio. The driver imports the rest while the node process starts.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -131,7 +132,7 @@ def launch_node(
         meanwhile: what this process can do while the node starts.
 
     Raises:
-        NodeStartError: it reported an error, ended, or was not ready in time. No process is left.
+        NodeStartError: it reported an error, ended, or was not ready in time. No process is left, and no session.
     """
     order = BirthOrder(0, "", config) if detached else BirthOrder(os.getpid(), process_identity(os.getpid()), config)
     reader, writer = os.pipe()
@@ -147,7 +148,16 @@ def launch_node(
         except BaseException:
             process.kill()  # also on Ctrl-C; what it has started ends with it
             process.wait()
+            _clear_away(process.pid)
             raise
+
+
+def _clear_away(pid: int) -> None:
+    """Remove the session of a process that was killed while it started: it may have had no heir yet."""
+    from ..session_folder import SessionFolderError, remove_of  # see the module's docstring
+
+    with contextlib.suppress(SessionFolderError):  # then it could not make one, either
+        remove_of(pid)
 
 
 def occupy_standard_descriptors() -> None:

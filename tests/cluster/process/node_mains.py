@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from limelight.cluster.process.birth import NodeBirth
+from limelight.cluster.session_folder import SessionFolder
 
 
 def main():
@@ -61,4 +62,12 @@ def hang(_birth, _argument):
     os.read(os.pipe()[0], 1)
 
 
-COMMANDS = {function.__name__: function for function in (serve, stubborn, fail, leave, crash, hang)}
+def linger(birth, argument):
+    """Hang with a session made, when nobody else knows of it yet: half of it, or all."""
+    if argument == "half":
+        SessionFolder.write_info = hang
+    SessionFolder.create("1", birth.driver_pid)
+    hang(birth, argument)
+
+
+COMMANDS = {function.__name__: function for function in (serve, stubborn, fail, leave, crash, hang, linger)}

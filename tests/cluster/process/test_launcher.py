@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ import pytest
 from limelight.cluster.node.node_config import NodeConfig
 from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
+from limelight.cluster.session_folder import SessionFolder
 
 from .process_death import wait_for_death
 
@@ -24,6 +27,13 @@ DEADLINE = 20
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+
+
+@pytest.fixture
+def short_folder():
+    """One whose path leaves room for sockets."""
+    with tempfile.TemporaryDirectory(prefix="x") as folder:
+        yield Path(folder)
 
 
 def launch(command, **settings):
@@ -80,6 +90,24 @@ def test_a_node_that_hangs_is_killed_and_reported(monkeypatch):
         launch("hang", timeout=1.0)
     pid = int(str(raised.value).split("pid ")[1].split(")")[0])
     assert not process_identity(pid)
+
+
+@pytest.mark.parametrize(("made", "name"), [("half", ".new-*"), ("whole", "[!.]*")])
+def test_what_a_killed_node_had_made_of_its_session_is_removed(made, name, monkeypatch, short_folder):
+    """Nobody but its driver can: its zygote, which does it later, is not there yet."""
+    monkeypatch.setenv("LIMELIGHT_TMPDIR", str(short_folder))
+    other = SessionFolder.create("1")
+
+    def interrupted_when_it_is_there():
+        while not {*other.path.parent.glob(name)} - {other.path}:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch_node(f"linger {made}".encode(), main="node_mains", meanwhile=interrupted_when_it_is_there)
+    assert list(other.path.parent.iterdir()) == [other.path]
+    other.remove()
+    assert not list(short_folder.iterdir())
 
 
 DRIVER = textwrap.dedent(
