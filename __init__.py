@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .actors import alias, api, runtime
+from .actors import interrupt as _interrupt
 from .actors import session as _session
 from .actors.actor import ActorClass, ActorHandle
 from .actors.actor_method import method
@@ -171,7 +172,8 @@ if not TYPE_CHECKING:
 
 def _start_session(**settings: Any) -> runtime.Runtime:
     """Start or join a cluster; the import waits until somebody does."""
-    from .cluster.session import start
+    with _interrupt.hearing_interrupts():
+        from .cluster.session import start
 
     return start(**settings)
 

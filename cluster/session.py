@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..actors.interrupt import hearing_interrupts
 from ..actors.runtime_env import RuntimeEnv
 from .node.node_config import NodeConfig, NodeReady, spilling_place
 from .process.launcher import NodeStartError, launch_node, occupy_standard_descriptors
@@ -64,7 +65,8 @@ def start(**settings: Any) -> "NativeRuntime":
 
 def _import_driver() -> None:
     """Import what a driver needs (aiohttp takes longest) while the node process, on another core, does the same."""
-    importlib.import_module(".driver", __package__)
+    with hearing_interrupts():
+        importlib.import_module(".driver", __package__)
 
 
 def _join(address: str, settings: dict[str, Any]) -> "NativeRuntime":
@@ -75,6 +77,7 @@ def _join(address: str, settings: dict[str, Any]) -> "NativeRuntime":
             f"{', '.join(given)} cannot be given with an address: the nodes of the cluster at {address!r} have what "
             "they were started with."
         )
+    _import_driver()
     from ..transport.error import TransportError
     from .driver import connect
     from .session_address import find_session

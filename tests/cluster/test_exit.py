@@ -222,6 +222,36 @@ def test_ctrl_c_while_a_session_starts_leaves_nothing(drive):
     assert driver.left_behind() == [], driver.logs()
 
 
+@pytest.mark.parametrize("module", ["limelight.cluster.session", "limelight.cluster.driver"])
+def test_ctrl_c_that_python_loses_in_an_import_still_ends_the_driver(drive, module):
+    """Python ignores what a callback of a weak reference raises, and each import has one."""
+    driver = drive(
+        f"""
+        import signal, sys, weakref
+        import limelight as ll
+
+        class Lock:
+            pass
+
+        class Finder:
+            def find_spec(self, name, path, target=None):
+                if name == {module!r}:
+                    lock = Lock()
+                    ended = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+                    del lock
+
+        sys.meta_path.insert(0, Finder())
+        try:
+            ll.init(num_cpus=2)
+        except KeyboardInterrupt:
+            print("interrupted", ll.is_initialized(), flush=True)
+        """
+    )
+    assert driver.wait_for("interrupted") == "False"
+    driver.end()
+    assert driver.left_behind() == []
+
+
 def test_a_driver_that_forks_does_not_end_its_session_with_the_child(drive):
     """multiprocessing's fork, os.fork(): the child inherits the runtime, but the session is the parent's."""
     driver = drive(
