@@ -50,8 +50,7 @@ class Cluster:
 async def ground(tmp_path):
     made = LocalGround(tmp_path)
     yield made
-    provider = made.provider()
-    await provider.terminate([one.instance_id for one in await provider.instances()])
+    await made.clear()
 
 
 def config(**options):

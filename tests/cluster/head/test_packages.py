@@ -5,7 +5,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from limelight.cluster.package_store import PackageStore
 from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.cluster.web.package_routes import add_package_routes
 from limelight.exceptions import RuntimeEnvSetupError
-from limelight.transport.endpoint import Endpoint
+from tests.cluster.listening import listening
 
 LARGE = os.urandom(9 << 20)  # more than two parts
 
@@ -35,17 +34,6 @@ async def eventually(condition) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - it is not for a test to be told
             await asyncio.sleep(0.01)
-
-
-async def process() -> SystemProcess:
-    made = SystemProcess()
-    await made.start(
-        Endpoint(
-            process_id=secrets.token_hex(16), host_id=secrets.token_hex(8), token=b"t" * 32, tcp="127.0.0.1:0",
-            info={"kind": "head"}, handler=made,
-        )
-    )  # fmt: skip
-    return made
 
 
 class Site:
@@ -57,14 +45,14 @@ class Site:
         self.standbys: list[Standby] = []
 
     async def start(self) -> None:
-        leads = await process()
+        leads = await listening("head")
         self.processes.append(leads)
         self.head = Head(leads, packages=self.folder / "leader")
         leads.actors[HEAD] = self.head
 
     async def stand_by(self, name: str) -> PackageStore:
         """A head that stands by has introduced itself; returns what it has."""
-        other = await process()
+        other = await listening("head")
         self.processes.append(other)
         standby = Standby(other, self.folder / name, lambda: "", lambda: None)
         self.standbys.append(standby)
@@ -171,7 +159,7 @@ class Manager(SystemActor):
 
 async def test_what_a_detached_actor_needs_outlives_the_node_that_it_came_from(site):
     """Its program is over, its node may be given back: it is made again on another one, which asks the head."""
-    node = await process()
+    node = await listening("head")
     site.processes.append(node)
     desk = NodePackages(node, site.folder / "node", 1 << 30, list)
     node.actors[NODE] = Manager(desk)
@@ -185,7 +173,7 @@ async def test_what_a_detached_actor_needs_outlives_the_node_that_it_came_from(s
     desk.close()
     await site.processes.pop().close()
 
-    other = await process()
+    other = await listening("head")
     site.processes.append(other)
     other.actors[HEAD] = Passing(site.processes[0])
     fresh = NodePackages(other, site.folder / "other", 1 << 30, list)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 
 import pytest
 
@@ -13,9 +12,8 @@ from limelight.cluster.job.job_details import JobErrorType, JobStatus
 from limelight.cluster.job.job_message import STOP, AwaitJobStop
 from limelight.cluster.job.submission import EntrypointStarted, Stop, Submission, SubmissionSpec
 from limelight.cluster.job.submit_request import SubmitRequest
-from limelight.cluster.system_process import SystemProcess
-from limelight.transport.endpoint import Endpoint
 from limelight.transport.protocol import Call
+from tests.cluster.listening import listening
 
 
 class Channel:
@@ -30,13 +28,7 @@ class Channel:
 
 @pytest.fixture
 async def head():
-    process = SystemProcess()
-    await process.start(
-        Endpoint(
-            process_id=secrets.token_hex(16), host_id=secrets.token_hex(8), token=b"t" * 32, tcp="127.0.0.1:0",
-            info={"kind": "head"}, handler=process,
-        )
-    )  # fmt: skip
+    process = await listening("head")
     made = Head(process)
     process.actors[HEAD] = made
     yield made

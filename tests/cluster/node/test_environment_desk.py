@@ -18,8 +18,8 @@ from limelight.cluster.process.interpreter import Interpreter
 from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.exceptions import RuntimeEnvSetupError
 from limelight.transport.address import ProcessAddress
-from limelight.transport.endpoint import Endpoint
 from limelight.transport.protocol import Call
+from tests.cluster.listening import listening
 
 FOUND = Found(Interpreter(("/made/python",), (), True), "made")
 IDLE_S = 0.05
@@ -104,12 +104,7 @@ class Node:
         self.packages = PackageDesk(self.process, folder / "packages", 1 << 30, list)
 
     async def start(self) -> None:
-        await self.process.start(
-            Endpoint(
-                process_id=secrets.token_hex(16), host_id=secrets.token_hex(8), token=b"t" * 32, tcp="127.0.0.1:0",
-                info={"kind": "node"}, handler=self.process,
-            )
-        )  # fmt: skip
+        await listening("node", self.process)
         self.head = self.process.actors[HEAD] = HeadDouble(PackageStore(self.folder / "of-head"))
         here = self.process.address
         self.desk = EnvironmentDesk(self.process, here, self.packages, self.workshop, self.spawners, IDLE_S)

@@ -17,7 +17,7 @@ from limelight.cluster.package_store import PackageStore
 from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.exceptions import RuntimeEnvSetupError
 from limelight.transport.address import ProcessAddress
-from limelight.transport.endpoint import Endpoint
+from tests.cluster.listening import listening
 
 
 class Manager(SystemActor):
@@ -44,12 +44,7 @@ class Node:
         self.desk = PackageDesk(self.process, self.folder, quota, lambda: [each.address for each in site.nodes])
 
     async def start(self) -> "Node":
-        await self.process.start(
-            Endpoint(
-                process_id=secrets.token_hex(16), host_id=secrets.token_hex(8), token=b"t" * 32, tcp="127.0.0.1:0",
-                info={"kind": "node"}, handler=self.process,
-            )
-        )  # fmt: skip
+        await listening("node", self.process)
         self.manager = self.process.actors[NODE] = Manager(self.desk)
         return self
 

@@ -106,6 +106,11 @@ class LocalGround(Ground):
     def provider(self, cluster="mine"):
         return LocalProvider(cluster, self.folder / "instances")
 
+    async def clear(self):
+        """End what a test has made."""
+        provider = self.provider()
+        await provider.terminate([one.instance_id for one in await provider.instances()])
+
     def limit(self, most):
         pytest.skip("this machine refuses no process")
 

@@ -23,8 +23,7 @@ CPU = NodeType(name="cpu", resources=ResourceSet.parse({"CPU": 2}))
 async def ground(tmp_path):
     made = LocalGround(tmp_path)
     yield made
-    provider = made.provider()
-    await provider.terminate([one.instance_id for one in await provider.instances()])
+    await made.clear()
 
 
 def folder(ground, name="w-1"):
