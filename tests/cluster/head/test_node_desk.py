@@ -26,6 +26,8 @@ from limelight.cluster.system_process import SystemActor, SystemProcess
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import Endpoint
 
+from .crash_world import World
+
 TOKEN = secrets.token_bytes(32)
 RESOURCES = ResourceSet.parse({"CPU": 2})
 PATIENCE = 10.0
@@ -219,3 +221,13 @@ async def test_a_job_ends_with_its_drivers_node(nodes) -> None:
     await second.rows()
     await second.process.close()
     await eventually(lambda: m.JobEnded(b"job2") in first.orders)
+
+
+def test_the_newest_of_the_nodes_that_are_gone_are_remembered_and_no_more(monkeypatch) -> None:
+    monkeypatch.setattr(node_desk, "_REMEMBERED", 2)
+    world = World(1, nodes=4)
+    world.run(1.0)
+    for number, node in enumerate(world.nodes[:3]):
+        with world.running():
+            world.head.node_desk.end(node.node_id.hex(), f"reason {number}")
+    assert [reason for _, reason in world.head.node_desk.dead.values()] == ["reason 1", "reason 2"]

@@ -322,6 +322,18 @@ async def test_who_waits_for_a_head_that_is_there_and_does_not_answer_is_told_wh
     )
 
 
+async def test_what_kept_one_head_from_answering_is_not_said_of_the_next(hasty):
+    process, relay = hasty
+    driver = process.channels["driver"] = Channel("driver")
+    relay.connected(FIRST)
+    relay.troubled("The disk is full.")
+    relay.disconnected()
+    relay.connected(SECOND)
+    say(relay, driver, BIG)
+    await eventually(lambda: driver.notices)
+    assert driver.notices[0].startswith("The head at 10.0.0.1:6379 does not answer. What runs goes on")
+
+
 async def test_a_question_is_refused_in_the_end_and_what_was_submitted_is_kept(hasty):
     process, relay = hasty
     driver = process.channels["driver"] = Channel("driver")
