@@ -3,13 +3,14 @@
 import pytest
 
 from limelight.actors import contract as c
-from limelight.actors.contract import HEAD, encode
+from limelight.actors.contract import HEAD, NODE, encode
 from limelight.cluster import cluster_message as cm
-from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
+from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES, SESSION
 from limelight.cluster.job.job_details import JobStatus
 from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.scheduling import lease_message as m
 from limelight.transport.error import PeerClosedError
+from limelight.transport.protocol import Reply
 from tests.cluster.scheduling.node_driver import spec
 
 from .crash_network import Channel
@@ -132,6 +133,42 @@ def test_a_node_that_asked_who_leads_before_this_head_did_is_not_taken_for_gone(
     with world.running():
         world.head.on_lost(Channel(world.head_process, node.process), PeerClosedError("closed the channel"))
     assert node.node_id.hex() not in world.head.nodes, "from one that leads a node goes for good"
+
+
+def test_a_node_keeps_what_it_passed_on_until_the_head_has_kept_it(world):
+    node, job = world.nodes[0], c.RegisterDriver(world.users["user0"].process.address, b"job", "", log_to_driver=False)
+    written, world.writer.step = world.writer.step, lambda: False
+    with world.running():
+        node.process.notify(node.process.address, HEAD, job)
+    world.run(1.0)
+    assert len(node.relay._unanswered) == 1
+    world.writer.step = written
+    world.run(1.0)
+    assert not node.relay._unanswered
+
+
+def test_a_head_asks_nobody_before_it_has_kept_what_it_decided(world):
+    answers: list[Reply] = []
+    written, world.writer.step = world.writer.step, lambda: False
+    with world.running():
+        world.head.state.put(SESSION, "name", "s")
+        world.head.process.ask(world.nodes[0].process.address, NODE, c.DescribeDeath("worker"), answers.append)
+    world.run(1.0)
+    assert answers == []
+    world.writer.step = written
+    world.run(1.0)
+    assert len(answers) == 1
+
+
+def test_nodes_have_a_while_longer_to_come_back_to_a_head_that_was_restarted(world):
+    late, gone = world.nodes
+    late._follow = gone._follow = lambda *_: None
+    restart(world)
+    world.run(8.0)
+    assert set(world.head.nodes) == {late.node_id.hex(), gone.node_id.hex()}
+    del late._follow
+    world.run(5.0)
+    assert set(world.head.nodes) == {late.node_id.hex()}
 
 
 def test_nothing_is_placed_on_a_node_before_it_is_back(world, monkeypatch):

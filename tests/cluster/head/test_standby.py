@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from limelight.actors import contract as c
 from limelight.actors.contract import HEAD, encode
+from limelight.actors.serialization import deserialize_error
 from limelight.cluster import cluster_message as cm
 from limelight.cluster.head.head_state import NODES
 from limelight.cluster.head.standby import Standby
@@ -81,6 +83,18 @@ def test_those_who_stand_by_end_with_the_cluster(world):
     world.run(0.1)
     assert ended == [True]
     assert answers == [Reply(1, False, b"")]
+
+
+def test_one_who_stands_by_sends_who_asks_it_on_to_the_head(world):
+    answers: list[Reply] = []
+    with world.running():
+        process = Process(world, "standby")
+        process.actors = {HEAD: Standby(process, Path("unused"), lambda: HERE, lambda: None)}
+        Process(world, "command").ask(process.address, HEAD, c.QueryState("nodes"), answers.append)
+    world.run(0.1)
+    [answer] = answers
+    assert answer.failed
+    assert f"the one that leads is at {HERE}" in str(deserialize_error(answer.body))
 
 
 def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
