@@ -21,7 +21,7 @@ from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.environment.workshop import Workshop, preset
 from limelight.cluster.held_folder import open_lock
 from limelight.exceptions import RuntimeEnvSetupError
-from tests.cluster.wheel import make_wheel
+from tests.cluster.wheel import make_slow_source, make_wheel
 
 DEADLINE = 60
 
@@ -96,22 +96,8 @@ async def until(condition):
 
 def slow_wheel(bench):
     """A source distribution whose build waits until it is killed, and says that it runs."""
-    folder = bench.folder / "slow"
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "slow"\nversion = "1.0"\n'
-    )
-    (folder / "backend.py").write_text(
-        "import os, pathlib, signal\n"
-        "def build_wheel(*a, **k):\n"
-        f"    place = pathlib.Path({str(bench.folder / 'building')!r})\n"
-        "    place.with_suffix('.new').write_text(str(os.getpid()))\n"
-        "    place.with_suffix('.new').rename(place)\n"
-        "    signal.pause()\n"
-        "def prepare_metadata_for_build_wheel(*a, **k): build_wheel()\n"
-    )
-    return RuntimeEnv(pip={"packages": [str(folder)], "pip_install_options": ["--no-index"]})
+    source = make_slow_source(bench.folder / "slow", bench.folder / "building")
+    return RuntimeEnv(pip={"packages": [str(source)], "pip_install_options": ["--no-index"]})
 
 
 async def building(bench):
