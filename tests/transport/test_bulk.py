@@ -242,7 +242,7 @@ class Lender(Store):
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["who reads all", "who leaves before"])
-async def test_an_object_is_released_when_all_of_its_bytes_have_left(world, monkeypatch, caplog, until, leaves) -> None:
+async def test_an_object_is_released_when_all_of_its_bytes_have_left(world, monkeypatch, caplog, leaves) -> None:
     """Where the kernel has no room for the last ones, they are in the connection's buffer, which is no copy."""
     handle = BulkServer.handle
 
