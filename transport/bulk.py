@@ -15,6 +15,7 @@ An object may be served while it is still arriving: the answer to a request for 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
@@ -140,7 +141,15 @@ class BulkServer:
                 "ETag": f'"{found.tag}"',
             },
         )
-        await response.prepare(request)
+        # A reader that leaves is no failure of this process; aiohttp sees that its connection is gone, and is silent.
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            await self._write_all(request, response, found, start, stop)
+        return response
+
+    async def _write_all(
+        self, request: BaseRequest, response: StreamResponse, found: BulkObject, start: int, stop: int
+    ) -> None:
         known = found.checksum(start, stop)
         value = 0
         for position in range(start, stop, _CHUNK):
@@ -149,8 +158,20 @@ class BulkServer:
                 value = checksum(chunk, value)
             await self._write(request, response.write(chunk))
         value = value if known is None else known
-        await self._write(request, response.write_eof(value.to_bytes(CHECKSUM_BYTES, "big")))
-        return response
+        await self._write(request, self._end(request, response, value.to_bytes(CHECKSUM_BYTES, "big")))
+
+    @staticmethod
+    async def _end(request: BaseRequest, response: StreamResponse, last: bytes) -> None:
+        """Write the last bytes, and wait until all have left: the connection's buffer is no copy of the object."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("The reader is gone.")
+        transport.set_write_buffer_limits(0)
+        try:
+            await response.write_eof(last)
+        finally:
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
 
     async def _write(self, request: BaseRequest, writing: Awaitable[None]) -> None:
         """Write, but do not keep the object pinned for a reader that takes nothing."""

@@ -28,9 +28,10 @@ class DefineEnvironment(Body, frozen=True):
 
 
 class PrepareEnvironment(Body, frozen=True):
-    """To a node manager, from the head: this environment will be wanted soon."""
+    """To a node manager, from the head: this environment will be wanted soon, as long as the job is not over."""
 
     key: str
+    job_id: bytes
 
 
 class DescribeEnvironment(Body, frozen=True):

@@ -10,7 +10,6 @@ import msgspec
 from ...exceptions import (
     DeathCause,
     DeathKind,
-    RaySystemError,
 )
 from ...transport.address import ProcessAddress
 from ...transport.channel import Channel
@@ -23,7 +22,6 @@ from ..contract import (
     HEAD,
     NODE,
     AssignWorker,
-    AwaitGroup,
     DriverRegistered,
     GroupPending,
     HeadNotice,
@@ -38,17 +36,17 @@ from ..contract import (
     encode,
 )
 from ..ids import IdSource
-from ..serialization import deserialize_error, serialize_error
+from ..serialization import deserialize_error
 from . import job_setup
 from .actor_roster import ActorRoster
 from .borrowing import Borrowing
 from .completion import Completion
 from .directory import Directory
 from .entrusted_object import adopt
-from .entry import FAILED, INLINE, ObjectEntry
 from .execution import Execution
 from .executor import Executor, TaskHost
 from .forked import guard
+from .group_wait import GroupWaits
 from .holding import Holding
 from .identity import Identity
 from .lineage import Lineage
@@ -100,6 +98,7 @@ class Hub:
         self.borrowing = Borrowing(self)
         self.values = Values(self)
         self.unseen = UnseenErrors(self.table)
+        self.group_waits = GroupWaits(lambda body, answer: self.links.ask(self.head, HEAD, body, answer))
         self.waiting = Waiting(self)
         self.holding = Holding(self)
         self.recovery = Recovery(self)
@@ -300,20 +299,6 @@ class Hub:
         if link is None or link.channel is not channel:
             link = self._worker_links[channel.peer.process_id] = WorkerLink(channel, node or self.node)
         return link
-
-    def await_group(self, wait: tuple[AwaitGroup, ObjectEntry, bytes]) -> None:
-        """Have an entry become ready with a placement group."""
-        body, entry, done = wait
-
-        def answered(reply: Reply | TransportError) -> None:
-            if isinstance(reply, TransportError):
-                entry.complete(FAILED, serialize_error(RaySystemError(f"The head cannot be reached: {reply}")))
-            elif reply.body:
-                entry.complete(FAILED, reply.body)
-            else:
-                entry.complete(INLINE, done)
-
-        self.links.ask(self.head, HEAD, body, answered)
 
     def _warn_of_group(self, pending: GroupPending) -> None:
         name = f"{pending.name!r} " if pending.name else ""

@@ -12,7 +12,6 @@ from .. import ids
 from ..actor_descriptor import ActorDescriptor
 from ..contract import (
     HEAD,
-    AwaitGroup,
     CreateGroup,
     FindGroup,
     GroupFound,
@@ -352,7 +351,7 @@ class NativeRuntime:
         """See `Runtime.placement_group_ready`."""
         hub = self.hub
         entry = ObjectEntry(hub.table, ids.object_id(hub.ids.task_id(), 1))
-        hub.wire.post(hub.await_group, (AwaitGroup(placement_group_id), entry, to_inline(serialize(value))))
+        hub.wire.post(hub.group_waits.add, (placement_group_id, entry, to_inline(serialize(value))))
         return ObjectRef(entry.object_id, None, entry)
 
     def remove_placement_group(self, placement_group_id: bytes) -> None:

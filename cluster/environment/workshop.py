@@ -313,16 +313,17 @@ async def _run_builder(order: bytes, shelf: Path, log: Path) -> int:
 
 
 async def _end_of(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a process's end; its group is killed if the waiting is cancelled."""
+    """Wait for a process's end; then, or when the waiting is cancelled, its group is killed.
+
+    What a process leaves that was killed itself would go on for as long as it likes, and keep the next one waiting.
+    """
     ended = asyncio.Event()
     watch = ProcessWatch(process.pid, ended.set)
     try:
         await ended.wait()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        raise
     finally:
+        with contextlib.suppress(ProcessLookupError):  # until it is reaped, its id and its group's are nobody else's
+            os.killpg(process.pid, signal.SIGKILL)
         watch.close()
         process.wait()
     return process.returncode

@@ -41,8 +41,9 @@ class EnvironmentDesk:
         self.define(defined.key, defined.definition)
         channel.reply(call.call_id, b"")
         if defined.eager:
+            wanted = PrepareEnvironment(defined.key, self._head.jobs.job_of(channel.peer.process_id))
             for node in self._head.nodes.values():
-                self._head.process.notify(node.address, NODE, PrepareEnvironment(defined.key))
+                self._head.process.notify(node.address, NODE, wanted)
 
     def define(self, key: str, definition: bytes) -> None:
         """Know what a key stands for."""

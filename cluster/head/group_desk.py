@@ -162,10 +162,14 @@ class GroupDesk:
 
     def _process_lost(self, process_id: str) -> None:
         for group_id, waiting in list(self._waiting.items()):
-            self._waiting[group_id] = [who for who in waiting if who[0].peer.process_id != process_id]
+            left = [who for who in waiting if who[0].peer.process_id != process_id]
             for channel, call_id in waiting:
                 if channel.peer.process_id == process_id:
-                    channel.reply(call_id, b"")  # its node keeps the question until then
+                    channel.reply(call_id, b"")  # its node's channel keeps the question until then
+            if left:
+                self._waiting[group_id] = left
+            else:
+                del self._waiting[group_id]
         self.feed(t.GroupOwnerLost(process_id, "the process that created it is gone"))
 
     # --- from users' processes ---

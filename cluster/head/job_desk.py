@@ -58,6 +58,10 @@ class JobDesk:
         """The node that a driver has joined; "" where that process is no driver."""
         return next((job.node_id for job in self._jobs.values() if job.driver.address.process_id == process_id), "")
 
+    def job_of(self, process_id: str) -> bytes:
+        """The job of a driver; b"" where that process is no driver."""
+        return next((key for key, job in self._jobs.items() if job.driver.address.process_id == process_id), b"")
+
     def has_drivers_at(self, node_id: str) -> bool:
         """Whether a driver has joined that node."""
         return any(job.node_id == node_id for job in self._jobs.values())

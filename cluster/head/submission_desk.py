@@ -49,6 +49,7 @@ class SubmissionDesk:
             "JobEnded": self._on_ended,
             "AwaitJobStop": self._on_await_stop,
         }
+        head.on_process_lost.append(self._process_lost)
 
     def feed(self, event: s.SubmissionEvent) -> None:
         """Give the book an event and do what it says.
@@ -218,6 +219,12 @@ class SubmissionDesk:
         if waiting is not None:
             channel, call_id = waiting
             channel.reply(call_id, STOP)
+
+    def _process_lost(self, process_id: str) -> None:
+        for actor_id, (channel, call_id) in list(self._stop_awaited.items()):
+            if channel.peer.process_id == process_id:
+                del self._stop_awaited[actor_id]
+                channel.reply(call_id, b"")  # its node's channel keeps the question until then
 
     def _on_started(self, channel: Channel, call: Call) -> None:
         told: JobStarted = decoder_of(JobStarted).decode(call.body)

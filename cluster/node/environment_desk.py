@@ -80,6 +80,7 @@ class EnvironmentDesk:
         self._definitions: dict[str, bytes] = {}
         self._failures: dict[str, tuple[RuntimeEnvSetupError, float]] = {}
         self._users: dict[Interpreter, int] = {}
+        self._early: dict[bytes, set[asyncio.Task[None]]] = {}
         self.methods = {**packages.methods, "PrepareEnvironment": self._on_prepare}
 
     async def close(self) -> None:
@@ -139,6 +140,11 @@ class EnvironmentDesk:
         """A driver or worker is gone."""
         self._packages.process_lost(process_id)
 
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over: what is set up early for its sake is not wanted any more, unless others wait for it."""
+        for early in self._early.pop(job_id, ()):
+            early.cancel()
+
     def release(self, prepared: Prepared) -> None:
         """A worker that used it has ended."""
         for uri in prepared.packages:
@@ -152,14 +158,15 @@ class EnvironmentDesk:
         if interpreter is None:
             return
         self._users[interpreter] -= 1
-        if not self._users[interpreter]:
-            del self._users[interpreter]
-            self._process.spawn(self._retire(interpreter, found))
-        else:
+        if self._users[interpreter]:
             self._workshop.let_go(found)
+        else:
+            self._process.spawn(self._retire(interpreter, found))
 
     async def _retire(self, interpreter: Interpreter, found: Found) -> None:
-        await self._spawners.retire(interpreter)
+        if self._users.get(interpreter) == 0:  # else a worker has begun in it since it was found to be idle
+            del self._users[interpreter]
+            await self._spawners.retire(interpreter)
         self._workshop.let_go(found)
 
     async def _definition(self, key: str) -> bytes:
@@ -188,7 +195,16 @@ class EnvironmentDesk:
 
     def _on_prepare(self, _: Channel, call: Call) -> None:
         wanted: PrepareEnvironment = decoder_of(PrepareEnvironment).decode(call.body)
-        self._process.spawn(self._prepare_early(wanted.key))
+        mine = self._early.setdefault(wanted.job_id, set())
+        early = self._process.spawn(self._prepare_early(wanted.key))
+        mine.add(early)
+
+        def done(_: object) -> None:
+            mine.discard(early)
+            if not mine and self._early.get(wanted.job_id) is mine:
+                del self._early[wanted.job_id]
+
+        early.add_done_callback(done)
 
     async def _prepare_early(self, key: str) -> None:
         """Set an environment up before a task needs it; the tasks will hear of a failure."""

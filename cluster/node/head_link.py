@@ -330,8 +330,7 @@ class HeadLink:
         if self._manager is None:
             return
         if isinstance(order.event, m.JobEnded):
-            self._manager.jobs.ended(order.event.job_id)
-            self._manager.actors.job_ended(order.event.job_id)
+            self._manager.job_ended(order.event.job_id)
         self._manager.feed(order.event)
 
     def _on_peers(self, _: Channel, call: Call) -> None:

@@ -24,6 +24,11 @@ LONG: Final = frozenset({"AwaitGroup", "AwaitJobStop"})
 """What even a healthy head answers only when something happens."""
 
 
+def asks_only(method: str) -> bool:
+    """Whether a call changes nothing, so that it matters to nobody but the process that waits for its answer."""
+    return method in QUESTIONS or method in LONG
+
+
 class _Wait(NamedTuple):
     process_id: str
     method: str

@@ -24,7 +24,7 @@ from ...transport.error import TransportError
 from ...transport.protocol import Call, Reply
 from ..cluster_message import FromProcess, ProcessGone, ProcessHere, ToProcess
 from ..system_process import Arrived, Lost, SystemActor
-from .head_patience import QUESTIONS, HeadPatience
+from .head_patience import QUESTIONS, HeadPatience, asks_only
 
 if TYPE_CHECKING:
     from ..system_process import SystemProcess
@@ -178,6 +178,7 @@ class HeadRelay(SystemActor):
             case Lost(channel, _) if channel.peer.process_id in self._speakers:
                 del self._speakers[channel.peer.process_id]
                 self._patience.left(channel.peer.process_id)
+                self._forget_questions(channel.peer.process_id)
                 gone = ProcessGone(channel.peer.process_id)
                 said = FromProcess(channel.peer, ProcessGone.__name__, encode(gone), wants_reply=False)
                 self._keep(said)
@@ -194,6 +195,13 @@ class HeadRelay(SystemActor):
         self._send()
         if not self._holds and self._bytes > MOST_KEPT:
             self._hold(True)
+
+    def _forget_questions(self, process_id: str) -> None:
+        """Nobody waits for the answers any more. What is to change something is said all the same."""
+        for number, kept in list(self._unanswered.items()):
+            if kept.call_id and kept.said.sender.process_id == process_id and asks_only(kept.said.method):
+                del self._unanswered[number]  # its size is 0, and so nothing is to be counted
+                self._patience.answered(number)
 
     def _hold(self, holds: bool) -> None:
         self._holds = holds

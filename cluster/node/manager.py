@@ -115,12 +115,14 @@ class NodeManager(SystemActor):
         if self._machine.draining:
             self.drain.look()
 
-    def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901 - one line for each command
+    def _execute(self, command: m.LeaseCommand) -> None:  # noqa: C901, PLR0912 - one line for each command
         match command:
             case m.Grant():
                 self._grant(command)
             case m.StartWorker():
-                self.spawn(self.worker_desk.start(command))
+                self.worker_desk.start(command)
+            case m.CancelStart():
+                self.worker_desk.cancel_start(command)
             case m.StopWorker():
                 self.worker_desk.stop(command)
             case m.Reclaim():
@@ -280,6 +282,12 @@ class NodeManager(SystemActor):
         for job_id in self.jobs.of_driver(process_id):
             self._head.driver_left(job_id, process_id)
         self._head.process_lost(process_id, str(error))
+
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over, as the head says."""
+        self.jobs.ended(job_id)
+        self.actors.job_ended(job_id)
+        self._environments.job_ended(job_id)
 
     def on_cancelled(self, channel: Channel, call_id: int) -> None:
         """A reader has given up."""

@@ -150,13 +150,19 @@ class PackageDesk:
                 return
         raise RuntimeEnvSetupError(_nowhere(uri, lacking, unheard + away))
 
-    async def _store_package(self, process_id: str, call: Call) -> bytes:
-        """Take a package in, for the other nodes, too; it stays as long as the process that made it."""
+    def _store_package(self, process_id: str, call: Call) -> Coroutine[Any, Any, bytes]:
+        """Take a package in, for the other nodes, too; it stays as long as the process that made it.
+
+        It is kept before anything else is heard, for that may be the end of the process.
+        """
         given: StorePackage = decoder_of(StorePackage).decode(call.body)
         kept = self._kept.setdefault(process_id, set())
         if given.uri not in kept:
             self._store.keep(given.uri)
             kept.add(given.uri)
+        return self._put(given)
+
+    async def _put(self, given: StorePackage) -> bytes:
         await asyncio.to_thread(self._store.put, given.uri, Path(given.path))
         return b""
 

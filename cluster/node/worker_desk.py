@@ -43,6 +43,7 @@ class WorkerDesk:
         self._workers = workers
         self._environments = environments
         self._early_deaths: dict[bytes, int] = {}
+        self._preparing: dict[int, asyncio.Task[None]] = {}
         manager.methods |= {
             "WorkerReady": self._on_ready,
             "WorkerUnfit": self._on_unfit,
@@ -51,14 +52,25 @@ class WorkerDesk:
             "DescribeDeath": self._on_describe_death,
         }
 
-    async def start(self, order: m.StartWorker) -> None:
+    def start(self, order: m.StartWorker) -> None:
         """Start a worker, with all that its environment needs at hand."""
+        self._preparing[order.start_id] = self._manager.spawn(self._start(order))
+
+    def cancel_start(self, order: m.CancelStart) -> None:
+        """Wait for a worker's environment no longer: where nobody else does, it is not made."""
+        preparing = self._preparing.pop(order.start_id, None)
+        if preparing is not None:
+            preparing.cancel()
+
+    async def _start(self, order: m.StartWorker) -> None:
         try:
             prepared = await self._environments.prepare(order.env_key)
         except RuntimeEnvSetupError as error:
             if not self._manager.closing:
                 self._manager.feed(m.WorkerStartFailed(order.start_id, str(error), environment=True))
             return
+        finally:
+            self._preparing.pop(order.start_id, None)
         if order.env_key:
             self._manager.feed(m.WorkerPrepared(order.start_id))
         driver = await self._driver(order.job_id) if prepared.definition else None

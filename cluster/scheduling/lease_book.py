@@ -69,7 +69,9 @@ class LeaseBook:
                 commands.append(self.grant_of(lease))
             if not leases:
                 del self._unstaffed[key]
-        commands += self.pool.plan({key: len(leases) for key, leases in self._unstaffed.items()}, now)
+        waiting = {key: len(leases) for key, leases in self._unstaffed.items()}
+        commands += self.pool.cancel(waiting)
+        commands += self.pool.plan(waiting, now)
         return commands
 
     def grant_of(self, lease: Lease) -> Grant | WorkerGranted:

@@ -285,6 +285,12 @@ class StartWorker(Struct, frozen=True, tag="start"):
     job_id: bytes
 
 
+class CancelStart(Struct, frozen=True, tag="cancel_start"):
+    """Nobody needs the worker of `StartWorker(start_id)` any more, whose environment is still made; not answered."""
+
+    start_id: int
+
+
 class StopWorker(Struct, frozen=True, tag="stop"):
     """End a worker process; `reason` is what its death is put down to. `WorkerLost` may follow and is not needed."""
 
@@ -398,6 +404,7 @@ LeaseCommand = (
     | Infeasible
     | EnvironmentFailed
     | StartWorker
+    | CancelStart
     | StopWorker
     | WorkerGranted
     | WorkerRefused

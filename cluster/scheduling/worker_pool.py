@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from .lease_message import StartWorker, StopWorker
+from .lease_message import CancelStart, StartWorker, StopWorker
 
 PoolKey = tuple[str, bytes]
 """Runtime environment and job; the job is empty for fresh workers."""
@@ -115,6 +115,16 @@ class WorkerPool:
         if not starts and not self._starting and not self._retired and self._wants_another():
             starts.append(self._start(("", FRESH), now))
         return starts
+
+    def cancel(self, waiting: Mapping[PoolKey, int]) -> list[CancelStart]:
+        """Give up starts whose environment is still made, where no lease waits for them: making may take long.
+
+        A few too many are left alone: they wait for the very environment that the others need.
+        """
+        unwanted = [start_id for start_id, key in self._preparing.items() if key not in waiting]
+        for start_id in unwanted:
+            del self._preparing[start_id]
+        return [CancelStart(start_id) for start_id in unwanted]
 
     def _wants_another(self) -> bool:
         """Whether to start a fresh worker ahead of need.

@@ -1,4 +1,4 @@
-"""Tiny wheels, so that installers have something to install without an index."""
+"""Tiny wheels, so that installers have something to install without an index; and one that takes for ever."""
 
 import zipfile
 from collections.abc import Sequence
@@ -27,3 +27,22 @@ def make_wheel(
         wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
     return path
+
+
+def make_slow_source(folder: Path, begun: Path) -> Path:
+    """A source distribution, "slow", whose build writes its process id to `begun` and waits until it is killed."""
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "slow"\nversion = "1.0"\n'
+    )
+    (folder / "backend.py").write_text(
+        "import os, pathlib, signal\n"
+        "def build_wheel(*a, **k):\n"
+        f"    place = pathlib.Path({str(begun)!r})\n"
+        "    place.with_suffix('.new').write_text(str(os.getpid()))\n"
+        "    place.with_suffix('.new').rename(place)\n"
+        "    signal.pause()\n"
+        "def prepare_metadata_for_build_wheel(*a, **k): build_wheel()\n"
+    )
+    return folder

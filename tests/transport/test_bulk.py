@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import zlib
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from limelight.transport import bulk_client
 from limelight.transport.address import ProcessAddress
 from limelight.transport.auth import HOST
+from limelight.transport.bulk import BulkServer
 from limelight.transport.bulk_client import BulkClient
 from limelight.transport.bulk_response import BulkResponse
 from limelight.transport.checksum import checksum
@@ -212,6 +214,58 @@ async def test_nothing_is_written_any_more_after_a_fetch_is_cancelled(world) -> 
     await until(lambda: store.pinned == 0)
     assert bytes(into).count(b"x") == here < 64 * MIB
     await client.close()
+
+
+class Lent(Pinned):
+    """An object whose memory is somebody else's from its release on; says whether any of it was still to be sent."""
+
+    def release(self) -> None:
+        super().release()
+        self.data.release()
+        try:
+            self.store.memory.append(0)  # a bytearray does not grow while anybody has a view of it
+        except BufferError:
+            self.store.left.append(True)
+        else:
+            self.store.left.append(False)
+
+
+class Lender(Store):
+    def __init__(self, size: int) -> None:
+        super().__init__(object=b"")
+        self.memory = bytearray(size)
+        self.left: list[bool] = []
+
+    async def open(self, name: str) -> Lent:
+        self.pinned += 1
+        return Lent(self, self.memory)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["who reads all", "who leaves before"])
+async def test_an_object_is_released_when_all_of_its_bytes_have_left(world, monkeypatch, caplog, leaves) -> None:
+    """Where the kernel has no room for the last ones, they are in the connection's buffer, which is no copy."""
+    handle = BulkServer.handle
+
+    def handled(self, request, admitted):
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return handle(self, request, admitted)
+
+    monkeypatch.setattr(BulkServer, "handle", handled)
+    store = Lender(size=60_000)
+    server = await world.endpoint("server", bulk=store)
+    client_end = await world.endpoint("client")
+    request = BulkClient(client_end)._request(await client_end.connect(server.address), "object", 0, 60_000, "")
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as reader:
+        reader.setblocking(False)
+        await loop.sock_connect(reader, server.address.unix)
+        await loop.sock_sendall(reader, request)
+        assert await loop.sock_recv(reader, 4096)
+        while not store.left and not leaves:
+            assert await loop.sock_recv(reader, 4096)
+    await until(lambda: store.left)
+    assert leaves or store.left == [False]
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

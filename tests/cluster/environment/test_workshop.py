@@ -21,7 +21,7 @@ from limelight.cluster.environment.shelf import make_shelf
 from limelight.cluster.environment.workshop import Workshop, preset
 from limelight.cluster.held_folder import open_lock
 from limelight.exceptions import RuntimeEnvSetupError
-from tests.cluster.wheel import make_wheel
+from tests.cluster.wheel import make_slow_source, make_wheel
 from tests.waiting import until
 
 DEADLINE = 60
@@ -90,22 +90,8 @@ def version(found, module="tiny"):
 
 def slow_wheel(bench):
     """A source distribution whose build waits until it is killed, and says that it runs."""
-    folder = bench.folder / "slow"
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "slow"\nversion = "1.0"\n'
-    )
-    (folder / "backend.py").write_text(
-        "import os, pathlib, signal\n"
-        "def build_wheel(*a, **k):\n"
-        f"    place = pathlib.Path({str(bench.folder / 'building')!r})\n"
-        "    place.with_suffix('.new').write_text(str(os.getpid()))\n"
-        "    place.with_suffix('.new').rename(place)\n"
-        "    signal.pause()\n"
-        "def prepare_metadata_for_build_wheel(*a, **k): build_wheel()\n"
-    )
-    return RuntimeEnv(pip={"packages": [str(folder)], "pip_install_options": ["--no-index"]})
+    source = make_slow_source(bench.folder / "slow", bench.folder / "building")
+    return RuntimeEnv(pip={"packages": [str(source)], "pip_install_options": ["--no-index"]})
 
 
 async def building(bench):
@@ -326,11 +312,16 @@ asyncio.run(main())
 """
 
 
-async def test_a_node_that_is_killed_leaves_no_half_environment(bench):
-    env = slow_wheel(bench)
+async def node_that_makes(bench, env):
+    """A process of its own that has an environment made."""
     logs = bench.folder / "logs-of-node"
     logs.mkdir()
-    node = await asyncio.create_subprocess_exec(sys.executable, "-c", NODE, str(logs), str(bench.root), env.serialize())
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", NODE, str(logs), str(bench.root), env.serialize())
+
+
+async def test_a_node_that_is_killed_leaves_no_half_environment(bench):
+    env = slow_wheel(bench)
+    node = await node_that_makes(bench, env)
     pid = await building(bench)
     node.send_signal(signal.SIGKILL)
     await node.wait()
@@ -363,20 +354,54 @@ async def test_a_killed_builder_is_a_failure_and_not_an_environment(bench):
     assert bench.marks() == []
 
 
-async def test_what_a_killed_builder_has_started_is_waited_for(bench):
-    """Both would write to the same folder."""
+async def test_what_a_killed_builder_has_started_is_ended(bench):
+    """It would go on in a folder that the next builder writes to, who would have to wait for it."""
     shop, env = bench.open(), slow_wheel(bench)
     first = asyncio.create_task(shop.find(env, ""))
     pid = await building(bench)
     os.kill(os.getpgid(pid), signal.SIGKILL)  # the builder alone, as the kernel does where memory runs out
     with pytest.raises(RuntimeEnvSetupError, match="pip could not make"):
         await first
+    await until(lambda: ended(pid))
+    second = asyncio.create_task(bench.open().find(env, ""))
+    await building(bench)
+    second.cancel()
+
+
+async def test_what_a_killed_builder_of_a_killed_node_has_started_is_waited_for(bench):
+    """Both would write to the same folder."""
+    env = slow_wheel(bench)
+    node = await node_that_makes(bench, env)
+    pid = await building(bench)
+    node.send_signal(signal.SIGSTOP)  # it must not see its builder's end
+    os.kill(os.getpgid(pid), signal.SIGKILL)
+    node.kill()
+    await node.wait()
     assert not ended(pid)
     second = asyncio.create_task(bench.open().find(env, ""))
     begun = bench.folder / "building"
     await until(lambda: begun.exists() or any(waits_for_lock(child.pid) for child in psutil.Process().children()))
     assert not begun.exists()
     os.killpg(os.getpgid(pid), signal.SIGKILL)
+    await building(bench)
+    second.cancel()
+
+
+async def test_an_installer_that_is_killed_is_a_failure_and_the_next_build_begins_anew(bench):
+    """As the kernel does where memory runs out; the installer is the largest."""
+    shop, env = bench.open(), slow_wheel(bench)
+    first = asyncio.create_task(shop.find(env, ""))
+    pid = await building(bench)
+    builder = os.getpgid(pid)
+    pips = [child for child in psutil.Process(builder).children() if "pip" in child.cmdline()]
+    for pip in pips:
+        pip.kill()
+    with pytest.raises(RuntimeEnvSetupError, match="pip install failed with signal 9"):
+        await first
+    assert len(pips) == 1
+    assert bench.environments() == bench.marks() == []
+    await until(lambda: ended(pid))
+    second = asyncio.create_task(shop.find(env, ""))
     await building(bench)
     second.cancel()
 

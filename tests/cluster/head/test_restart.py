@@ -248,6 +248,21 @@ def test_a_question_of_a_process_that_died_is_kept_by_nobody(world):
     assert not node.relay._unanswered
 
 
+def test_a_group_that_nobody_waits_for_any_more_is_waited_for_by_nobody(world):
+    user, other = world.users["user0"], world.users["user1"]
+    with world.running():
+        user.ask(c.CreateGroup(b"g" * 18, [{"CPU": 10**9}], "PACK", "", "", False, b"", user.name))
+    world.run(1.0)
+    with world.running():
+        other.ask(c.AwaitGroup(b"g" * 18))
+    world.run(1.0)
+    assert len(world.head.groups._waiting) == 1
+    with world.running():
+        world.end(other.process)
+    world.run(1.0)
+    assert world.head.groups._waiting == {}
+
+
 def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatch):
     world = World(1, nodes=1)
     world.run(1.0)

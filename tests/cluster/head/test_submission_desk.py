@@ -12,6 +12,7 @@ from limelight.cluster.job.job_details import JobErrorType, JobStatus
 from limelight.cluster.job.job_message import STOP, AwaitJobStop
 from limelight.cluster.job.submission import EntrypointStarted, Stop, Submission, SubmissionSpec
 from limelight.cluster.job.submit_request import SubmitRequest
+from limelight.transport.address import ProcessAddress
 from limelight.transport.protocol import Call
 from tests.cluster.listening import listening
 
@@ -19,7 +20,8 @@ from tests.cluster.listening import listening
 class Channel:
     """To a supervisor's node; keeps what is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, process_id: str = "supervisor") -> None:
+        self.peer = ProcessAddress(process_id, "h")
         self.answers: list[tuple[int, bytes]] = []
 
     def reply(self, call_id: int, body: bytes) -> None:
@@ -59,6 +61,16 @@ async def test_a_supervisor_that_asks_again_is_answered_both_times(head):
     assert after.answers == [(2, STOP)]
     ask(head, after, job, 3)  # it has not heard
     assert after.answers[1:] == [(3, STOP)]
+
+
+async def test_a_supervisor_that_dies_is_waited_for_by_nobody(head):
+    jobs = [running(head), running(head)]
+    dead, alive = Channel("dead"), Channel("alive")
+    ask(head, dead, jobs[0], 1)
+    ask(head, alive, jobs[1], 2)
+    head.process_lost("dead")
+    assert dead.answers == [(1, b"")]  # else its node would keep the question
+    assert list(head.submissions._stop_awaited) == [jobs[1].spec.actor_id]
 
 
 async def test_who_watches_a_job_hears_of_a_change_and_leaves_nothing_behind(head):

@@ -73,15 +73,6 @@ class HeadDouble(SystemActor):
         self.process.notify(node, NODE, body)
 
 
-class Jobs:
-    """What of the manager's desks is told of jobs."""
-
-    def ended(self, job_id: bytes) -> None:
-        """A job is over."""
-
-    job_ended = ended
-
-
 class ManagerDouble(SystemActor):
     """What of a node's manager the link needs."""
 
@@ -94,7 +85,9 @@ class ManagerDouble(SystemActor):
         ignored = ("StartActor", "TerminateActor", "RequestLightWorker", "ReleaseLightWorker", "DrainOrder")
         self.methods = {name: lambda _, call: self.fed.append(call.method) for name in ignored}
         self.methods["NodeDrained"] = lambda channel, call: channel.reply(call.call_id, b"")  # see `settled`
-        self.jobs = self.actors = Jobs()
+
+    def job_ended(self, job_id: bytes) -> None:
+        """A job is over."""
 
     def feed(self, event) -> None:
         self.fed.append(event)

@@ -63,14 +63,17 @@ class WorkshopDouble:
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.hangs = False
-        self.asked = 0
+        self.asked = self.left = 0
         self.let: list[Found] = []
 
     async def find(self, env, folder) -> Found:
         del env, folder
         self.asked += 1
         if self.hangs:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left += 1
         if self.failure is not None:
             raise self.failure
         return FOUND
@@ -209,6 +212,19 @@ async def test_packages_and_interpreters_are_kept_for_workers_and_a_while_longer
         node.packages.release(uri)
 
 
+async def test_an_interpreter_that_a_worker_begins_in_while_it_is_retired_stays(node):
+    """Its zygote would take the worker along."""
+    key = node.define(env_vars={"A": "1"})
+    node.desk._cool((await node.desk.prepare(key)).found)  # nothing else has run until the next line is through
+    second = await node.desk.prepare(key)
+    await until(lambda: node.workshop.let == [FOUND])
+    assert node.spawners.retired == []
+    node.desk.release(second)
+    await until(lambda: node.workshop.let == [FOUND, FOUND])
+    assert node.spawners.retired == [FOUND.interpreter]
+    assert node.desk._users == {}
+
+
 async def test_an_interpreter_stays_warm_for_a_while(node):
     node.desk._idle_s = 1e6
     node.desk.release(await node.desk.prepare(node.define(env_vars={"A": "1"})))
@@ -217,24 +233,38 @@ async def test_an_interpreter_stays_warm_for_a_while(node):
     assert (node.workshop.let, node.spawners.retired) == ([], [])
 
 
+def prepare_early(node, key: str, job_id: bytes = b"job") -> None:
+    wanted = encode(PrepareEnvironment(key, job_id))
+    node.desk.methods["PrepareEnvironment"](None, Call(0, "node", "PrepareEnvironment", wanted))
+
+
 async def test_what_is_prepared_early_is_there_and_held_by_nobody(node):
     uri = node.package()
     key = node.define(working_dir=uri)
-    node.desk.methods["PrepareEnvironment"](
-        None, Call(0, "node", "PrepareEnvironment", encode(PrepareEnvironment(key)))
-    )
+    prepare_early(node, key)
     await until(lambda: node.workshop.let == [FOUND])
     assert (node.folder / "packages" / "unpacked" / uri.removeprefix(SCHEME)).is_dir()
     with pytest.raises(KeyError):
         node.packages.release(uri)
 
 
+async def test_what_is_prepared_early_ends_with_its_job(node):
+    node.workshop.hangs = True
+    key = node.define(env_vars={"A": "1"})
+    for job in (b"one", b"one", b"two"):
+        prepare_early(node, key, job)
+    await until(lambda: node.workshop.asked == 3)
+    node.desk.job_ended(b"one")
+    await until(lambda: node.workshop.left == 2)
+    node.desk.job_ended(b"two")
+    await until(lambda: node.workshop.left == 3)
+    assert node.desk._early == {}
+
+
 async def test_a_failure_of_what_is_prepared_early_is_no_failure_of_the_node(node, caplog):
     node.workshop.failure = RuntimeEnvSetupError("no such thing")
     key = node.define(env_vars={"A": "1"})
-    node.desk.methods["PrepareEnvironment"](
-        None, Call(0, "node", "PrepareEnvironment", encode(PrepareEnvironment(key)))
-    )
+    prepare_early(node, key)
     await until(lambda: "no such thing" in caplog.text)
     assert "A task of a system process failed" not in caplog.text
 

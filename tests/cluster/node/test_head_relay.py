@@ -6,10 +6,12 @@ import pytest
 
 from limelight.actors.contract import (
     ActorUnreferenced,
+    AwaitGroup,
     FindActor,
     HeadNotice,
     HeadReplaced,
     HoldSubmissions,
+    RemoveGroup,
     SetCreation,
     encode,
 )
@@ -139,6 +141,29 @@ async def test_what_a_head_left_unanswered_is_said_to_the_next_before_all_else(n
         ("second", "driver", "FindActor"),
     ]
     assert said[3:] == [("second", "driver", "ProcessHere")]
+
+
+async def test_questions_of_the_dead_are_forgotten_and_what_they_submitted_is_said(node):
+    """Also while no head is there to answer them."""
+    process, relay = node
+    dead, alive = Channel("dead"), Channel("alive")
+    relay.connected(FIRST)
+    say(relay, dead, FindActor("before", ""), 7)
+    relay.disconnected()
+    (asked,) = process.asked
+    process.sent()
+    for call_id, body in enumerate([FindActor("a", ""), AwaitGroup(b"g"), RemoveGroup(b"g")], 8):
+        say(relay, dead, body, call_id)
+    say(relay, alive, AwaitGroup(b"g"), 7)
+    relay.on_receive(Lost(dead, LOST))
+    relay.connected(FIRST)
+    assert process.sent() == [
+        ("first", "dead", "RemoveGroup"),
+        ("first", "alive", "AwaitGroup"),
+        ("first", "dead", "ProcessGone"),
+    ]
+    asked.answer(Reply(1, False, b"of before"))  # it was on its way
+    assert dead.replies == []
 
 
 async def test_a_question_that_was_answered_twice_is_answered_once(node):

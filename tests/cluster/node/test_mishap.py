@@ -77,14 +77,21 @@ async def test_a_start_that_fails_for_want_of_descriptors_is_a_start_that_failed
     spawners.go_on.set()
     table = make_table(tmp_path, spawners)
     fed: list[object] = []
-    manager = SimpleNamespace(methods={}, closing=False, feed=fed.append)
+    starts: list[asyncio.Task[None]] = []
+
+    def spawn(starting) -> asyncio.Task[None]:
+        starts.append(asyncio.create_task(starting))
+        return starts[-1]
+
+    manager = SimpleNamespace(methods={}, closing=False, feed=fed.append, spawn=spawn)
 
     async def prepare(_key) -> Prepared:
         return Prepared()
 
     environments = SimpleNamespace(prepare=prepare, release=lambda _: None)
     with contextlib.suppress(OSError):
-        await WorkerDesk(manager, table, environments).start(m.StartWorker(7, "", b""))
+        WorkerDesk(manager, table, environments).start(m.StartWorker(7, "", b""))
+        await asyncio.gather(*starts)
     assert [type(event) for event in fed] == [m.WorkerStartFailed]
     assert fed[0].start_id == 7
     assert not table.all()

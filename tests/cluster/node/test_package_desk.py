@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from limelight.actors.contract import NODE, StorePackage
+from limelight.actors.contract import NODE, StorePackage, encode
 from limelight.actors.package import SCHEME, build_package
 from limelight.cluster.node.package_desk import PackageDesk
 from limelight.cluster.package_store import PackageStore
 from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.exceptions import RuntimeEnvSetupError
 from limelight.transport.address import ProcessAddress
+from limelight.transport.protocol import Call
 from tests.cluster.listening import listening
 
 
@@ -264,3 +265,29 @@ async def test_what_lies_on_the_network_is_fetched_once_and_again_where_it_made_
         archive.unlink()
     assert (await node.desk.acquire(uri, None) / "text").exists()
     assert len(asked) == 2
+
+
+class Sender:
+    """The channel of a process that has a package stored."""
+
+    def __init__(self, process_id: str) -> None:
+        self.peer = ProcessAddress(process_id, "h")
+        self.answered = asyncio.Event()
+
+    def reply(self, *_, failed: bool = False) -> None:
+        assert not failed
+        self.answered.set()
+
+
+@pytest.mark.parametrize("dies", ["at once", "while it is copied"])
+async def test_a_package_of_a_process_that_dies_while_it_is_stored_is_kept_for_nobody(site, dies):
+    node, sender = await site.node(), Sender("driver")
+    uri, path = site.package("text")
+    call = Call(1, NODE, "StorePackage", encode(StorePackage(uri, str(path))))
+    node.desk.methods["StorePackage"](sender, call)
+    if dies == "while it is copied":
+        await asyncio.sleep(0)
+    node.desk.process_lost("driver")
+    await asyncio.wait_for(sender.answered.wait(), 30)
+    with pytest.raises(KeyError):
+        node.desk.release(uri)

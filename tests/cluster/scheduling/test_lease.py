@@ -507,6 +507,22 @@ def test_an_attempt_given_up_while_it_waits_holds_nothing():
     assert node.available() == 1
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [m.ReleaseWorker("r"), m.CallerLost("a"), m.DemandChanged("a", b"k", spec(env_key="made"), 0, 100)],
+    ids=["its actor is dead", "its caller is dead", "its caller wants none"],
+)
+def test_an_environment_is_not_made_for_nobody(ends):
+    node = NodeDriver(start_workers=False)
+    if isinstance(ends, m.ReleaseWorker):
+        node.tell(m.RequestWorker("r", spec(env_key="made")))
+    else:
+        node.tell(m.DemandChanged("a", b"k", spec(env_key="made"), 1, 1))
+    (start,) = [start for start in node.starts if start.env_key]
+    assert of(m.CancelStart, node.tell(ends)) == [m.CancelStart(start.start_id)]
+    assert not of(m.EnvironmentFailed, node.tell(m.WorkerStartFailed(start.start_id, "late", environment=True)))
+
+
 def test_idle_workers_are_stopped_after_a_while_and_the_machine_says_when():
     node = NodeDriver(config=LeaseConfig(pool=PoolConfig(idle_timeout=5), refresh_interval=1000))
     node.demand(1)

@@ -1,6 +1,6 @@
 """Which worker processes a node starts, reuses and stops."""
 
-from limelight.cluster.scheduling.lease_message import StartWorker
+from limelight.cluster.scheduling.lease_message import CancelStart, StartWorker
 from limelight.cluster.scheduling.worker_pool import PoolConfig, WorkerPool
 
 JOB = b"job1"
@@ -125,3 +125,16 @@ def test_an_environments_workers_start_once_it_is_made():
     assert pool.start_failed(2) is None
     pool.prepared(2, 100.0)  # late
     assert pool.overdue(1000.0) == []
+
+
+def test_a_start_whose_environment_is_made_for_nobody_any_more_is_given_up():
+    pool = WorkerPool(PoolConfig())
+    waiting = {("env", JOB): 2, ("other", JOB): 1, ("", JOB): 1}
+    assert len(pool.plan(waiting, 0.0)) == 4
+    assert pool.cancel(waiting) == pool.cancel({("env", JOB): 1, ("other", JOB): 1}) == []
+    assert pool.cancel({("other", JOB): 1}) == [CancelStart(1), CancelStart(2)]
+    assert pool.start_failed(1) is None
+    pool.prepared(3, 1.0)
+    assert pool.cancel({}) == [], "its process starts: it may as well come"
+    assert pool.started(3, "w3", 2.0)
+    assert [start.start_id for start in pool.plan({("env", JOB): 1}, 3.0)] == [5], "who comes later has another"
