@@ -79,6 +79,7 @@ class HeadProcess:
         self._about = about_this_process("head", folder.name, is_head=False)
         self._packages = Path(config.packages) if config.packages else folder.path / "packages"
         self._head: Head | None = None
+        self._before = ""  # where the head listened that this one has stood by for
 
     async def run(self) -> bool:
         """See `run_head`.
@@ -189,6 +190,7 @@ class HeadProcess:
                 await asyncio.wait_for(self._ended.wait(), _LOOK_S)
                 continue
             try:
+                self._before = leader
                 leadership = await self._claim()
                 leader = await self._leader() or leader
             except StateStoreError as error:
@@ -251,7 +253,7 @@ class HeadProcess:
                 web = await self._start_web(head)
                 self._ready(session, "", head.dashboard)
             else:  # it has stood by
-                head.restore(rows, leads)
+                head.restore(rows, leads, self._before)
                 self._process.actors[HEAD] = head
                 try:
                     web = await self._start_web(head)
