@@ -47,10 +47,11 @@ async def open_store(server):
 
 
 @contextlib.asynccontextmanager
-async def leading(server, lost=None):
+async def leading(server, lost=None, doubts=None):
     """A head that leads, and its keeper."""
     leadership = await (await open_store(server)).acquire(b"a", TTL)
-    keeper = LeadershipKeeper(leadership, pytest.fail if lost is None else lost.append)
+    told = [] if doubts is None else doubts
+    keeper = LeadershipKeeper(leadership, pytest.fail if lost is None else lost.append, told.append)
     try:
         yield leadership, keeper
     finally:
@@ -124,3 +125,24 @@ async def test_closing_during_an_outage_leaves_the_lease_to_run_out(server, capl
 
         server.fault = out_of_reach
     assert "runs out by itself" in caplog.text
+
+
+async def test_a_renewal_that_hangs_for_longer_than_the_lease_puts_it_in_doubt_until_it_is_renewed(server, monkeypatch):
+    doubts, answers = [], asyncio.Event()
+    extend = MemoryStore.extend
+
+    async def hangs(store, *arguments):
+        await answers.wait()
+        return await extend(store, *arguments)
+
+    monkeypatch.setattr(MemoryStore, "extend", hangs)
+    async with asyncio.timeout(10.0), leading(server, doubts=doubts) as (leadership, _):
+        while not doubts:  # noqa: ASYNC110 - it tells by a call
+            await asyncio.sleep(TTL / 10)
+        assert "has not renewed this head's lease" in doubts[0]
+        assert not leadership.is_sure
+        answers.set()
+        while len(doubts) == 1:  # noqa: ASYNC110
+            await asyncio.sleep(TTL / 10)
+        assert doubts[1] == ""
+        assert leadership.is_sure
