@@ -98,7 +98,7 @@ class _Division:
         Where leases are not kept, what was had of those that went is asked for anew, wherever there is room.
         """
         lease_class = self.lease_class
-        moved, lease_class.moved = lease_class.moved, set()
+        moved, lease_class.moved = lease_class.moved, {}
         for node in moved:
             share = self.shares.get(node)
             if share is not None and not share.lost:

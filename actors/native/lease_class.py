@@ -60,7 +60,7 @@ class LeaseClass:
         self.leases: dict[str, Lease] = {}
         self.held: dict[str, int] = {}
         self.queue: deque[TaskRecord] = deque()
-        self.moved: set[str] = set()
+        self.moved: dict[str, None] = {}
         self._loads = LeaseLoads()  # those that may take tasks: not reclaimed, not stuck
         self._idle = self._loads.idle
         self._lighter: list[Lease] = []  # have fewer tasks than `_loads` knows of
@@ -98,7 +98,7 @@ class LeaseClass:
         self._remove(lease.lease_id)
         self.leases[lease.lease_id] = lease
         self.held[lease.node] = self.held.get(lease.node, 0) + 1
-        self.moved.add(lease.node)
+        self.moved[lease.node] = None
         self._loads.put(lease)
         self.choice.granted(self.queue, lease, now)
         self.dispatch(now)
@@ -248,7 +248,7 @@ class LeaseClass:
             self.held[lease.node] -= 1
             if not self.held[lease.node]:
                 del self.held[lease.node]
-            self.moved.add(lease.node)
+            self.moved[lease.node] = None
             if lease.stuck:
                 self._set_stuck(lease, False)
             self._working.pop(lease_id, None)

@@ -47,6 +47,10 @@ class ClusterPort(Protocol):
         """What waits."""
         ...
 
+    def may_decide(self) -> bool:
+        """Whether the cluster is certain to be led from here now: else what decides must wait."""
+        ...
+
     def drain(self, node_id: str, reason: str) -> None:
         """Have a node end in good order, unless it is in use; it may be gone."""
         ...
@@ -126,7 +130,7 @@ class ScalingLoop:
         self._stepped_at = now
         try:
             self._look()
-            if now >= self._rests_until:
+            if now >= self._rests_until and self._cluster.may_decide():
                 self._tell(m.Decide())
         except Exception:  # the cluster's head lives in this process, and must go on
             logger.exception("the autoscaler has failed; it tries again")

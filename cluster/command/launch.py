@@ -101,7 +101,7 @@ def read_file(path: str | Path) -> "ClusterFile":
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    from ..launch.launcher import LaunchError
+    from ..launch.machine_step import LaunchError
     from ..provider.node_provider import ProviderError
 
     try:

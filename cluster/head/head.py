@@ -130,14 +130,16 @@ class Head(SystemActor):
         self.drains.close()
         self.packages.close()
 
-    def restore(self, rows: Rows, leads: HeadLeads) -> None:
+    def restore(self, rows: Rows, leads: HeadLeads, before: str = "") -> None:
         """Go on where the head before this one was ended. Before anything is heard. `leads` is what nodes are told.
+
+        `before` is where a head on another host listened that failed.
 
         Nodes come back by themselves; what they have free is not known before, so that nothing is placed on them.
         """
         self.environments.restore(rows)
         self.jobs.restore(rows)
-        self.node_desk.restore(rows, leads)
+        self.node_desk.restore(rows, leads, before)
         self.groups.restore(rows)
         self.actors.restore(rows)
         self.drains.restore(rows)

@@ -80,6 +80,8 @@ class HeadProcess:
         self._about = about_this_process("head", folder.name, is_head=False)
         self._packages = Path(config.packages) if config.packages else folder.path / "packages"
         self._head: Head | None = None
+        self._troubles: dict[str, str] = {}
+        self._before = ""  # where the head listened that this one has stood by for
 
     async def run(self) -> bool:
         """See `run_head`.
@@ -190,6 +192,7 @@ class HeadProcess:
                 await asyncio.wait_for(self._ended.wait(), _LOOK_S)
                 continue
             try:
+                self._before = leader
                 leadership = await self._claim()
                 leader = await self._leader() or leader
             except StateStoreError as error:
@@ -233,9 +236,9 @@ class HeadProcess:
         if self._config.fresh and self._birth.is_awaited:
             await leadership.apply([Delete(table, key) for table, found in rows.items() for key in found])
             rows = {table: {} for table in TABLES}
-        writer = StateWriter(leadership, self._on_fenced, self._on_trouble)
+        writer = StateWriter(leadership, self._on_fenced, lambda reason: self._on_trouble("state", reason))
         state = HeadState(writer, rows)
-        keeper = LeadershipKeeper(leadership, self._on_fenced)
+        keeper = LeadershipKeeper(leadership, self._on_fenced, lambda reason: self._on_doubt(writer, reason))
         head = self._head = Head(self._process, state, self._over, self._packages)
         web: WebServer | None = None
         scaling: ScalingDesk | None = None
@@ -252,7 +255,7 @@ class HeadProcess:
                 web = await self._start_web(head)
                 self._ready(session, "", head.dashboard)
             else:  # it has stood by
-                head.restore(rows, leads)
+                head.restore(rows, leads, self._before)
                 self._process.actors[HEAD] = head
                 try:
                     web = await self._start_web(head)
@@ -305,6 +308,14 @@ class HeadProcess:
         self._was_fenced = True
         self._leave()
 
-    def _on_trouble(self, reason: str) -> None:
-        if self._head is not None:
-            self._head.troubled(reason)
+    def _on_doubt(self, writer: StateWriter, reason: str) -> None:
+        if not reason:
+            writer.go_on()
+        self._on_trouble("lease", reason)
+
+    def _on_trouble(self, source: str, reason: str) -> None:
+        """Why the head can say nothing now, as far as that source knows; "": it is not to blame."""
+        self._troubles[source] = reason
+        worst = next(filter(None, self._troubles.values()), "")
+        if self._head is not None and self._head.trouble != worst:
+            self._head.troubled(worst)

@@ -4,6 +4,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ...actors.contract import NODE, decoder_of, encode
 from ...transport.channel import Channel
 from ...transport.error import PeerLostError, TransportError
@@ -12,7 +14,8 @@ from ..cluster_message import HeadLeads, NodeExpired, NodeLeaving, NodeRegistere
 from ..scheduling.lease_message import NodeReport
 from ..scheduling.resources import ResourceSet
 from ..scheduling.scheduler import NodeLost
-from .head_state import NODES, Rows, decode_rows
+from .head_state import NODES, SESSION, Rows, decode_rows
+from .hearing import Hearing
 from .silence import LOOK_S, SILENCE_S, Silence
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ _RETURN_S = 4.0
 
 _QUIET_S = 2.5
 """Nodes report every second: one that has not for so long is on its way to be given up."""
+
+_DEAF = "deaf"
+"""How many heads in a row have led without hearing a node of another host, and left the cluster to the next."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +52,8 @@ class NodeDesk:
         self._here: set[str] = set()  # those that have registered with this head, and not only with one before it
         self._processes: dict[str, str] = {}
         self._silence = Silence(SILENCE_S, LOOK_S)
+        self._hearing = Hearing()
+        self._deaf_before = 0
         self._timer = head.loop.call_later(LOOK_S, self._look)
         head.methods |= {"RegisterNode": self._on_register, "NodeLeaving": self._on_leaving}
 
@@ -53,12 +61,19 @@ class NodeDesk:
         """Give nobody up any more."""
         self._timer.cancel()
 
-    def restore(self, rows: Rows, leads: HeadLeads) -> None:
-        """Know the nodes that a head before this one knew, tell them so, and wait a while for them to come back."""
+    def restore(self, rows: Rows, leads: HeadLeads, before: str) -> None:
+        """Know the nodes that a head before this one knew, tell them so, and wait a while for them to come back.
+
+        `before` is where that head listened; "" where nothing tells that its host has failed.
+        """
+        deaf = rows.get(SESSION, {}).get(_DEAF)
+        self._deaf_before = msgspec.msgpack.decode(deaf, type=int) if deaf else 0
         for node_id, node in decode_rows(rows, NODES, RegisterNode).items():
             self.alive[node_id] = node
             self._processes[node.address.process_id] = node_id
             self._silence.awaited(node_id, _RETURN_S)
+            if self._is_afar(node):
+                self._hearing.awaited(node_id, telling=not before or _host(node.address.tcp) != _host(before))
             total = ResourceSet.of_units(node.resources)
             self._head.feed(NodeReport(node_id, 0, total, {}, {}, node.labels))
             self._head.process.notify(node.address, NODE, leads)
@@ -95,9 +110,10 @@ class NodeDesk:
         """A process is out of reach for good; it may have been a node's.
 
         A node that looks for the head closes its connection to one that stands by; that may lead when it hears of it.
+        And one that is cut off while it begins to lead loses what connections it has; see `hearing.py`.
         """
         node_id = self.at(channel.peer.process_id)
-        if node_id in self._here or (node_id and isinstance(error, PeerLostError)):
+        if node_id in self._here or (node_id and isinstance(error, PeerLostError) and error.gone):
             self._drop(node_id, _in_words(error))
 
     def end(self, node_id: str, reason: str, *, over: bool = False) -> None:
@@ -115,6 +131,10 @@ class NodeDesk:
         known = node_id in self.alive
         self.alive[node_id] = node
         self._here.add(node_id)
+        self._hearing.heard(node_id, afar=self._is_afar(node))
+        if self._hearing.hears and self._deaf_before:
+            self._deaf_before = 0
+            self._head.state.delete(SESSION, _DEAF)
         self._processes[node.address.process_id] = node_id
         self._silence.heard(node_id)
         self._head.state.put(NODES, node_id, node)
@@ -135,6 +155,7 @@ class NodeDesk:
         node = self.alive.pop(node_id)
         self._processes.pop(node.address.process_id, None)
         self._silence.forget(node_id)
+        self._hearing.forget(node_id)
         self._here.discard(node_id)
         self._registering.pop(node_id, None)
         self._head.state.delete(NODES, node_id)
@@ -152,20 +173,35 @@ class NodeDesk:
             if node_id != but:
                 self._head.process.notify(node.address, NODE, news)
 
+    def _is_afar(self, node: RegisterNode) -> bool:
+        """Whether what a node says crosses a network."""
+        return node.address.host_id != self._head.process.address.host_id
+
     def _is_cut_off(self) -> bool:
         """Whether it may be this head that nobody reaches any more, rather than all nodes of other hosts that failed.
 
         One that stands by will know: it leads as soon as this one does not, and then hears the nodes, or misses them.
         """
-        here = self._head.process.address.host_id
-        others = [node_id for node_id, node in self.alive.items() if node.address.host_id != here]
+        others = [node_id for node_id, node in self.alive.items() if self._is_afar(node)]
         quiet = all(self._silence.since(node_id) >= _QUIET_S for node_id in others)
-        return bool(others) and quiet and self._head.has_standby
+        came = any(node_id in self._here for node_id in others)
+        return came and quiet and self._head.has_standby
+
+    def _another_may_hear(self) -> bool:
+        """Whether this head has not heard anybody for long enough, and one stands by that has not tried yet."""
+        is_patient = self._hearing.deaf_s <= SILENCE_S + _RETURN_S
+        return self._hearing.is_deaf and not is_patient and self._deaf_before < len(self._head.standbys())
 
     def _look(self) -> None:
         """Give up nodes that are silent."""
         self._timer = self._head.loop.call_later(LOOK_S, self._look)
+        for node_id in self._hearing.look():
+            self._silence.awaited(node_id, _RETURN_S)
         silent = self._silence.look()
+        if self._another_may_hear():
+            self._head.state.put(SESSION, _DEAF, self._deaf_before + 1)
+            self._head.step_down("it leads, no node of another host has come, and another head stands by")
+            return
         if silent and self._is_cut_off():
             self._head.step_down("no node of another host has been heard for seconds, and another head stands by")
             return
@@ -174,6 +210,10 @@ class NodeDesk:
             if node.address.process_id == self._head.process.address.process_id:
                 continue  # it shares this loop
             self.end(node_id, f"it has said nothing for {seconds:.0f} s")
+
+
+def _host(tcp: str) -> str:
+    return tcp.rpartition(":")[0]
 
 
 def _in_words(error: TransportError) -> str:

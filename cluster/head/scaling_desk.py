@@ -60,6 +60,10 @@ class HeadPort:
         wants = tuple(m.Want(resources, count, selector) for (resources, selector), count in lasting.items() if count)
         return m.LoadSeen(wants, tuple(self._head.groups.pending()), self._head.requested.floor)
 
+    def may_decide(self) -> bool:
+        """See `ClusterPort.may_decide`: what the head decides while it is in trouble it cannot say."""
+        return not self._head.trouble
+
     def drain(self, node_id: str, reason: str) -> None:
         """See `ClusterPort.drain`."""
         self._head.drains.drain(DrainNode(bytes.fromhex(node_id), reason, DRAIN_S, if_idle=True))

@@ -1,17 +1,15 @@
 """Making the cluster that a file describes be there, or be gone. Each step may be repeated: what is done is found."""
 
 import asyncio
-import secrets
-import shlex
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..provider.instance import Instance, NodeType
-from ..provider.node_provider import NodeProvider, ProviderError
-from ..provider.node_start import NodeStart, shell_words
+from ..provider.node_provider import NodeProvider
 from .cluster_file import ClusterFile
-
-_LOOK_S = 0.5
+from .head_election import LOOK_S, HeadElection
+from .machine_step import LaunchError, Tell, create, end, instances_of, names_of
 
 _EMPTY = 2
 """So many listings in a row must be empty: a machine that the head asked for at its end is listed a moment later."""
@@ -22,13 +20,6 @@ _RENEW = """
 umask 077
 printf '%s' "$1" >{file}.new && mv {file}.new {file} && echo changed
 """
-
-Tell = Callable[[str], None]
-"""Gets a line for the user about each step."""
-
-
-class LaunchError(Exception):
-    """The cluster could not be brought to where it should be; the message says how far it is, and what to do."""
 
 
 async def up(file: ClusterFile, token: str, tell: Tell) -> Instance:
@@ -49,7 +40,11 @@ async def up(file: ClusterFile, token: str, tell: Tell) -> Instance:
     """
     provider = file.provider()
     try:
-        head, adds = await _head(file, provider, token, tell)
+        election = HeadElection(file, provider, token, tell)
+        head = await election.head()
+        tell(f"the head runs at {head.address}:{file.section.head_port}")
+        made = election.made == head.name
+        adds = file.is_elastic() if made else await _renew(file, provider, head, tell)
         if adds:  # if this made some, too, there would be twice as many
             tell("the head adds the other machines: `cluster status` there shows them")
         else:
@@ -74,16 +69,16 @@ async def down(file: ClusterFile, tell: Tell, timeout: float = 600.0) -> int:  #
         deadline = time.monotonic() + timeout
         empty = 0
         while empty < (_EMPTY if seen else 1):
-            left = sorted(await _instances(provider), key=lambda one: one.role)  # the head first: it may add machines
+            left = sorted(await instances_of(provider), key=lambda one: one.role)  # the head first: it may add machines
             if new := [one for one in left if one.name not in seen]:
-                tell(f"ending {_counted(new)}: {_names(new)}")
+                tell(f"ending {_counted(new)}: {names_of(new)}")
                 seen.update(one.name for one in new)
             if left and time.monotonic() > deadline:
-                raise LaunchError(f"Still there after {timeout:g} s: {_names(left)}. Run `cluster down` again.")
-            await _end(provider, [one for one in left if one.state != "ending"], tell)
+                raise LaunchError(f"Still there after {timeout:g} s: {names_of(left)}. Run `cluster down` again.")
+            await end(provider, [one for one in left if one.state != "ending"], tell)
             empty = 0 if left else empty + 1
             if seen:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(LOOK_S)
         if provider.unseen:
             raise LaunchError(
                 f"What may run elsewhere was not ended. {provider.unseen}. Then run `cluster down` again."
@@ -101,7 +96,7 @@ async def head_command(file: ClusterFile, command: Sequence[str], *, terminal: b
     """
     provider = file.provider()
     try:
-        heads = [one for one in await _instances(provider) if one.role == "head" and one.state == "running"]
+        heads = [one for one in await instances_of(provider) if one.role == "head" and one.state == "running"]
         if not heads:
             raise LaunchError(f"The cluster {file.name!r} has no running head: `cluster up` makes one.")
         return provider.shell_command(heads[0], command, terminal=terminal)
@@ -109,91 +104,23 @@ async def head_command(file: ClusterFile, command: Sequence[str], *, terminal: b
         await provider.close()
 
 
-def new_names(node_type: str, count: int) -> list[str]:
-    """Names that no instance had before."""
-    request = f"{node_type}-{secrets.token_hex(4)}"
-    return [f"{request}-{i}" for i in range(count)]
-
-
-async def _head(file: ClusterFile, provider: NodeProvider, token: str, tell: Tell) -> tuple[Instance, bool]:
-    """The head's machine, which answers; and whether it adds the others."""
-    name, ran_before = await _head_name(file, provider, token, tell)
-    deadline = time.monotonic() + 60 * file.section.launch_timeout_minutes
-    problem = "it is not running yet"
-    while time.monotonic() < deadline:
-        head = next((one for one in await _instances(provider) if one.name == name), None)
-        if head is None:
-            raise LaunchError(f"The head's machine {name} is gone. Run `cluster up` again.")
-        if head.state == "failed":
-            raise LaunchError(
-                f"The head's machine {name} has failed: {head.text}. Mend that and run `cluster up` again."
-            )
-        problem = head.text or problem
-        if head.state == "running" and head.address:
-            address = f"{head.address}:{file.section.head_port}"
-            try:
-                asks = f"exec {shell_words(file.section.program)} status --address {shlex.quote(address)}"
-                await provider.run_command(head, ["sh", "-c", asks])
-            except ProviderError as error:
-                problem = str(error)
-            else:
-                tell(f"the head runs at {address}")
-                return head, await _renew(file, provider, head, tell) if ran_before else file.is_elastic()
-        await asyncio.sleep(_LOOK_S)
-    raise LaunchError(
-        f"The head's machine {name} has not answered within {file.section.launch_timeout_minutes:g} minutes: {problem}"
-    )
-
-
-async def _head_name(file: ClusterFile, provider: NodeProvider, token: str, tell: Tell) -> tuple[str, bool]:
-    """The head's machine, and whether it was there before; made where there is none."""
-    there = [one for one in await _instances(provider) if one.role == "head"]
-    failed = [one for one in there if one.state == "failed"]
-    if failed:
-        tell(f"ending what has failed: {_names(failed)}: {failed[0].text}")
-        await _end(provider, failed, tell)
-    for one in there:
-        if one.state in {"starting", "running"}:
-            return one.name, True
-    if provider.unseen:
-        tell(f"note: a head that runs elsewhere would not be seen: {provider.unseen}")
-    node_type = file.head_type()
-    [name] = new_names(node_type.name, 1)
-    tell(f"making the head: {name}")
-    await _create(provider, node_type, [name], file.head_start(token), head=True)
-    return name, False
-
-
-async def _create(
-    provider: NodeProvider, node_type: NodeType, names: Sequence[str], start: NodeStart, *, head: bool = False
-) -> None:
-    made = await provider.create(node_type, names, start, "head" if head else "worker")
-    if made.error:
-        raise LaunchError(f"{len(made.instances)} of {len(names)} x {node_type.name} were made: {made.error}")
-
-
 async def _complete(file: ClusterFile, provider: NodeProvider, head: Instance, token: str, tell: Tell) -> None:
-    """Have each type's `min_workers` be there, for a head that adds none. Those that have failed are cleared away."""
-    there = await _instances(provider)
+    """Have each type's `min_workers` be there, for a head that adds none. Those that have failed are cleared away.
+
+    Who types `cluster up` at the same time finds the same missing, and asks for the same names: they are made once.
+    """
+    there = await instances_of(provider)
     failed = [one for one in there if one.role == "worker" and one.state == "failed"]
     if failed:
-        tell(f"ending what has failed: {_names(failed)}: {failed[0].text}")
-        await _end(provider, failed, tell)
+        tell(f"ending what has failed: {names_of(failed)}: {failed[0].text}")
+        await end(provider, failed, tell)
     start = file.worker_start(token, f"{head.address}:{file.section.head_port}")
     for node_type in file.node_types.values():
         alive = [one for one in there if _is_worker(one, node_type) and one.state in {"starting", "running"}]
         missing = node_type.min_workers - len(alive)
         if missing > 0:
             tell(f"making {missing} x {node_type.name} (min_workers is {node_type.min_workers})")
-            await _create(provider, node_type, new_names(node_type.name, missing), start)
-
-
-async def _end(provider: NodeProvider, instances: Sequence[Instance], tell: Tell) -> None:
-    """Have instances end; what the provider refuses is told, and shows in its next listing."""
-    try:
-        await provider.terminate([one.instance_id for one in instances])
-    except ProviderError as error:
-        tell(f"not ended yet: {error}")
+            await create(provider, node_type, _unused(there, node_type, head, missing), start)
 
 
 async def _renew(file: ClusterFile, provider: NodeProvider, head: Instance, tell: Tell) -> bool:
@@ -209,19 +136,16 @@ async def _renew(file: ClusterFile, provider: NodeProvider, head: Instance, tell
     return "none" not in said
 
 
-async def _instances(provider: NodeProvider) -> list[Instance]:
-    try:
-        return await provider.instances()
-    except ProviderError as error:
-        raise LaunchError(str(error)) from error
+def _unused(there: Sequence[Instance], node_type: NodeType, head: Instance, count: int) -> list[str]:
+    """The first names of a head's workers that none bears."""
+    request = head.name.removesuffix("-0").rpartition("-")[2]
+    names = (f"{node_type.name}-{request}-w{i}" for i in itertools.count())
+    taken = {one.name for one in there}
+    return list(itertools.islice((name for name in names if name not in taken), count))
 
 
 def _is_worker(instance: Instance, node_type: NodeType) -> bool:
     return instance.role == "worker" and instance.node_type == node_type.name
-
-
-def _names(instances: Sequence[Instance]) -> str:
-    return ", ".join(one.name for one in instances)
 
 
 def _counted(instances: Sequence[Instance]) -> str:

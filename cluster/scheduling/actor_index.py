@@ -11,7 +11,7 @@ class ActorIndex:
         self._at_node: dict[str, dict[str, ActorRecord]] = {}
         self._owned: dict[str, dict[bytes, ActorRecord]] = {}
         self._subscribers: dict[bytes, dict[str, None]] = {}
-        self._listens_to: dict[str, set[bytes]] = {}
+        self._listens_to: dict[str, dict[bytes, None]] = {}
 
     # Requests for workers
 
@@ -60,7 +60,7 @@ class ActorIndex:
     def subscribed(self, process_id: str, actor_id: bytes) -> None:
         """The process is to be told of the actor."""
         self._subscribers.setdefault(actor_id, {})[process_id] = None
-        self._listens_to.setdefault(process_id, set()).add(actor_id)
+        self._listens_to.setdefault(process_id, {})[actor_id] = None
 
     def process_lost(self, process_id: str) -> None:
         """The process is gone: it listens no more."""
@@ -80,6 +80,6 @@ class ActorIndex:
         if not listeners:
             del self._subscribers[actor_id]
         heard = self._listens_to[process_id]
-        heard.discard(actor_id)
+        heard.pop(actor_id, None)
         if not heard:
             del self._listens_to[process_id]

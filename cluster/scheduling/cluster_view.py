@@ -165,7 +165,7 @@ class ClusterView:
         self.transit_time = transit_time
         self._transits: deque[Transit] = deque()
         self._shapes: dict[tuple[ResourceSet, LabelSelector], ShapeIndex] = {}
-        self._node_bundles: dict[str, set[tuple[bytes, int]]] = {}
+        self._node_bundles: dict[str, dict[tuple[bytes, int], None]] = {}
 
     def update(self, report: NodeReport) -> bool:
         """Take in a report; false for one that is late or doubled."""
@@ -200,7 +200,7 @@ class ClusterView:
             self.stock.changed()
             for index in self._shapes.values():
                 index.discard(node)
-            for group_id, number in self._node_bundles.pop(node_id, set[tuple[bytes, int]]()):
+            for group_id, number in self._node_bundles.pop(node_id, {}):
                 self._drop_bundle(group_id, number)
 
     def shape(self, request: ResourceSet, selector: LabelSelector) -> ShapeIndex:
@@ -267,17 +267,17 @@ class ClusterView:
         """When `expire` next has something to do."""
         return self._transits[0].expires if self._transits else None
 
-    def groups_on(self, node_id: str) -> set[bytes]:
+    def groups_on(self, node_id: str) -> dict[bytes, None]:
         """The placement groups that have open bundles on the node."""
-        return {group_id for group_id, _ in self._node_bundles.get(node_id, ())}
+        return {group_id: None for group_id, _ in self._node_bundles.get(node_id, ())}
 
     def _learn_bundles(self, report: NodeReport) -> None:
         before = self._node_bundles.get(report.node_id)
         if not before and not report.bundles:
             return
-        now = {(bundle.group_id, bundle.index) for bundle in report.bundles}
-        for group_id, number in (before or set[tuple[bytes, int]]()) - now:
-            if self.bundles[group_id][number][0] == report.node_id:
+        now = {(bundle.group_id, bundle.index): None for bundle in report.bundles}
+        for group_id, number in before or ():
+            if (group_id, number) not in now and self.bundles[group_id][number][0] == report.node_id:
                 self._drop_bundle(group_id, number)
         for bundle in report.bundles:
             own = msgspec.structs.replace(bundle, available=dict(bundle.available))

@@ -99,7 +99,7 @@ class PlacementGroups:
         self._transits: dict[bytes, list[Transit]] = {}
         self._names: dict[tuple[str, str], bytes] = {}
         self._subscribers: dict[bytes, dict[str, None]] = {}
-        self._listens_to: dict[str, set[bytes]] = {}
+        self._listens_to: dict[str, dict[bytes, None]] = {}
         self._removed: dict[bytes, None] = {}
         self._changed: dict[bytes, None] = {}
         self._out: list[GroupCommand] = []
@@ -124,7 +124,7 @@ class PlacementGroups:
             case SubscribeGroup():
                 if record := self.table.groups.get(event.group_id):
                     self._subscribers.setdefault(event.group_id, {})[event.process_id] = None
-                    self._listens_to.setdefault(event.process_id, set()).add(event.group_id)
+                    self._listens_to.setdefault(event.process_id, {})[event.group_id] = None
                     self._out.append(GroupChanged(event.process_id, view_of(record)))
             case PlaceGroups():
                 self._give_up_overdue(now)
@@ -377,7 +377,7 @@ class PlacementGroups:
             del self._names[spec.namespace, spec.name]
         self._change(record, "REMOVED")
         for process_id in self._subscribers.pop(spec.group_id, ()):
-            self._listens_to.get(process_id, set()).discard(spec.group_id)
+            self._listens_to.get(process_id, {}).pop(spec.group_id, None)
         self._removed[spec.group_id] = None
         while len(self._removed) > MAX_REMOVED:
             oldest = next(iter(self._removed))

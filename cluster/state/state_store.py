@@ -13,6 +13,12 @@ after another took over cannot change one byte. When a lease ends is decided by 
 hosts do not matter. Where that is set back, a lease would last for longer than anybody meant: one that has twice its
 time left is over. A lease that has run out while nobody else asked for it goes on at the next `renew`.
 
+**Who may decide.** That nobody can write is not enough: a head whose store hangs, while another reaches it and takes
+over, could go on to answer questions and order nodes about from tables that are old. So a leader says nothing more
+before its lease can be over (`Leadership.is_sure`): by its own monotonic clock, counted from before it asked for the
+lease, which the server can only have granted later. Clocks that run at different rates, and what is on its way, have a
+twelfth of the lease. What no clock of this host tells is a pause of the whole virtual machine: then the token decides.
+
 **Batches whose outcome is unknown.** A batch is numbered within its leadership, and the store remembers the last number
 it wrote. So a batch that was sent, seemed lost, and was sent again is written once; and one that was delayed on a dead
 connection and arrives after a later batch is dropped instead of bringing old values back.
@@ -20,14 +26,19 @@ connection and arrives after a later batch is dropped instead of bringing old va
 
 import asyncio
 import contextlib
+import math
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from .change import Change
 from .error import FencedError, StateStoreError
+
+_SURE: Final = 11 / 12
+"""The part of a lease in which its holder is sure that it leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +62,11 @@ class Leadership:
         ttl_s: seconds that the lease lasts from `acquire` and from each `renew`. Renew it every quarter of that.
     """
 
-    def __init__(self, store: "StateStore", claim: str, token: int, ttl_s: float) -> None:
+    def __init__(self, store: "StateStore", claim: str, token: int, ttl_s: float, asked: float) -> None:
         self.token = token
         self.ttl_s = ttl_s
+        self._runs_out = store.keeps and not store.one_host  # others' leaderships end with their process
+        self._sure_until = asked + _SURE * ttl_s if self._runs_out else math.inf
         self._store = store
         self._claim = claim
         self._number = 0
@@ -64,6 +77,16 @@ class Leadership:
     def store(self) -> "StateStore":
         """What it is the right to write to."""
         return self._store
+
+    @property
+    def sure_s(self) -> float:
+        """For how many seconds from now nobody else can lead; none, where somebody may already."""
+        return max(0.0, self._sure_until - time.monotonic())
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody else can lead now."""
+        return self.sure_s > 0
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write a batch: all of it, durably, or nothing. Of two changes of one key the later counts.
@@ -91,8 +114,11 @@ class Leadership:
                 known when the store is back.
         """
         self._check()
+        asked = time.monotonic()
         if not await self._store.extend(self._claim, self.ttl_s):
             raise await self._fenced()
+        if self._runs_out:
+            self._sure_until = asked + _SURE * self.ttl_s
 
     async def release(self) -> None:
         """Lead no more, so that another need not wait for the lease to run out. What is not written yet never will be.
@@ -188,10 +214,11 @@ class StateStore(ABC):
         Raises:
             StateStoreError: the store failed.
         """
+        asked = time.monotonic()
         token = await self.claim(self._claim, holder, ttl_s, instead_of)
         if token is None:
             return None
-        leadership = Leadership(self, self._claim, token, ttl_s)
+        leadership = Leadership(self, self._claim, token, ttl_s, asked)
         self._claim = secrets.token_hex(16)
         return leadership
 

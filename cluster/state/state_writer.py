@@ -9,6 +9,7 @@ writer.when_durable(lambda: channel.reply(call_id, b""))             # the calle
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -33,6 +34,9 @@ class StateWriter:
     the log says why once, and once when it is back. A store that keeps nothing is not asked to: then `put` does nothing
     and `when_durable` calls at once, and callers can save themselves the encoding (`keeps`).
 
+    Nobody is told anything while the leadership is in doubt (`Leadership.is_sure`), not even where there is nothing to
+    write: whatever would be said may be at odds with what another head says by now. It is told when `go_on` is called.
+
     Args:
         leadership: the right to write.
         on_fenced: called once, when another head turns out to have taken over. From then on nothing is queued or
@@ -55,6 +59,7 @@ class StateWriter:
         self._on_trouble = on_trouble
         self._trouble = ""
         self._queue = WriteQueue()
+        self._held: deque[Callable[[], None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._over = False
 
@@ -80,13 +85,22 @@ class StateWriter:
             self._add(Delete(table, key))
 
     def when_durable(self, callback: Callable[[], None]) -> None:
-        """Call back when all that has been queued up to now is durable: at once, before this returns, if it is already.
+        """Call back when all that was queued up to now is durable and this head leads: at once where both are so.
 
         Callbacks are called in the order in which they were given. One that raises is logged. After `on_fenced`
         and `close` none is called any more.
         """
-        if not self._over and not self._queue.watch(callback):
+        if self._over or self._queue.watch(callback):
+            return
+        if self._held or not self._leadership.is_sure:
+            self._held.append(callback)
+        else:
             callback()
+
+    def go_on(self) -> None:
+        """The lease was renewed: tell what was held back."""
+        held, self._held = self._held, deque()
+        self._tell(held)
 
     async def close(self, grace_s: float = 5.0) -> int:
         """Write what is queued, then stop. Does not release the leadership.
@@ -120,7 +134,7 @@ class StateWriter:
         try:
             while batch := self._queue.take():
                 await self._write(batch)
-                self._tell()
+                self._tell(self._queue.written())
         except FencedError as error:
             logger.error("%s", error)  # noqa: TRY400 - where it was raised tells nothing
             self._end()
@@ -157,8 +171,11 @@ class StateWriter:
         if self._on_trouble is not None:
             self._on_trouble(text)
 
-    def _tell(self) -> None:
-        for callback in self._queue.written():
+    def _tell(self, callbacks: deque[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            if self._held or not self._leadership.is_sure:
+                self._held.append(callback)
+                continue
             try:
                 callback()
             except Exception:
@@ -168,3 +185,4 @@ class StateWriter:
         """Nothing more will be written, so nobody is told that it is."""
         self._over = True
         self._queue.clear()
+        self._held.clear()

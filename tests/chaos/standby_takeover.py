@@ -126,7 +126,7 @@ class StandbyCluster:
 
     def followed(self, host: Host) -> bool:
         """Whether the node follows that host's head, and no other, since."""
-        last = [line for line in self.log(self.worker, "node").splitlines() if "is back" in line][-1:]
+        last = [line for line in self.log(self.worker, "node").splitlines() if line.endswith("is back")][-1:]
         return bool(last) and f" {host.address}:" in last[0]
 
     def close(self) -> None:
@@ -162,9 +162,15 @@ def cut_off_from_nodes(cluster: StandbyCluster) -> None:
         cluster.heads[0].run(["ip", "route", "add", "blackhole", host.address])
 
 
-WAYS = {
-    way.__name__.replace("_", "-"): way for way in (power_cut, killed, paused, cut_off_from_state, cut_off_from_nodes)
-}
+def successor_cut_off(cluster: StandbyCluster) -> None:
+    """The leader is killed while the second reaches the database and nobody else, also for a while when it leads."""
+    first, second = cluster.heads
+    for host in (first, cluster.worker):
+        second.run(["ip", "route", "add", "blackhole", host.address])
+    killed(cluster)
+    until(lambda: cluster.leads(second), "the second head leads")
+    time.sleep(12.0)  # that long the cut lasts: longer than heads wait for nodes that they have heard
+    second.run(["ip", "route", "flush", "type", "blackhole"])
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -173,6 +179,12 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         time.sleep(0.05)
+
+
+WAYS = {
+    way.__name__.replace("_", "-"): way
+    for way in (power_cut, killed, paused, cut_off_from_state, cut_off_from_nodes, successor_cut_off)
+}
 
 
 def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
@@ -201,7 +213,7 @@ def take_over_under_load(state: str, way: str) -> tuple[Load, float, float]:
                 cluster.signal_head(first, signal.SIGCONT)
             if way.startswith("cut-off"):
                 first.run(["ip", "route", "flush", "type", "blackhole"])
-            if way == "killed":
+            if way in {"killed", "successor-cut-off"}:
                 cluster.start_head(first)
             time.sleep(2.0)
             if first.alive:

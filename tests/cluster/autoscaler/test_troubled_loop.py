@@ -62,12 +62,16 @@ class Cluster:
     def __init__(self):
         self.seen = {}
         self.wants = 0
+        self.is_led = True
 
     def nodes(self):
         return self.seen
 
     def load(self):
         return m.LoadSeen((m.Want(ONE_CPU, self.wants),) if self.wants else ())
+
+    def may_decide(self):
+        return self.is_led
 
     def drain(self, node_id, reason):
         raise AssertionError(f"{node_id} was to be drained: {reason}")
@@ -262,3 +266,15 @@ async def test_who_was_paused_decides_nothing_before_it_can_know_whether_it_stil
     loop._stepped_at -= 60.0  # as if it had been stopped for so long
     await until(lambda: provider.ended)
     assert float("-inf") < loop._rests_until <= asyncio.get_running_loop().time()
+
+
+async def test_nothing_is_decided_while_another_head_may_lead(made):
+    """The other may add machines for the same work."""
+    _, provider, cluster = made
+    cluster.is_led = False
+    cluster.wants = 1
+    listings = provider.listings
+    await until(lambda: provider.listings > listings + 2)
+    assert not provider.there
+    cluster.is_led = True
+    await until(lambda: provider.there)

@@ -16,7 +16,7 @@ from limelight.transport.protocol import Call, Reply
 if TYPE_CHECKING:
     from .crash_world import World
 
-LOST = PeerLostError("its process is gone")
+LOST = PeerLostError("its process is gone", gone=True)
 
 
 class Timer:

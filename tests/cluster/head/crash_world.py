@@ -301,14 +301,14 @@ class World:
 
     # --- the head ---
 
-    def start_head(self) -> None:
+    def start_head(self, before: str = "") -> None:
         self.store.term += 1
         self.head_process = Process(self, f"head{next(self._heads)}")
         self.writer = Writer(self)
         rows = {table: dict(found) for table, found in self.store.rows.items()}
         self.head = Head(self.head_process, HeadState(self.writer, rows))
         self.head_process.actors = {HEAD: self.head}
-        self.head.restore(rows, cm.HeadLeads(self.store.term, "s"))
+        self.head.restore(rows, cm.HeadLeads(self.store.term, "s"), before)
 
     def crash_head(self) -> None:
         self.writer.crash()

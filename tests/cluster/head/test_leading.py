@@ -195,6 +195,40 @@ async def test_a_head_that_was_paused_writes_nothing_when_it_goes_on_and_stands_
     assert world.server.token == 3
 
 
+@pytest.mark.parametrize("how", ["hangs", "is out of reach"])
+async def test_a_head_says_nothing_more_when_another_may_lead(world, unused_tcp_port_factory, how):
+    first, second = await world.pair(unused_tcp_port_factory)
+    said: list[str] = []
+    first.head.process.after(lambda: said.append("sure"))
+    if how == "hangs":
+        first.store.frozen.clear()
+    else:
+        first.store.reached = False
+    claim = world.server.claim
+    await until(lambda: world.server.claim != claim)
+    first.head.process.after(lambda: said.append("old"))
+    assert said == ["sure"], "another leads, which this one does not know"
+    assert "another head may lead" in first.head.trouble
+    first.store.reached = True
+    first.store.frozen.set()
+    await until(lambda: first.stands_by)
+    assert said == ["sure"]
+    assert second.leads
+
+
+async def test_a_head_goes_on_where_nobody_took_over(world, unused_tcp_port_factory):
+    first, second = await world.pair(unused_tcp_port_factory)
+    said: list[str] = []
+    first.store.reached = second.store.reached = False
+    await until(lambda: first.head.trouble)
+    first.head.process.after(lambda: said.append("held"))
+    assert said == []
+    await second.end()
+    first.store.reached = True
+    await until(lambda: said == ["held"])
+    assert first.head.trouble == ""
+
+
 async def test_a_store_that_is_away_for_longer_than_the_lease_leaves_one_leader(world, unused_tcp_port_factory):
     first, second = await world.pair(unused_tcp_port_factory)
     first.store.reached = second.store.reached = False

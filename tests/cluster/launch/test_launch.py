@@ -94,6 +94,22 @@ def test_a_cluster_of_local_processes_comes_runs_a_program_and_goes(cluster, tmp
     assert "has no running head: `cluster up` makes one" in cluster("exec", path, "true", code=1)
 
 
+@pytest.mark.slow
+def test_two_who_type_it_in_the_same_second_get_the_same_head(cluster, tmp_path):
+    path = written(tmp_path, {"type": "local", "base": str(tmp_path / "instances")}, free_port(), workers=0)
+    try:
+        typed = [
+            subprocess.Popen([*COMMAND, "up", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(2)
+        ]
+        told = [one.communicate(timeout=50)[0] for one in typed]
+        assert [one.returncode for one in typed] == [0, 0], told
+        assert len(list((tmp_path / "instances" / "mine").glob("small-*"))) == 1, told
+        assert "The cluster at" in cluster("exec", path, *environment(), *COMMAND, "status")
+    finally:
+        cluster("down", path)
+
+
 GROWING = """
 import time
 import limelight as ll

@@ -2,9 +2,10 @@
 
 import pytest
 
-from limelight.cluster.launch import launcher
+from limelight.cluster.launch import head_election, launcher
 from limelight.cluster.launch.cluster_file import ClusterFile, parse_cluster_file
-from limelight.cluster.launch.launcher import LaunchError, down, up
+from limelight.cluster.launch.launcher import down, up
+from limelight.cluster.launch.machine_step import LaunchError
 from limelight.cluster.provider.instance import Instance
 from limelight.cluster.provider.node_provider import NodeProvider, ProviderError
 
@@ -62,7 +63,8 @@ class Cloud(NodeProvider):
 def cloud(monkeypatch):
     made = Cloud()
     monkeypatch.setattr(ClusterFile, "provider", lambda self: made)
-    monkeypatch.setattr(launcher, "_LOOK_S", 0.0)
+    monkeypatch.setattr(launcher, "LOOK_S", 0.0)
+    monkeypatch.setattr(head_election, "LOOK_S", 0.0)
     return made
 
 

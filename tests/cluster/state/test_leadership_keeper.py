@@ -50,10 +50,11 @@ async def open_store(server):
 
 
 @contextlib.asynccontextmanager
-async def leading(server, lost=None, store=None):
+async def leading(server, lost=None, doubts=None, store=None):
     """A head that leads, and its keeper."""
     leadership = await (store or await open_store(server)).acquire(b"a", TTL)
-    keeper = LeadershipKeeper(leadership, pytest.fail if lost is None else lost.append)
+    told = [] if doubts is None else doubts
+    keeper = LeadershipKeeper(leadership, pytest.fail if lost is None else lost.append, told.append)
     async with asyncio.timeout(PATIENCE):
         try:
             yield leadership, keeper
@@ -75,7 +76,8 @@ async def test_a_leader_may_miss_two_renewals_in_a_row(server, clock, monkeypatc
     turn, tries = asyncio.sleep, itertools.count(1)
 
     async def passes(seconds):
-        clock.now += seconds
+        if asyncio.current_task().get_name() == "limelight-leadership":  # and not in that which doubts
+            clock.now += seconds
         await turn(0)
 
     def fault(verb):
@@ -181,3 +183,24 @@ async def test_closing_during_an_outage_leaves_the_lease_to_run_out(server, capl
 
         server.fault = out_of_reach
     assert "runs out by itself" in caplog.text
+
+
+async def test_a_renewal_that_hangs_for_longer_than_the_lease_puts_it_in_doubt_until_it_is_renewed(server, monkeypatch):
+    doubts, answers = [], asyncio.Event()
+    extend = MemoryStore.extend
+
+    async def hangs(store, *arguments):
+        await answers.wait()
+        return await extend(store, *arguments)
+
+    monkeypatch.setattr(MemoryStore, "extend", hangs)
+    async with leading(server, doubts=doubts) as (leadership, _):
+        while not doubts:  # noqa: ASYNC110 - it tells by a call
+            await asyncio.sleep(TTL / 10)
+        assert "has not renewed this head's lease" in doubts[0]
+        assert not leadership.is_sure
+        answers.set()
+        while len(doubts) == 1:  # noqa: ASYNC110
+            await asyncio.sleep(TTL / 10)
+        assert doubts[1] == ""
+        assert leadership.is_sure

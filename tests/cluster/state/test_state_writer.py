@@ -229,3 +229,39 @@ async def test_without_a_store_nothing_is_queued_and_nobody_waits():
     assert await store.load("t") == {}
     assert (await store.leader()).holder == b"here"
     assert await writer.close() == 0
+
+
+class Doubtful:
+    """A leadership that may be over, or not, as the test says."""
+
+    def __init__(self, leadership):
+        self._leadership, self.is_sure = leadership, False
+
+    def __getattr__(self, name):
+        return getattr(self._leadership, name)
+
+
+async def test_nobody_is_told_anything_while_another_may_lead(leadership, fenced):
+    writer, told = StateWriter(doubtful := Doubtful(leadership), fenced.append), []
+    writer.when_durable(lambda: told.append("nothing to write"))
+    writer.put("actors", "a", b"1")
+    writer.when_durable(lambda: told.append("written"))
+    await writer._task
+    assert told == [], "it is written, and may be old by now"
+    doubtful.is_sure = True
+    writer.when_durable(lambda: told.append("the last"))
+    writer.go_on()
+    assert told == ["nothing to write", "written", "the last"]
+
+
+async def test_what_is_held_back_when_another_leads_is_never_told(leadership, server):
+    told = []
+    fenced = asyncio.get_running_loop().create_future()
+    writer = StateWriter(doubtful := Doubtful(leadership), fenced.set_result)
+    writer.when_durable(lambda: told.append("old"))
+    await lead(server, instead_of=leadership.token)
+    writer.put("actors", "a", b"1")
+    await asyncio.wait_for(fenced, 10)
+    doubtful.is_sure = True
+    writer.go_on()
+    assert told == []

@@ -202,6 +202,35 @@ class TestLeadership:
             await new.apply([Put("t", "a", b"newer")])
 
     @leased
+    async def test_a_leader_is_in_doubt_before_another_can_lead(self, backend, store):
+        old = await lead(store, ttl_s=SHORT)
+        assert old.is_sure
+        async with backend.store() as standby:
+            await take_over(standby)
+            assert not old.is_sure
+
+    async def test_a_leader_that_renews_is_sure(self, store):
+        leadership = await lead(store)
+        before = leadership.sure_s
+        await leadership.renew()
+        assert leadership.is_sure
+        assert leadership.sure_s >= before - TTL / 2
+
+    @served
+    async def test_a_leader_whose_renewal_hangs_is_in_doubt_before_another_leads(self, backend, store):
+        old = await lead(store, ttl_s=SHORT)
+        async with backend.store() as standby:
+            backend.server.pause()
+            renewing = asyncio.ensure_future(renewed(old))
+            await asyncio.sleep(SHORT)  # that long a lease lasts
+            in_doubt = not old.is_sure
+            backend.server.resume()
+            new, kept = await asyncio.gather(standby.acquire(b"standby", TTL), renewing)
+            assert in_doubt, "whichever of the two the server hears first"
+            assert kept != (new is not None)
+            assert kept or not old.is_sure
+
+    @leased
     async def test_renewing_tells_of_a_takeover_too(self, backend, store):
         old = await lead(store, ttl_s=SHORT)
         async with backend.store() as standby:
