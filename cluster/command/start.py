@@ -53,9 +53,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
     web = parser.add_argument_group("the dashboard, which also takes jobs")
     web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
-    web.add_argument("--dashboard-host", default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)")
+    web.add_argument(
+        "--dashboard-host", type=host, default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)"
+    )
     web.add_argument("--dashboard-port", type=port, metavar="PORT", help="its port (default: 8265, or the next free)")
     add_node_options(parser)
+    parser.set_defaults(on_unknown="--host says where the head is to be. To join one, type: cluster join HEAD")
     parser.set_defaults(run=lambda options: _run(options, parser))
 
 
@@ -67,6 +70,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
     address = join_host_port(options.host, options.port)
     check_own(address)
+    if options.include_dashboard:
+        check_own(join_host_port(options.dashboard_host, options.dashboard_port or 0), "--dashboard-host")
     tls = tls_of(options, options.host)
     token = make_token()
     waiting = _node_without_head(address)
@@ -91,7 +96,11 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         route = ProcessAddress("", "", "", ready.leader or ready.address.tcp)
         tcp = join_host_port(options.host, options.node_port)
         wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
-        started.append(("the node", _launch_node(wanted, head, detached=not options.block)))
+        try:
+            started.append(("the node", _launch_node(wanted, detached=not options.block)))
+        except BaseException:
+            head.end()  # also on Ctrl-C
+            raise
         node = msgspec.msgpack.decode(started[-1][1].info, type=NodeReady)
     if ready.leader:
         sys.stdout.write(standby_page(ready, node))
@@ -99,6 +108,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
         shown, secure = token if sys.stdout.isatty() or not options.block else "", tls is not None
         sys.stdout.write(head_page(ready, options.host, shown, node, waiting, secure=secure))
+        sys.stdout.flush()
         sys.stderr.write(warnings(ready, options.host, options.dashboard_host, secure=secure))
     sys.stdout.flush()
     return foreground.stay(started[::-1]) if foreground is not None else 0
@@ -128,12 +138,10 @@ def _launch_head(config: HeadConfig, *, detached: bool) -> NodeProcess:
         raise start_failure("The head", error) from None
 
 
-def _launch_node(config: NodeConfig, head: NodeProcess, *, detached: bool) -> NodeProcess:
-    """The node beside a head; the head ends where there is none to be had."""
+def _launch_node(config: NodeConfig, *, detached: bool) -> NodeProcess:
     try:
         return launch_node(msgspec.msgpack.encode(config), detached=detached)
     except NodeStartError as error:
-        head.end()
         raise start_failure("The node", error) from None
 
 
