@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ...actors.contract import QueryState
+from ...actors.ids import NODE_ID_LABEL
 from ...exceptions.death import format_bytes
 from .node_option import add_cluster_options, tls_of
 from .table import table
@@ -81,7 +82,7 @@ def _offered(resources: dict[str, float]) -> list[str]:
 
 
 def _labels(labels: dict[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()) if key != NODE_ID_LABEL)
 
 
 def _amount(kind: str, units: int) -> str:
