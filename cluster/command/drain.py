@@ -21,7 +21,7 @@ def add_parser(verbs: Any) -> None:
         "drain",
         help="have a node end when its work is done",
         description="Have a node end in good order: nothing new comes to it, tasks that run there end, actors that may "
-        "restart do so elsewhere, objects are copied to other nodes. `cluster status` shows when it has left.",
+        "restart do so elsewhere, objects are copied to other nodes. `cluster status` shows whether it has left.",
     )
     parser.add_argument("node", help="its name, its address, or how its id begins, as `cluster status` shows them")
     parser.add_argument(
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
         raise CommandError(f"Node {node['NodeID'][:12]} ({node['NodeName']}) is not drained: {answer.text}")
     sys.stdout.write(
         f"Node {node['NodeID'][:12]} ({node['NodeName']}) takes nothing new, and ends when its work is done, in "
-        f"{options.deadline:g} s at the latest. `cluster status` shows how far it is.\n"
+        f"{options.deadline:g} s at the latest. `cluster status` shows whether it has left.\n"
     )
     return 0
 

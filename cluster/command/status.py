@@ -58,16 +58,19 @@ def render(address: str, nodes: list[dict[str, Any]], total: dict[str, int], ava
         if not kind.startswith("node:")
     ]
     lines.append(table(["RESOURCE", "IN USE", "OF"], used))
+    leaving = [(node, f"it is drained ({node['DrainReason']})") for node in alive if node.get("Draining")]
+    if leaving:
+        lines += ["", _reasons("LEAVING", leaving)]
     if dead:
-        lines += ["", _gone(dead)]
+        lines += ["", _reasons("GONE", [(node, str(node["DeathReasonMessage"])) for node in dead])]
     return "\n".join(lines)
 
 
-def _gone(dead: list[dict[str, Any]]) -> str:
-    """Which nodes are no more, and why: in a few words, with all that is known below."""
-    reasons = {node["NodeID"][:12]: str(node["DeathReasonMessage"]) for node in dead}
-    rows = [[node["NodeID"][:12], node["NodeName"], _brief(node["DeathReasonMessage"])] for node in dead]
-    shown = table(["GONE", "NAME", "WHY"], rows)
+def _reasons(title: str, nodes: list[tuple[dict[str, Any], str]]) -> str:
+    """Why which nodes are no more, or soon: in a few words, with all that is known below."""
+    reasons = {node["NodeID"][:12]: reason for node, reason in nodes}
+    rows = [[node["NodeID"][:12], node["NodeName"], _brief(reason)] for node, reason in nodes]
+    shown = table([title, "NAME", "WHY"], rows)
     notes = [f"{name}: {reason}" for name, reason in reasons.items() if reason not in shown]
     return "\n".join([shown, *(["", *notes] if notes else [])])
 
