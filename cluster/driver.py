@@ -27,7 +27,7 @@ from .node.node_config import NodeReady
 from .process.launcher import NodeProcess
 from .process.log_batch import LogBatch
 from .process.output_printer import OutputPrinter, PrinterSettings
-from .session_folder import remove_dead
+from .session_remains import remove_dead
 
 _FLUSH_S = 2.0
 """How long `shutdown` waits for the last lines of the workers."""

@@ -14,7 +14,7 @@ from ..actors import option_rule, runtime
 from ..actors import session as driver_session
 from .node.node_config import NodeConfig, NodeReady
 from .process.launcher import NodeProcess, launch_node
-from .session_folder import remove_dead
+from .session_remains import remove_dead
 
 _STORE_BYTES = 150 << 20
 _ARGUMENTS = ("num_cpus", "num_gpus", "memory", "resources", "labels", "object_store_memory")

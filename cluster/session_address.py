@@ -5,7 +5,8 @@ from pathlib import Path
 from .client.network_address import with_port
 from .host_id import host_id
 from .node.node_config import NodeReady
-from .session_folder import SessionFolderError, SessionInfo, current_session, live_sessions, read_info, read_token
+from .session_info import SessionFolderError, SessionInfo, read_info, read_token
+from .session_remains import current_session, live_sessions
 
 AUTO = "auto"
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .process.identity import process_identity
-from .session_folder import remove_dead
+from .session_remains import remove_dead
 
 _LOOK_S = 0.5
 """How often it is looked whether the driver has removed the folder, once its node process was killed."""

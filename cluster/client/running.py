@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from ..process.identity import process_identity
-from ..session_folder import SessionInfo, is_live, live_sessions, read_info, remove_dead
+from ..session_info import SessionInfo, read_info
+from ..session_remains import is_live, live_sessions, remove_dead
 
 _LOOK_S = 0.02
 

@@ -15,7 +15,7 @@ from ...transport.protocol import Call, Cancel, Credit
 from ...transport.tls import TlsConfig
 from ..cluster_message import DescribeHead, HeadStanding
 from ..host_id import host_id
-from ..session_folder import read_token
+from ..session_info import read_token
 from ..token_file import find_token
 from .failure import CommandError, not_a_head, wrong_token
 from .network_address import with_port

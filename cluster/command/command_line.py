@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ...transport.version import VERSION
 from ..client.failure import CommandError
-from ..session_folder import SessionFolderError
+from ..session_info import SessionFolderError
 from ..tls_folder import TlsFileError
 from ..token_file import TokenError
 from . import drain, job, join, launch, start, status, stop, token

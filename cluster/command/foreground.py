@@ -1,14 +1,31 @@
-"""`--block`: the command stays, and what it has started ends with it."""
+"""What a command has started ends with it: where it does not come to its end, and, with `--block`, in any case."""
 
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..process.launcher import NodeProcess
 
 _LOOK_S = 0.5
+
+
+@contextmanager
+def all_or_nothing() -> Generator[list[tuple[str, NodeProcess]], None, None]:
+    """End what was started in the block, the last first, if that is left by an error or by Ctrl-C.
+
+    Returns:
+        The list for what is started, each with its name.
+    """
+    started: list[tuple[str, NodeProcess]] = []
+    try:
+        yield started
+    except BaseException:
+        for _, process in reversed(started):
+            process.end()
+        raise
 
 
 class Foreground:

@@ -17,7 +17,7 @@ from ..head.head_config import HeadConfig, HeadReady
 from ..node.node_config import NodeConfig, NodeReady
 from ..process.launcher import NodeProcess, NodeStartError, launch_node
 from ..token_file import make_token
-from .foreground import Foreground
+from .foreground import Foreground, all_or_nothing
 from .launch import read_file
 from .node_option import add_node_options, boolean, host, node_config, port, tls_of
 from .start_page import head_page, standby_page, warnings
@@ -88,20 +88,17 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         dashboard_port=options.dashboard_port,
     )
     foreground = Foreground() if options.block else None
-    head = _launch_head(config, detached=not options.block)
-    ready = msgspec.msgpack.decode(head.info, type=HeadReady)
-    started: list[tuple[str, NodeProcess]] = [("the head", head)]
-    node: NodeReady | None = None
-    if waiting is None and not options.head_only:
-        route = ProcessAddress("", "", "", ready.leader or ready.address.tcp)
-        tcp = join_host_port(options.host, options.node_port)
-        wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
-        try:
+    with all_or_nothing() as started:
+        head = _launch_head(config, detached=not options.block)
+        started.append(("the head", head))
+        ready = msgspec.msgpack.decode(head.info, type=HeadReady)
+        node: NodeReady | None = None
+        if waiting is None and not options.head_only:
+            route = ProcessAddress("", "", "", ready.leader or ready.address.tcp)
+            tcp = join_host_port(options.host, options.node_port)
+            wanted = node_config(options, tcp=tcp, tls=tls, head=route, on_head=not ready.leader, token=token)
             started.append(("the node", _launch_node(wanted, detached=not options.block)))
-        except BaseException:
-            head.end()  # also on Ctrl-C
-            raise
-        node = msgspec.msgpack.decode(started[-1][1].info, type=NodeReady)
+            node = msgspec.msgpack.decode(started[-1][1].info, type=NodeReady)
     if ready.leader:
         sys.stdout.write(standby_page(ready, node))
     else:

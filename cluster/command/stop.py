@@ -8,7 +8,7 @@ from typing import Any
 from ..client.failure import CommandError
 from ..client.running import ClusterProcess, cluster_processes, wait_for_ends
 from ..process.last_step import last_step
-from ..session_folder import SessionFolderError, read_token
+from ..session_info import SessionFolderError, read_token
 
 _PATIENCE_S = 15.0
 

@@ -21,7 +21,8 @@ from ..host_id import host_id
 from ..node.head_check import about_this_process
 from ..process.birth import NodeBirth
 from ..process.ending import Ending
-from ..session_folder import SessionFolder, read_info
+from ..session_folder import SessionFolder
+from ..session_info import read_info
 from ..state.change import Delete
 from ..state.error import FencedError, StateStoreError
 from ..state.leadership_keeper import ASKS_PER_TTL, TTL_S, LeadershipKeeper

@@ -11,7 +11,7 @@ from ...actors.contract import QueryState
 from ...actors.session import ADDRESS_VARIABLES
 from ...exceptions import AuthenticationError
 from ...transport.address import host_and_port
-from ..session_folder import SessionFolderError
+from ..session_info import SessionFolderError
 from ..token_file import TokenError, find_token
 
 SERVER_VARIABLES = ("LIMELIGHT_API_SERVER_ADDRESS", "RAY_API_SERVER_ADDRESS")

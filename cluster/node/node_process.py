@@ -25,7 +25,8 @@ from ..process.spawn import Spawner
 from ..process.spawner_set import SpawnerSet
 from ..scheduling.lease import LeaseConfig, LeaseMachine
 from ..scheduling.worker_pool import PoolConfig
-from ..session_folder import SessionFolder, read_info, read_token
+from ..session_folder import SessionFolder
+from ..session_info import read_info, read_token
 from ..store.spill_storage import SpillStorage, open_spill_storage
 from ..store.store import ObjectStore
 from ..system_process import SystemProcess

@@ -154,7 +154,9 @@ def launch_node(
 
 def _clear_away(pid: int) -> None:
     """Remove the session of a process that was killed while it started: it may have had no heir yet."""
-    from ..session_folder import SessionFolderError, remove_of  # see the module's docstring
+    # See the module's docstring.
+    from ..session_info import SessionFolderError
+    from ..session_remains import remove_of
 
     with contextlib.suppress(SessionFolderError):  # then it could not make one, either
         remove_of(pid)

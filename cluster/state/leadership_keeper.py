@@ -16,9 +16,9 @@ from .state_store import Leadership
 logger = logging.getLogger(__name__)
 
 TTL_S: Final = 6.0
-"""A head that died is replaced after this and a third more at most, well below the 15 s a standby may take."""
+"""A head that died is replaced after this and a quarter more at most, well below the 15 s a standby may take."""
 
-ASKS_PER_TTL: Final = 3
+ASKS_PER_TTL: Final = 4
 """How often a standby asks, and a leader renews, in the life of a lease: a leader may miss twice."""
 
 

@@ -48,7 +48,7 @@ class Leadership:
 
     Attributes:
         token: the fencing token, greater than that of every leadership of the store before.
-        ttl_s: seconds that the lease lasts from `acquire` and from each `renew`. Renew it every third of that.
+        ttl_s: seconds that the lease lasts from `acquire` and from each `renew`. Renew it every quarter of that.
     """
 
     def __init__(self, store: "StateStore", claim: str, token: int, ttl_s: float) -> None:

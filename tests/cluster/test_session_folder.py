@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from limelight.cluster import session_folder
+from limelight.cluster import session_info, session_remains
 from limelight.cluster.host_id import host_id
-from limelight.cluster.session_folder import (
+from limelight.cluster.session_folder import SessionFolder
+from limelight.cluster.session_info import (
     LONGEST_SOCKET_NAME,
-    SessionFolder,
     SessionFolderError,
-    current_session,
-    live_sessions,
     read_info,
     read_token,
     sessions_folder,
 )
+from limelight.cluster.session_remains import current_session, live_sessions
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_what_a_killed_creator_left_half_built_is_removed_after_a_while(base, mo
     base.chmod(0o700)
     SessionFolder.create("1", base=base).remove()
     assert half.exists()
-    monkeypatch.setattr(session_folder, "_UNFINISHED_SECONDS", -1.0)
+    monkeypatch.setattr(session_remains, "_UNFINISHED_SECONDS", -1.0)
     SessionFolder.create("1", base=base).remove()
     assert not base.exists()
 
@@ -152,7 +151,7 @@ def test_a_joining_node_takes_the_clusters_token(folder):
 
 def test_sockets_with_the_longest_name_can_be_bound_in_the_deepest_folder_that_is_accepted(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        room = session_folder._room_left(Path(short) / f"limelight-{os.getuid()}")
+        room = session_info._room_left(Path(short) / f"limelight-{os.getuid()}")
         deepest = Path(short) / ("x" * (room - 1))
         deepest.mkdir()
         monkeypatch.setenv("LIMELIGHT_TMPDIR", str(deepest))
@@ -189,7 +188,7 @@ def test_this_host_is_itself_in_every_process():
 
 def test_a_folder_is_whole_or_hidden_so_that_what_is_half_removed_is_no_session(folder, base, monkeypatch):
     """rmtree may be cut short: by a kill, or by a worker that still makes a file."""
-    monkeypatch.setattr(session_folder.shutil, "rmtree", lambda path, ignore_errors: removed.append(path))
+    monkeypatch.setattr(session_remains.shutil, "rmtree", lambda path, ignore_errors: removed.append(path))
     removed = []
     folder.remove()
     assert removed == [base / f".gone-{folder.name}"]

@@ -25,6 +25,7 @@ from limelight.transport.limits import KIB, MIB, TransportLimits
 from limelight.transport.protocol import Call, Cancel, Credit, Item, Reply
 from limelight.transport.tls import TlsConfig
 from limelight.transport.twin import connect_twins
+from tests.waiting import until
 
 WAYS = ["unix", "tcp", "tls", "twin"]
 LIMITS = TransportLimits(send_buffer=256 * KIB, message=16 * MIB)
@@ -65,13 +66,6 @@ def echo(channel: Channel, call: Call) -> None:
 
 def silent(channel: Channel, call: Call) -> None:
     """Does not answer."""
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition that the loop's own work makes true."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  (the conditions are states, not events)
-            await asyncio.sleep(0.001)
 
 
 class Pair:

@@ -219,8 +219,8 @@ def tell(name: str, nodes: list[int], runs: "list[Future[Run]]") -> None:
     for part in sizes[0].costs:
         costs = [size.costs[part] for size in sizes]
         cells = "".join(f"{c.steps:10.1f} {c.seconds * 1e6:7.1f} us {c.decisions:9,}" for c in costs)
-        steps, times = (_ratio(costs[-1][i], costs[0][i]) for i in (1, 2))
-        say(f"  {part:18}{cells}   {steps:4.2f}x {times:4.2f}x")
+        steps, times = (_growth(costs[0][i], costs[-1][i]) for i in (1, 2))
+        say(f"  {part:18}{cells}   {steps} {times}")
 
 
 class Run(NamedTuple):
@@ -245,8 +245,8 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _ratio(large: float, small: float) -> float:
-    return large / small if small else float("nan")
+def _growth(small: float, large: float) -> str:
+    return f"{large / small:4.2f}x" if small else "     "
 
 
 if __name__ == "__main__":

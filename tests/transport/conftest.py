@@ -186,18 +186,6 @@ def recorder() -> type[Recorder]:
     return Recorder
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition that the loop's own work makes true."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  (the conditions are states, not events)
-            await asyncio.sleep(0.002)
-
-
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[..., Any]:
-    return until
-
-
 @pytest.fixture
 def token() -> bytes:
     assert os.name == "posix"

@@ -25,6 +25,7 @@ from limelight.transport.error import (
     ProtocolError,
 )
 from limelight.transport.limits import MIB, TransportLimits
+from tests.waiting import until
 
 
 class Store:
@@ -74,7 +75,7 @@ def way(request) -> dict[str, str]:
     return {} if request.param == "unix" else {"unix_path": "", "tcp": "127.0.0.1:0"}
 
 
-async def test_ranges_of_all_sizes_arrive(world, way, until) -> None:
+async def test_ranges_of_all_sizes_arrive(world, way) -> None:
     store = Store(**{"object/ü?": os.urandom(3 * MIB)})
     ((name, data),) = store.objects.items()
     server = await world.endpoint("server", bulk=store, **way)
@@ -114,7 +115,7 @@ async def test_what_cannot_be_fetched_is_said(world, way) -> None:
     await client.close()
 
 
-async def test_a_range_that_is_still_to_come_is_sent_when_it_is_there(world, until) -> None:
+async def test_a_range_that_is_still_to_come_is_sent_when_it_is_there(world) -> None:
     store = Store(object=os.urandom(1000))
     store.arriving = asyncio.get_running_loop().create_future()
     server = await world.endpoint("server", bulk=store)
@@ -146,7 +147,7 @@ async def test_a_known_checksum_is_sent_instead_of_a_new_one(world) -> None:
     await client.close()
 
 
-async def test_a_cut_stream_is_said_and_the_next_range_comes_by_another(world, monkeypatch, until) -> None:
+async def test_a_cut_stream_is_said_and_the_next_range_comes_by_another(world, monkeypatch) -> None:
     data = os.urandom(4 * MIB)
     store = Store(object=data)
     server = await world.endpoint("server", bulk=store)
@@ -166,7 +167,7 @@ async def test_a_cut_stream_is_said_and_the_next_range_comes_by_another(world, m
     await client.close()
 
 
-async def test_a_stream_that_stalls_is_given_up_and_unpinned(world, monkeypatch, until) -> None:
+async def test_a_stream_that_stalls_is_given_up_and_unpinned(world, monkeypatch) -> None:
     monkeypatch.setattr(bulk_client, "PATIENCE", 0.2)
     limits = TransportLimits(grace=0.2, silence=0.2)
     store = Store(object=bytes(8 * MIB))
@@ -181,7 +182,7 @@ async def test_a_stream_that_stalls_is_given_up_and_unpinned(world, monkeypatch,
     await client.close()
 
 
-async def test_losing_the_channel_ends_what_waits_for_an_answer(world, until) -> None:
+async def test_losing_the_channel_ends_what_waits_for_an_answer(world) -> None:
     store = Store(object=bytes(1000))
     store.arriving = asyncio.get_running_loop().create_future()
     server = await world.endpoint("server", bulk=store)
@@ -197,7 +198,7 @@ async def test_losing_the_channel_ends_what_waits_for_an_answer(world, until) ->
     await client.close()
 
 
-async def test_nothing_is_written_any_more_after_a_fetch_is_cancelled(world, until) -> None:
+async def test_nothing_is_written_any_more_after_a_fetch_is_cancelled(world) -> None:
     store = Store(object=b"x" * (64 * MIB))
     server = await world.endpoint("server", bulk=store)
     client = BulkClient(await world.endpoint("client"))

@@ -18,6 +18,7 @@ from limelight.transport.error import (
 )
 from limelight.transport.limits import KIB, TransportLimits
 from limelight.transport.protocol import Hello
+from tests.waiting import until
 
 
 async def test_concurrent_connects_share_one_dial(world, recorder) -> None:
@@ -32,7 +33,7 @@ async def test_concurrent_connects_share_one_dial(world, recorder) -> None:
 
 
 @pytest.mark.parametrize("stagger", range(12))
-async def test_a_dial_from_both_sides_makes_one_channel(world, recorder, until, stagger) -> None:
+async def test_a_dial_from_both_sides_makes_one_channel(world, recorder, stagger) -> None:
     handlers = recorder(), recorder()
     left = await world.endpoint("a", handlers[0])
     right = await world.endpoint("b", handlers[1])
@@ -138,7 +139,7 @@ async def test_addresses_that_cannot_be_listened_on_are_refused(world, tcp) -> N
         await world.endpoint("server", tcp=tcp)
 
 
-async def test_closing_tells_the_peers(world, recorder, until) -> None:
+async def test_closing_tells_the_peers(world, recorder) -> None:
     near = recorder()
     server = await world.endpoint("server")
     client = await world.endpoint("client", near)
@@ -153,7 +154,7 @@ async def test_closing_tells_the_peers(world, recorder, until) -> None:
         await server.connect(client.address)
 
 
-async def test_a_slow_peer_is_given_up_rather_than_let_memory_grow(world, recorder, until) -> None:
+async def test_a_slow_peer_is_given_up_rather_than_let_memory_grow(world, recorder) -> None:
     near = recorder()
     limits = TransportLimits(send_buffer=64 * 1024, send_buffer_hard=1024 * 1024, grace=30.0)
     server = await world.endpoint("server", limits=limits)
@@ -198,7 +199,7 @@ def test_a_new_channel_replaces_the_one_that_its_dialler_has_given_up() -> None:
     assert admit(hello, "own", Existing(9, dialled_by_peer=False), dialling=False) is Admission.REPLACE
 
 
-async def test_closing_waits_for_a_peer_as_long_as_it_takes_something(world, recorder, until) -> None:
+async def test_closing_waits_for_a_peer_as_long_as_it_takes_something(world, recorder) -> None:
     taken = []
 
     class Slow(recorder):

@@ -19,6 +19,7 @@ from limelight.transport.limits import TransportLimits
 from limelight.transport.listener import Listener
 from limelight.transport.stranger import Stranger
 from limelight.transport.tls import TlsConfig
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ async def ended(connection: socket.socket) -> bool:
     ],
     ids=["nothing", "half a name", "owner", "owner, TLS", "worker", "worker, TLS", "half a hello of TLS"],
 )
-async def test_connections_that_go_no_further_are_few_and_keep_nobody_out(world, tmp_path, until, secure, said):
+async def test_connections_that_go_no_further_are_few_and_keep_nobody_out(world, tmp_path, secure, said):
     limits = TransportLimits(handshake=60.0, handshakes=8)
     tls = tls_of(tmp_path) if secure else None
     settings = {"limits": limits, "tls": tls}
@@ -220,7 +221,7 @@ async def test_connections_that_go_no_further_are_few_and_keep_nobody_out(world,
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("to", ["owner", "worker"])
-async def test_a_handshake_that_never_ends_is_ended(world, tmp_path, until, secure, to):
+async def test_a_handshake_that_never_ends_is_ended(world, tmp_path, secure, to):
     settings = {"limits": TransportLimits(handshake=0.2), "tls": tls_of(tmp_path) if secure else None}
     owner = await world.endpoint(
         "owner", tcp="127.0.0.1:0", unix_path="", inlet_of=lambda name: inlet_beside(str(tmp_path / name)), **settings

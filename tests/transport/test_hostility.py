@@ -17,6 +17,7 @@ from limelight.transport.dialler import Dial
 from limelight.transport.error import AuthenticationError, PeerClosedError, PeerLostError
 from limelight.transport.limits import TransportLimits
 from limelight.transport.protocol import Call, Frame, Hello, encode
+from tests.waiting import until
 
 VALID = encode(Frame(1, 0, [Call(1, "actor", "method", b"body"), Call(0, "actor", "method", b"")]))
 
@@ -90,7 +91,7 @@ async def test_whoever_does_not_authenticate_in_time_is_cut_off(world) -> None:
     await works(world, server)
 
 
-async def test_connections_that_wait_to_authenticate_are_few_and_keep_nobody_out(world, until) -> None:
+async def test_connections_that_wait_to_authenticate_are_few_and_keep_nobody_out(world) -> None:
     server = await world.endpoint("server", limits=TransportLimits(handshake=60.0, handshakes=8))
     strangers = []
     for _ in range(40):
@@ -278,7 +279,7 @@ async def evil_peer(server, token: bytes, frames: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_mutated_frames_after_authentication_end_that_channel_only(world, recorder, until, token, seed) -> None:
+async def test_mutated_frames_after_authentication_end_that_channel_only(world, recorder, token, seed) -> None:
     chance = random.Random(seed)
     for round_number in range(6):
         handler = recorder()
@@ -308,7 +309,7 @@ async def test_mutated_frames_after_authentication_end_that_channel_only(world, 
         (b"\x93\x01\x00\xdd\xff\xff\xff\xff", "no frame"),  # a list of four thousand million messages
     ],
 )
-async def test_protocol_errors_are_named(world, recorder, until, token, frame, reason) -> None:
+async def test_protocol_errors_are_named(world, recorder, token, frame, reason) -> None:
     handler = recorder()
     server = await world.endpoint("server", handler)
     await evil_peer(server, token, [frame])
@@ -317,7 +318,7 @@ async def test_protocol_errors_are_named(world, recorder, until, token, frame, r
     assert reason in str(handler.lost[0][1])
 
 
-async def test_a_message_over_the_limit_cuts_the_connection(world, recorder, until, token) -> None:
+async def test_a_message_over_the_limit_cuts_the_connection(world, recorder, token) -> None:
     handler = recorder()
     small = TransportLimits(message=10_000, frame=10_000, grace=0.05)
     server = await world.endpoint("server", handler, limits=small)

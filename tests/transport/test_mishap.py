@@ -16,10 +16,11 @@ from limelight.transport.error import ConnectError, DeadlineExceededError, PeerL
 from limelight.transport.gate import preamble
 from limelight.transport.limits import TransportLimits
 from limelight.transport.protocol import Call
+from tests.waiting import until
 
 
 async def test_a_channel_ends_although_no_descriptor_is_left_to_ask_whether_its_peer_lives(
-    world, recorder, until, monkeypatch
+    world, recorder, monkeypatch
 ) -> None:
     limits = TransportLimits(grace=0.3, heartbeat=0.1)
     near = recorder()
@@ -42,9 +43,7 @@ async def test_a_channel_ends_although_no_descriptor_is_left_to_ask_whether_its_
     assert not server.channels
 
 
-async def test_a_channel_ends_where_dialling_again_fails_in_an_unexpected_way(
-    world, recorder, until, monkeypatch
-) -> None:
+async def test_a_channel_ends_where_dialling_again_fails_in_an_unexpected_way(world, recorder, monkeypatch) -> None:
     near = recorder()
     server = await world.endpoint("server")
     client = await world.endpoint("client", near)
@@ -61,7 +60,7 @@ async def test_a_channel_ends_where_dialling_again_fails_in_an_unexpected_way(
     assert not client.channels
 
 
-async def test_nothing_arrives_after_the_end(world, recorder, until) -> None:
+async def test_nothing_arrives_after_the_end(world, recorder) -> None:
     """The first of several calls that came together makes the handler give the channel up."""
     near = recorder()
     server = await world.endpoint("server", near)
@@ -120,7 +119,7 @@ async def test_a_dial_by_name_and_one_by_address_make_one_channel(world, recorde
     assert not far.lost
 
 
-async def test_who_dials_when_the_endpoint_closes_hears_of_it(world, tmp_path, until) -> None:
+async def test_who_dials_when_the_endpoint_closes_hears_of_it(world, tmp_path) -> None:
     client = await world.endpoint("client")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "cutter-silent"))
@@ -192,7 +191,7 @@ class Store:
 
 
 @pytest.mark.parametrize("end", ["the channel ends", "the client closes"])
-async def test_no_idle_connection_is_kept_for_nothing(world, until, end) -> None:
+async def test_no_idle_connection_is_kept_for_nothing(world, end) -> None:
     store = Store()
     server = await world.endpoint("server", bulk=store)
     near = await world.endpoint("client")

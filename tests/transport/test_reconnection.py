@@ -15,10 +15,11 @@ from limelight.transport.dialler import Dial
 from limelight.transport.endpoint import Endpoint
 from limelight.transport.error import ConnectError, PeerLostError
 from limelight.transport.limits import TransportLimits
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_calls_survive_cuts_at_random_points(world, recorder, until, seed) -> None:
+async def test_calls_survive_cuts_at_random_points(world, recorder, seed) -> None:
     chance = random.Random(seed)
     near, handler = recorder(), recorder()
     server = await world.endpoint("server", handler)
@@ -86,7 +87,7 @@ async def test_a_first_dial_survives_a_cut_between_the_upgrade_and_the_welcome(w
     assert dropped
 
 
-async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, monkeypatch, until) -> None:
+async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, monkeypatch) -> None:
     """A busy machine can hold up a dialler until its connection is dropped, which aiohttp then makes anew."""
     server = await world.endpoint("server", recorder())
     client = await world.endpoint("client")
@@ -114,7 +115,7 @@ async def test_who_is_slow_to_answer_a_challenge_gets_another(world, recorder, m
     assert len(strangers) == 2
 
 
-async def test_a_full_send_buffer_survives_a_cut(world, recorder, until) -> None:
+async def test_a_full_send_buffer_survives_a_cut(world, recorder) -> None:
     handler = recorder()
     limits = TransportLimits(send_buffer=64 * 1024, grace=5.0)
     server = await world.endpoint("server", handler, limits=limits)
@@ -139,7 +140,7 @@ async def test_a_full_send_buffer_survives_a_cut(world, recorder, until) -> None
     assert most < 2 * limits.send_buffer
 
 
-async def test_a_connection_that_falls_silent_is_dialled_again(world, recorder, until) -> None:
+async def test_a_connection_that_falls_silent_is_dialled_again(world, recorder) -> None:
     limits = TransportLimits(grace=5.0, heartbeat=0.05, silence_local=0.3)
     server = await world.endpoint("server", recorder(), limits=limits)
     client = await world.endpoint("client", limits=limits)
@@ -163,7 +164,7 @@ async def test_an_idle_connection_stays(world, recorder) -> None:
     assert await channel.request("actor", "method", b"", timeout=5) == b""
 
 
-async def test_past_the_grace_period_both_sides_declare_the_peer_lost(world, recorder, until) -> None:
+async def test_past_the_grace_period_both_sides_declare_the_peer_lost(world, recorder) -> None:
     near, far = recorder(), recorder()
     limits = TransportLimits(grace=0.3)
     server = await world.endpoint("server", far, limits=limits)
@@ -190,7 +191,7 @@ async def test_past_the_grace_period_both_sides_declare_the_peer_lost(world, rec
     assert await (await client.connect(cutter.address)).request("actor", "method", b"new", timeout=5) == b"new"
 
 
-async def test_a_killed_peer_is_lost_long_before_the_grace_period_ends(world, recorder, until) -> None:
+async def test_a_killed_peer_is_lost_long_before_the_grace_period_ends(world, recorder) -> None:
     handler = recorder()
     limits = TransportLimits(grace=60.0)
     parent = await world.endpoint("parent", handler, limits=limits)
@@ -206,7 +207,7 @@ async def test_a_killed_peer_is_lost_long_before_the_grace_period_ends(world, re
     (world.folder / "child").unlink()
 
 
-async def test_a_killed_peer_that_was_dialled_is_lost_at_once_too(world, recorder, until) -> None:
+async def test_a_killed_peer_that_was_dialled_is_lost_at_once_too(world, recorder) -> None:
     handler, parent_handler = recorder(), recorder()
     limits = TransportLimits(grace=60.0)
     parent = await world.endpoint("parent", parent_handler, limits=limits)
@@ -255,7 +256,7 @@ def _child(parent: ProcessAddress, path: str) -> None:
         os._exit(1)
 
 
-async def test_another_process_at_the_same_address_is_no_continuation(world, recorder, until) -> None:
+async def test_another_process_at_the_same_address_is_no_continuation(world, recorder) -> None:
     near = recorder()
     limits = TransportLimits(grace=5.0)
     server = await world.endpoint("server", limits=limits)
@@ -269,7 +270,7 @@ async def test_another_process_at_the_same_address_is_no_continuation(world, rec
     assert "process successor answers" in str(near.lost[0][1])
 
 
-async def test_a_peer_without_memory_of_the_channel_is_no_continuation(world, recorder, until) -> None:
+async def test_a_peer_without_memory_of_the_channel_is_no_continuation(world, recorder) -> None:
     near, handler = recorder(), recorder()
     server = await world.endpoint("server", handler)
     client = await world.endpoint("client", near)

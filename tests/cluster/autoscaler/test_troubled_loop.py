@@ -13,6 +13,7 @@ from limelight.cluster.provider.instance import Instance, NodeType
 from limelight.cluster.provider.node_provider import NodeProvider, ProviderError
 from limelight.cluster.provider.node_start import NodeStart
 from limelight.cluster.scheduling.resources import ResourceSet
+from tests.waiting import until
 
 ONE_CPU = ResourceSet.parse({"CPU": 1})
 CPU = NodeType(name="cpu", resources=ONE_CPU, max_workers=5)
@@ -76,12 +77,6 @@ class Cluster:
 
     def lose(self, name):
         self.seen = {node_id: node for node_id, node in self.seen.items() if node_id != name}
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)

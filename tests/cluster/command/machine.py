@@ -38,6 +38,11 @@ if "FAKE_CLOCK" in os.environ:
 """
 
 
+def _heed_ctrl_c() -> None:
+    """What runs in the background of a shell, as CI may, is started with SIGINT ignored, and so is what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Machine:
     """One user's view of this machine.
 
@@ -72,6 +77,7 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - it does next to nothing
         )
 
     @contextmanager

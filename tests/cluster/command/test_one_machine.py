@@ -183,6 +183,15 @@ class TestCrash:
             assert "`cluster stop` ends this machine's node" in guest.refused("status")
             assert guest.done("stop").startswith("Stopped the node")
 
+    def test_ctrl_c_before_all_is_started_ends_what_is_started(self, own):
+        with own.foreground("start", "--head", "--port", "0") as command:
+            until(lambda: own.processes("limelight: node"), "the head runs, and the node begins")
+            command.send_signal(signal.SIGINT)
+            assert command.communicate(timeout=30) == ("", "")
+            assert command.returncode == 130
+        assert own.processes() == []
+        assert own.sessions() == []
+
     def test_a_killed_node_is_shown_as_gone(self, own):
         own.start()
         own.done("join", address_in_status(own), "--node-name", "second")

@@ -9,7 +9,8 @@ import pytest
 from limelight.cluster.client.failure import CommandError
 from limelight.cluster.client.running import ClusterProcess
 from limelight.cluster.command import stop
-from limelight.cluster.session_folder import SessionFolder, read_info
+from limelight.cluster.session_folder import SessionFolder
+from limelight.cluster.session_info import read_info
 
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
 

@@ -22,6 +22,7 @@ from limelight.cluster.environment.workshop import Workshop, preset
 from limelight.cluster.held_folder import open_lock
 from limelight.exceptions import RuntimeEnvSetupError
 from tests.cluster.wheel import make_wheel
+from tests.waiting import until
 
 DEADLINE = 60
 
@@ -85,13 +86,6 @@ def version(found, module="tiny"):
         [python, "-c", f"import {module}; print({module}.VERSION)"], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-async def until(condition):
-    async with asyncio.timeout(DEADLINE):
-        while not (found := condition()):  # noqa: ASYNC110 - other processes make it true
-            await asyncio.sleep(0.01)
-    return found
 
 
 def slow_wheel(bench):

@@ -86,6 +86,9 @@ class Node:
         self.closing = False
         self.orders: list[str] = []
         self.told: list[object] = []
+        self.term = 0
+        self.known_heads: list[str] = []
+        self.troubles: list[str] = []
         self.known_jobs: tuple[bytes, ...] = ()
         self.jobs = SimpleNamespace(find=lambda _, then: then(None), known=lambda: self.known_jobs)
         self._names = itertools.count()
@@ -111,14 +114,17 @@ class Node:
             return
         head = self.world.head_process
         if self.away and head is not None and not head.dead:
-            self.head, self.away = head.address, False
-            registration = cm.RegisterNode(
-                self.node_id, self.process.address, "host", self.resources.units(), {}, back=self.registered
-            )
-            self.process.ask(self.head, HEAD, registration, lambda reply: setattr(self, "registered", True))
-            self.relay.connected(self.head)
-            self.feed(m.HeadConnected())
+            self._follow(head.address, self.world.store.term)
         self.world.clock.call_later(0.1, self._look)
+
+    def _follow(self, head: ProcessAddress, term: int) -> None:
+        self.head, self.away, self.term = head, False, term
+        registration = cm.RegisterNode(
+            self.node_id, self.process.address, "host", self.resources.units(), {}, back=self.registered
+        )
+        self.process.ask(self.head, HEAD, registration, lambda reply: setattr(self, "registered", True))
+        self.relay.connected(self.head)
+        self.feed(m.HeadConnected())
 
     def to_head(self, command) -> None:
         if isinstance(command, m.WorkerGranted) and (worker := self.workers.get(command.worker_id)):
@@ -144,6 +150,11 @@ class Node:
         if call.method == "DescribeDeath":
             channel.reply(call.call_id, b"")
             return
+        if call.method == "HeadLeads":
+            leads = decoder_of(cm.HeadLeads).decode(call.body)
+            if leads.term > self.term:
+                self._follow(channel.peer, leads.term)
+            return
         if self.head is None or channel.peer.process_id != self.head.process_id:
             return
         self.orders.append(call.method)
@@ -154,6 +165,10 @@ class Node:
             case "NodeExpired":
                 self.ended = decoder_of(cm.NodeExpired).decode(call.body).reason
                 self.world.end(self.process)
+            case "KnownHeads":
+                self.known_heads = decoder_of(cm.KnownHeads).decode(call.body).addresses
+            case "HeadTroubled":
+                self.troubles.append(decoder_of(cm.HeadTroubled).decode(call.body).reason)
             case _ if call.method in self.methods:
                 self.methods[call.method](channel, call)
             case _:
@@ -300,6 +315,14 @@ class World:
         self.head.close()
         self.end(self.head_process)
         self.head_process = None
+
+    def ask(self, body) -> list[Reply]:
+        """Ask the head, as a command does; the answers, which come later."""
+        answers: list[Reply] = []
+        with self.running():
+            asks = Process(self, f"command {self.random.random()}")
+            asks.ask(self.head_process.address, HEAD, body, answers.append)
+        return answers
 
     # --- processes ---
 

@@ -21,6 +21,7 @@ from limelight.cluster.state.error import StateStoreError
 from limelight.transport.address import ProcessAddress
 from limelight.transport.version import VERSION
 from tests.cluster.state.memory_store import MemoryServer, MemoryStore
+from tests.waiting import until
 
 TOKEN = secrets.token_hex(32)
 PATIENCE = 20.0
@@ -161,12 +162,6 @@ async def world():
         member.store.reached = True
         with contextlib.suppress(StateStoreError):
             await member.end()
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - heads tell nobody
-            await asyncio.sleep(0.01)
 
 
 def decide(member, key: str = "told") -> None:

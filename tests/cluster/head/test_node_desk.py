@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest_asyncio
@@ -25,6 +25,9 @@ from limelight.cluster.scheduling.resources import ResourceSet
 from limelight.cluster.system_process import SystemActor, SystemProcess
 from limelight.transport.address import ProcessAddress
 from limelight.transport.endpoint import Endpoint
+from tests.waiting import until
+
+from .crash_world import World
 
 TOKEN = secrets.token_bytes(32)
 RESOURCES = ResourceSet.parse({"CPU": 2})
@@ -108,12 +111,6 @@ async def nodes(tmp_path_factory, monkeypatch) -> AsyncIterator[tuple[Node, Node
     await process.close()
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
-
-
 async def keep_reporting(node: Node) -> None:
     while True:
         node.report()
@@ -124,7 +121,7 @@ async def test_nodes_know_each_other(nodes) -> None:
     for node in nodes:
         await node.join()
     both = {node.node_id.hex() for node in nodes}
-    await eventually(lambda: set(nodes[0].peers) == set(nodes[1].peers) == both)
+    await until(lambda: set(nodes[0].peers) == set(nodes[1].peers) == both)
     assert await nodes[0].rows() == dict.fromkeys(both, True)
 
 
@@ -132,9 +129,9 @@ async def test_a_node_that_ends_is_dead_at_once(nodes) -> None:
     first, second = nodes
     for node in nodes:
         await node.join()
-    await eventually(lambda: len(first.peers) == 2)
+    await until(lambda: len(first.peers) == 2)
     await second.process.close()
-    await eventually(lambda: set(first.peers) == {first.node_id.hex()})
+    await until(lambda: set(first.peers) == {first.node_id.hex()})
     assert (await first.rows())[second.node_id.hex()] is False
     rows = {row["NodeID"]: row for row in msgspec.msgpack.decode(await first.ask(QueryState("nodes")))}
     reason = rows[second.node_id.hex()]["DeathReasonMessage"]
@@ -148,7 +145,7 @@ async def test_a_node_that_leaves_is_gone_and_known_by_its_name_and_reason(nodes
         await node.join()
     for _ in range(2):  # it may be said twice
         second.process.notify(second._head, HEAD, NodeLeaving(second.node_id, "it was stopped"))
-    await eventually(lambda: set(first.peers) == {first.node_id.hex()})
+    await until(lambda: set(first.peers) == {first.node_id.hex()})
     await second.process.close()
     rows = {row["NodeName"]: row for row in msgspec.msgpack.decode(await first.ask(QueryState("nodes")))}
     assert rows["bee"]["Alive"] is False
@@ -161,7 +158,7 @@ async def test_a_node_that_falls_silent_is_given_up_and_told(nodes) -> None:
     for node in nodes:
         await node.join()
     reporting = asyncio.ensure_future(keep_reporting(first))
-    await eventually(lambda: second.expired)
+    await until(lambda: second.expired)
     assert "said nothing" in second.expired
     assert await first.rows() == {first.node_id.hex(): True, second.node_id.hex(): False}
     assert not first.expired
@@ -173,10 +170,10 @@ async def test_a_node_that_was_given_up_does_not_come_back_by_reporting(nodes) -
     for node in nodes:
         await node.join()
     reporting = asyncio.ensure_future(keep_reporting(first))
-    await eventually(lambda: second.expired)
+    await until(lambda: second.expired)
     second.expired = ""
     second.report()
-    await eventually(lambda: second.expired)
+    await until(lambda: second.expired)
     assert (await first.rows())[second.node_id.hex()] is False
     reporting.cancel()
 
@@ -186,11 +183,11 @@ async def test_a_node_that_was_given_up_cannot_register_again_under_its_name(nod
     for node in nodes:
         await node.join()
     reporting = asyncio.ensure_future(keep_reporting(first))
-    await eventually(lambda: second.expired)
+    await until(lambda: second.expired)
     second.expired = ""
     body = RegisterNode(second.node_id, second.process.address, "127.0.0.1", RESOURCES.units(), {})
     second.process.notify(second._head, HEAD, body)
-    await eventually(lambda: second.expired)
+    await until(lambda: second.expired)
     assert await first.rows() == {first.node_id.hex(): True, second.node_id.hex(): False}
     assert set(first.peers) == {first.node_id.hex()}
     assert first.heard_of.count(second.node_id.hex()) == 1, "it was no node of the cluster meanwhile either"
@@ -206,7 +203,7 @@ async def test_a_job_is_described_to_every_node_until_its_driver_leaves(nodes) -
     await first.rows()  # by now it has arrived
     assert decoder_of(RegisterDriver).decode(await second.ask(DescribeJob(b"job1"))) == driver
     first.process.notify(first._head, HEAD, DriverLeft(b"job1", driver.address.process_id))
-    await eventually(lambda: m.JobEnded(b"job1") in first.orders and m.JobEnded(b"job1") in second.orders)
+    await until(lambda: m.JobEnded(b"job1") in first.orders and m.JobEnded(b"job1") in second.orders)
     assert await second.ask(DescribeJob(b"job1")) == b""
 
 
@@ -218,4 +215,14 @@ async def test_a_job_ends_with_its_drivers_node(nodes) -> None:
     second.process.notify(second._head, HEAD, driver)
     await second.rows()
     await second.process.close()
-    await eventually(lambda: m.JobEnded(b"job2") in first.orders)
+    await until(lambda: m.JobEnded(b"job2") in first.orders)
+
+
+def test_the_newest_of_the_nodes_that_are_gone_are_remembered_and_no_more(monkeypatch) -> None:
+    monkeypatch.setattr(node_desk, "_REMEMBERED", 2)
+    world = World(1, nodes=4)
+    world.run(1.0)
+    for number, node in enumerate(world.nodes[:3]):
+        with world.running():
+            world.head.node_desk.end(node.node_id.hex(), f"reason {number}")
+    assert [reason for _, reason in world.head.node_desk.dead.values()] == ["reason 1", "reason 2"]

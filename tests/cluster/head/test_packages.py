@@ -26,14 +26,9 @@ from limelight.cluster.system_process import Arrived, SystemActor, SystemProcess
 from limelight.cluster.web.package_routes import add_package_routes
 from limelight.exceptions import RuntimeEnvSetupError
 from tests.cluster.listening import listening
+from tests.waiting import until
 
 LARGE = os.urandom(9 << 20)  # more than two parts
-
-
-async def eventually(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - it is not for a test to be told
-            await asyncio.sleep(0.01)
 
 
 class Site:
@@ -58,7 +53,7 @@ class Site:
         self.standbys.append(standby)
         other.actors[HEAD] = standby
         other.notify(self.processes[0].address, HEAD, StandBy(other.address.tcp))
-        await eventually(lambda: len(self.head.standbys()) == len(self.processes) - 1)
+        await until(lambda: len(self.head.standbys()) == len(self.processes) - 1)
         return PackageStore(self.folder / name)
 
     def take(self, content: bytes) -> str:
@@ -98,7 +93,7 @@ async def test_who_stands_by_later_gets_what_jobs_need_and_nothing_else(site):
     needed, other = site.take(LARGE), site.take(b"of no job")
     site.head.submissions.submit(job(needed))
     store = await site.stand_by("b")
-    await eventually(lambda: store.has(needed))
+    await until(lambda: store.has(needed))
     assert not store.has(other)
 
 
@@ -169,7 +164,7 @@ async def test_what_a_detached_actor_needs_outlives_the_node_that_it_came_from(s
     site.head.environments.define("key", encode(EnvironmentDefinition("{}", {uri: node.address})))
     spec = supervisor_spec(SubmissionSpec("x", "true", bytes(16), environment="key"), site.processes[0].address, "")
     site.head.actors.register(spec)
-    await eventually(lambda: site.head.packages.store.has(uri))
+    await until(lambda: site.head.packages.store.has(uri))
     desk.close()
     await site.processes.pop().close()
 

@@ -1,24 +1,20 @@
 """What a head that follows another says again, and what none says before it is certain."""
 
-from pathlib import Path
-
 import pytest
 
 from limelight.actors import contract as c
-from limelight.actors.contract import HEAD, encode
+from limelight.actors.contract import HEAD, NODE, encode
 from limelight.cluster import cluster_message as cm
-from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES
-from limelight.cluster.head.standby import Standby
+from limelight.cluster.head.head_state import DRAINS, FLOOR, NODES, SESSION
 from limelight.cluster.job.job_details import JobStatus
 from limelight.cluster.job.submit_request import SubmitRequest
 from limelight.cluster.scheduling import lease_message as m
-from limelight.cluster.system_process import Arrived
-from limelight.transport.address import ProcessAddress
 from limelight.transport.error import PeerClosedError
-from limelight.transport.protocol import Call, Reply
+from limelight.transport.protocol import Reply
+from tests.cluster.scheduling.node_driver import spec
 
 from .crash_network import Channel
-from .crash_world import Process, World
+from .crash_world import World
 
 
 @pytest.fixture
@@ -26,14 +22,6 @@ def world():
     made = World(1)
     made.run(1.0)
     return made
-
-
-def ask(world, body) -> list[Reply]:
-    """Ask the head, as a command does; the answers, which come later."""
-    answers: list[Reply] = []
-    with world.running():
-        Process(world, f"command {world.random.random()}").ask(world.head_process.address, HEAD, body, answers.append)
-    return answers
 
 
 def restart(world) -> None:
@@ -44,7 +32,7 @@ def restart(world) -> None:
 
 def test_a_node_that_is_drained_is_drained_after_a_restart(world):
     node, other = world.nodes
-    ask(world, cm.DrainNode(node.node_id, "maintenance", 30.0))
+    world.ask(cm.DrainNode(node.node_id, "maintenance", 30.0))
     world.run(1.0)
     restart(world)
     node.orders.clear()
@@ -62,14 +50,14 @@ def test_room_that_was_requested_is_requested_after_a_restart(world):
     def floor():
         return [(want.resources.units(), want.count, want.selector) for want in world.head.requested.floor]
 
-    ask(world, c.RequestResources([{"CPU": 20_000}] * 3 + [{"GPU": 10_000}], [{}] * 3 + [{"zone": "in(a, b)"}]))
+    world.ask(c.RequestResources([{"CPU": 20_000}] * 3 + [{"GPU": 10_000}], [{}] * 3 + [{"zone": "in(a, b)"}]))
     world.run(1.0)
     asked = floor()
     restart(world)
     assert floor() == asked
     assert asked[0] == ({"CPU": 20_000}, 3, ())
     assert (asked[1][:2], asked[1][2][0].values) == (({"GPU": 10_000}, 1), ("a", "b"))
-    ask(world, c.RequestResources([], []))
+    world.ask(c.RequestResources([], []))
     world.run(1.0)
     restart(world)
     assert floor() == []
@@ -78,7 +66,7 @@ def test_room_that_was_requested_is_requested_after_a_restart(world):
 
 def test_room_is_promised_only_when_that_is_kept(world):
     written, world.writer.step = world.writer.step, lambda: False
-    answers = ask(world, c.RequestResources([{"CPU": 20_000}], [{}]))
+    answers = world.ask(c.RequestResources([{"CPU": 20_000}], [{}]))
     world.run(1.0)
     assert answers == []
     world.writer.step = written
@@ -147,28 +135,78 @@ def test_a_node_that_asked_who_leads_before_this_head_did_is_not_taken_for_gone(
     assert node.node_id.hex() not in world.head.nodes, "from one that leads a node goes for good"
 
 
-def test_those_who_stand_by_end_with_the_cluster(world):
+def test_a_node_keeps_what_it_passed_on_until_the_head_has_kept_it(world):
+    node, job = world.nodes[0], c.RegisterDriver(world.users["user0"].process.address, b"job", "", log_to_driver=False)
+    written, world.writer.step = world.writer.step, lambda: False
     with world.running():
-        ended: list[bool] = []
-        standby = Process(world, "standby")
-        standby.actors = {HEAD: Standby(standby, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))}
-        standby.notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
-    world.run(0.1)
-    answers = ask(world, cm.EndCluster())
-    world.run(0.1)
-    assert ended == [True]
-    assert answers == [Reply(1, False, b"")]
+        node.process.notify(node.process.address, HEAD, job)
+    world.run(1.0)
+    assert len(node.relay._unanswered) == 1
+    world.writer.step = written
+    world.run(1.0)
+    assert not node.relay._unanswered
+
+
+def test_a_head_asks_nobody_before_it_has_kept_what_it_decided(world):
+    answers: list[Reply] = []
+    written, world.writer.step = world.writer.step, lambda: False
+    with world.running():
+        world.head.state.put(SESSION, "name", "s")
+        world.head.process.ask(world.nodes[0].process.address, NODE, c.DescribeDeath("worker"), answers.append)
+    world.run(1.0)
+    assert answers == []
+    world.writer.step = written
+    world.run(1.0)
+    assert len(answers) == 1
+
+
+def test_nodes_have_a_while_longer_to_come_back_to_a_head_that_was_restarted(world):
+    late, gone = world.nodes
+    late._follow = gone._follow = lambda *_: None
+    restart(world)
+    world.run(8.0)
+    assert set(world.head.nodes) == {late.node_id.hex(), gone.node_id.hex()}
+    del late._follow
+    world.run(5.0)
+    assert set(world.head.nodes) == {late.node_id.hex()}
+
+
+def test_nothing_is_placed_on_a_node_before_it_is_back(world, monkeypatch):
+    node, away = world.nodes
+    want = m.DemandChanged("user0", b"class", spec(CPU=1000), wanted=2, version=1)  # one here, one elsewhere
+
+    def places() -> set[str]:
+        return {event.node_id for event in node.told if isinstance(event, m.Place)}
+
+    monkeypatch.setattr(away, "_follow", lambda *_: None)
+    restart(world)
+    with world.running():
+        node.feed(want)
+    world.run(3.0)
+    assert away.node_id.hex() not in places()
+    monkeypatch.undo()
+    world.run(1.0)
+    assert away.node_id.hex() in places()
+
+
+def test_nodes_follow_a_head_that_has_begun_to_lead_although_the_one_before_goes_on(world):
+    with world.running():
+        world.start_head()  # the one before is cut off from the store, and does not know of it
+    world.run(10.0)
+    assert [node.head for node in world.nodes] == [world.head_process.address] * 2
+    assert not any(node.ended for node in world.nodes)
+    assert set(world.head.view.nodes) == {node.node_id.hex() for node in world.nodes}
 
 
 def test_nothing_is_left_of_a_cluster_that_was_ended_and_that_is_told_when_it_is_so(world):
-    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.ask(c.DefineEnvironment("key", b"definition", eager=False))
     world.run(1.0)
     restart(world)  # what is there was put by a head before
     world.run(1.0)
     over: list[bool] = []
     world.head._over = lambda: over.append(True)
     written, world.writer.step = world.writer.step, lambda: False
-    answers = ask(world, cm.EndCluster())
+    answers = world.ask(cm.EndCluster())
     world.run(1.0)
     assert (answers, over) == ([], [])
     world.writer.step = written
@@ -178,10 +216,10 @@ def test_nothing_is_left_of_a_cluster_that_was_ended_and_that_is_told_when_it_is
 
 
 def test_an_environment_is_known_after_a_restart(world):
-    ask(world, c.DefineEnvironment("key", b"definition", eager=False))
+    world.ask(c.DefineEnvironment("key", b"definition", eager=False))
     world.run(1.0)
     restart(world)
-    answers = ask(world, c.DescribeEnvironment("key"))
+    answers = world.ask(c.DescribeEnvironment("key"))
     world.run(1.0)
     assert [answer.body for answer in answers] == [b"definition"]
 
@@ -195,17 +233,6 @@ def test_a_job_that_waits_for_room_waits_for_it_after_a_restart(world):
     job = world.head.submissions.find("mine")
     assert (job.spec.entrypoint, job.status) == ("true", JobStatus.PENDING)
     assert world.head.actors.directory.table.actors[job.spec.actor_id].state == "PENDING_CREATION"
-
-
-def test_one_who_stands_by_does_not_end_the_cluster_of_another(world):
-    ended: list[bool] = []
-    with world.running():
-        process = Process(world, "y")
-        standby = Standby(process, Path("unused"), lambda: "elsewhere", lambda: ended.append(True))
-        standby.on_receive(
-            Arrived(Process(world, "x").channel("user0"), Call(7, HEAD, "EndCluster", encode(cm.EndCluster())))
-        )
-    assert not ended
 
 
 def test_a_question_of_a_process_that_died_is_kept_by_nobody(world):
@@ -243,43 +270,3 @@ def test_an_actor_that_was_killed_while_it_was_made_is_made_once_more(monkeypatc
     workers = [worker for node in world.nodes for worker in node.workers.values()]
     assert sum(worker.constructions.count(actor_id) for worker in workers) == 2
     assert world.head.actors.directory.table.actors[actor_id].state == "ALIVE"
-
-
-@pytest.fixture
-def remote(world):
-    """A head on a host of its own; nodes are on another."""
-    world.head_process.address = ProcessAddress(world.head_process.address.process_id, "another host")
-    return world
-
-
-def stand_by(world) -> None:
-    with world.running():
-        Process(world, "standby").notify(world.head_process.address, HEAD, cm.StandBy("10.0.0.2:6379"))
-    world.run(0.1)
-
-
-def test_a_head_that_hears_no_node_leaves_them_to_the_one_that_stands_by(remote):
-    stand_by(remote)
-    remote.head.methods["FromNode"] = lambda *_: None
-    remote.run(10.0)
-    assert remote.head.has_stepped_down
-    assert not any(node.ended for node in remote.nodes)
-    assert len(remote.store.rows[NODES]) == 2, "the next head knows them"
-
-
-def test_a_head_that_hears_no_node_and_nobody_stands_by_gives_them_up(remote):
-    remote.head.methods["FromNode"] = lambda *_: None
-    remote.run(10.0)
-    assert not remote.head.has_stepped_down
-    assert all(node.ended for node in remote.nodes)
-
-
-def test_a_head_that_hears_some_nodes_gives_up_the_others_although_another_stands_by(remote):
-    stand_by(remote)
-    heard, silent = remote.nodes
-    hears = remote.head.methods["FromNode"]
-    remote.head.methods["FromNode"] = lambda channel, call: channel.far is silent.process or hears(channel, call)
-    remote.run(10.0)
-    assert not remote.head.has_stepped_down
-    assert silent.ended
-    assert not heard.ended

@@ -10,6 +10,7 @@ from limelight.cluster.autoscaler import message as m
 from limelight.cluster.head import scaling_desk
 from limelight.cluster.head.scaling_desk import HeadPort, ScalingDesk
 from limelight.cluster.scheduling.resources import ResourceSet
+from tests.waiting import until
 
 from .crash_world import World
 
@@ -100,12 +101,6 @@ head_node_type: cpu
 node_types:
   cpu: {{resources: {{CPU: 1}}, max_workers: {most}}}
 """
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 from limelight.actors import contract as c
 from limelight.actors.contract import HEAD, NODE, encode
 from limelight.cluster import cluster_message as cm
+from limelight.cluster.head.head_state import SESSION
 from limelight.cluster.scheduling import lease_message as m
 from tests.cluster.scheduling.node_driver import spec
 
-from .crash_world import Process, World
+from .crash_world import Node, Process, World
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ class Outage:
         self._world = world
         self._step, world.writer.step = world.writer.step, lambda: False
         with world.running():
+            world.head.state.put(SESSION, "name", "s")  # which is how it knows
             world.head.troubled("the disk is full")
 
     def end(self) -> None:
@@ -80,6 +82,24 @@ def test_a_head_that_can_say_nothing_holds_no_more_the_longer_that_lasts(world):
     demand(world, 6, version=2)
     world.run(60.0)
     assert outage.held() == held
+
+
+def test_nodes_hear_at_once_why_nothing_is_answered_and_when_that_is_over(world):
+    outage = Outage(world)
+    world.run(1.0)
+    assert [node.troubles for node in world.nodes] == [["the disk is full"]] * 3
+    outage.end()
+    world.run(1.0)
+    assert [node.troubles for node in world.nodes] == [["the disk is full", ""]] * 3
+
+
+def test_a_node_that_connects_meanwhile_hears_why_it_is_not_answered(world):
+    Outage(world)
+    with world.running():
+        world.nodes.append(newcomer := Node(world, 3))
+    world.run(1.0)
+    assert newcomer.troubles == ["the disk is full"]
+    assert not newcomer.registered
 
 
 def test_what_came_meanwhile_is_placed_when_it_can_be_said(world):

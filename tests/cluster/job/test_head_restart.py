@@ -7,7 +7,8 @@ import subprocess
 import psutil
 import pytest
 
-from limelight.cluster.session_folder import live_sessions, read_info
+from limelight.cluster.session_info import read_info
+from limelight.cluster.session_remains import live_sessions
 from limelight.job_submission import JobStatus, JobSubmissionClient
 from tests.cluster.cluster_program import eventually
 

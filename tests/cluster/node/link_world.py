@@ -155,12 +155,6 @@ class World:
             await process.close()
 
 
-async def eventually(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
-
-
 async def settled(head: HeadDouble, node: NodeDouble) -> None:
     """What a head has said to the node so far has been heard."""
     await head.process.request(node.process.address, NODE, NodeDrained(b""), PATIENCE)

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from limelight.actors.contract import (
     CORE,
@@ -223,9 +223,3 @@ class World:
 
     def tell(self, station: Station, body: ObjectFreed | KeepObject) -> None:
         self.process.notify(station.process.address, NODE, body)
-
-
-async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.005)

@@ -20,6 +20,7 @@ from limelight.exceptions import RuntimeEnvSetupError
 from limelight.transport.address import ProcessAddress
 from limelight.transport.protocol import Call
 from tests.cluster.listening import listening
+from tests.waiting import until
 
 FOUND = Found(Interpreter(("/made/python",), (), True), "made")
 IDLE_S = 0.05
@@ -135,12 +136,6 @@ async def node(tmp_path):
     await made.start()
     yield made
     await made.close()
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - it is not for a test to be told
-            await asyncio.sleep(0.01)
 
 
 async def test_the_head_may_be_away_for_as_long_as_it_likes(node, monkeypatch):

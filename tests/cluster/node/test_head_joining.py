@@ -10,8 +10,9 @@ from limelight.cluster.node.head_joining import HeadJoining
 from limelight.cluster.node.head_route import HeadRoute
 from limelight.cluster.system_process import SystemProcess
 from limelight.transport.error import ConnectError, DeadlineExceededError
+from tests.waiting import until
 
-from .link_world import NODE_ID, HeadDouble, eventually, make_endpoint
+from .link_world import NODE_ID, HeadDouble, make_endpoint
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_one_that_does_not_fit_is_asked_anew_the_next_time(process, heads)
     for _ in range(2):
         with pytest.raises(WrongHeadError, match="answers a standby"):
             await joined.greet()
-        await eventually(lambda: not process.endpoint.channels)
+        await until(lambda: not process.endpoint.channels)
     assert joined.session == ""
 
 

@@ -23,8 +23,7 @@ from limelight.exceptions import RpcError
 from limelight.transport.address import ProcessAddress
 from limelight.transport.error import PeerLostError
 from limelight.transport.protocol import Call, Reply
-
-from .link_world import eventually
+from tests.waiting import until
 
 FIRST, SECOND = ProcessAddress("first", "h"), ProcessAddress("second", "h")
 LOST = PeerLostError("the link was cut")
@@ -299,15 +298,15 @@ async def test_who_waits_for_a_head_that_is_away_is_told_once_and_when_it_is_bac
     relay.disconnected()
     say(relay, driver, BIG)
     say(relay, driver, BIG)
-    await eventually(lambda: driver.notices)
+    await until(lambda: driver.notices)
     assert "The head at 10.0.0.1:6379 is out of reach. What runs goes on; new actors" in driver.notices[0]
     assert "`cluster start --head` with the same options" in driver.notices[0]
     relay.connected(FIRST)
     answer(process)
-    await eventually(lambda: len(driver.notices) > 1)
+    await until(lambda: len(driver.notices) > 1)
     assert driver.notices[1:] == ["The head at 10.0.0.1:6379 answers again."]
     assert quiet.notices == []
-    await eventually(lambda: relay._timer is None)  # nothing is looked at any more
+    await until(lambda: relay._timer is None)  # nothing is looked at any more
 
 
 async def test_who_waits_for_a_head_that_is_there_and_does_not_answer_is_told_why(hasty):
@@ -316,10 +315,22 @@ async def test_who_waits_for_a_head_that_is_there_and_does_not_answer_is_told_wh
     relay.connected(FIRST)
     relay.troubled("The disk is full.")
     say(relay, driver, BIG)
-    await eventually(lambda: driver.notices)
+    await until(lambda: driver.notices)
     assert driver.notices[0].startswith(
         "The head at 10.0.0.1:6379 does not answer: The disk is full. What runs goes on"
     )
+
+
+async def test_what_kept_one_head_from_answering_is_not_said_of_the_next(hasty):
+    process, relay = hasty
+    driver = process.channels["driver"] = Channel("driver")
+    relay.connected(FIRST)
+    relay.troubled("The disk is full.")
+    relay.disconnected()
+    relay.connected(SECOND)
+    say(relay, driver, BIG)
+    await until(lambda: driver.notices)
+    assert driver.notices[0].startswith("The head at 10.0.0.1:6379 does not answer. What runs goes on")
 
 
 async def test_a_question_is_refused_in_the_end_and_what_was_submitted_is_kept(hasty):
@@ -328,7 +339,7 @@ async def test_a_question_is_refused_in_the_end_and_what_was_submitted_is_kept(h
     relay.disconnected()
     say(relay, driver, BIG)
     say(relay, driver, FindActor("a", ""), 7)
-    await eventually(lambda: driver.replies)
+    await until(lambda: driver.replies)
     [(call_id, body, failed)] = driver.replies
     error = deserialize_error(body)
     assert (call_id, failed, type(error)) == (7, True, RpcError)

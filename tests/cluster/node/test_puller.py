@@ -15,8 +15,9 @@ from limelight.actors.pickling.failure import failure_summary, serialize_error
 from limelight.cluster.pull.pull import RANGE
 from limelight.exceptions import ObjectStoreFullError
 from limelight.transport.error import RemoteCallError
+from tests.waiting import until
 
-from .station import MIB, PATIENCE, Station, World, eventually
+from .station import MIB, PATIENCE, Station, World
 
 CAPACITY = 128 * MIB
 SIZE = 40 * MIB
@@ -56,7 +57,7 @@ async def test_an_object_that_all_want_at_once_leaves_its_node_about_once(world)
     assert ranges <= sent(world.here, object_id) < 1.5 * ranges
     assert sum(sent(station, object_id) for station in world.stations) == 4 * ranges
     entry = world.owner.entries[object_id]
-    await eventually(lambda: len(entry.copies) == 4)
+    await until(lambda: len(entry.copies) == 4)
     assert not world.owner.directory.copying(object_id)
 
 
@@ -64,9 +65,9 @@ async def test_ranges_are_passed_on_while_others_are_still_to_come(world) -> Non
     object_id, content, place = await publish(world, world.here)
     world.here.source.most = 5
     first = asyncio.ensure_future(world.locate(world.there, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 5)
+    await until(lambda: sent(world.here, object_id) > 5)
     second = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.there, object_id) > 5)
+    await until(lambda: sent(world.there, object_id) > 5)
     assert not first.done()
     world.here.source.gate.set()
     for station, copy in [(world.there, await first), (world.third, await second)]:
@@ -78,9 +79,9 @@ async def test_who_passes_an_object_on_may_die_in_the_middle(world) -> None:
     object_id, content, place = await publish(world, world.here)
     world.there.source.most = 3
     first = asyncio.ensure_future(world.locate(world.there, object_id, place))
-    await eventually(lambda: world.owner.directory.copying(object_id))
+    await until(lambda: world.owner.directory.copying(object_id))
     second = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.there, object_id) > 3)
+    await until(lambda: sent(world.there, object_id) > 3)
     await first
     await world.there.lose_everything()
     copy = await second
@@ -91,11 +92,11 @@ async def test_who_passes_an_object_on_may_die_in_the_middle(world) -> None:
 async def test_a_source_that_is_lost_in_the_middle_is_replaced_and_the_rest_comes_from_there(world) -> None:
     object_id, content, place = await publish(world, world.here)
     copy = await world.locate(world.there, object_id, place)
-    await eventually(lambda: world.owner.entries[object_id].copies)
+    await until(lambda: world.owner.entries[object_id].copies)
     world.here.source.opened.clear()
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 6)
+    await until(lambda: sent(world.here, object_id) > 6)
     await world.here.lose_everything()
     found = await reading
     assert world.third.read(object_id, found) == content
@@ -107,17 +108,17 @@ async def test_an_object_whose_only_node_is_lost_in_the_middle_is_absent_and_its
     object_id, _, place = await publish(world, world.here)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 6)
+    await until(lambda: sent(world.here, object_id) > 6)
     await world.here.lose_everything()
     assert await reading is None
-    await eventually(lambda: memory(world.third) == 0)
+    await until(lambda: memory(world.third) == 0)
 
 
 async def test_a_copy_that_went_wrong_is_noticed_by_whoever_gets_it_and_given_up(world) -> None:
     object_id, content, place = await publish(world, world.here)
     copy = await world.locate(world.there, object_id, place)
     entry = world.owner.entries[object_id]
-    await eventually(lambda: entry.copies)
+    await until(lambda: entry.copies)
     entry.location, entry.copies = copy, Copies(place)  # so that it is asked first
     world.there.store.arena.memory[copy.offset + SIZE // 2] ^= 1
     found = await world.locate(world.third, object_id, copy)
@@ -152,7 +153,7 @@ async def test_a_copy_of_a_copy_may_lie_anywhere(world) -> None:
     await world.third.write(os.urandom(28), world.process.address, b"x" * MIB)
     object_id, content, place = await publish(world, world.here)
     copy = await world.locate(world.there, object_id, place)
-    await eventually(lambda: world.owner.entries[object_id].copies)
+    await until(lambda: world.owner.entries[object_id].copies)
     world.here.source.empty = True
     found = await world.locate(world.third, object_id, copy)
     assert world.third.read(object_id, found) == content
@@ -167,7 +168,7 @@ async def test_pieces_of_two_objects_of_one_name_are_not_joined(world) -> None:
     world.owner.entries[object_id].copies = Copies(again)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 6)
+    await until(lambda: sent(world.here, object_id) > 6)
     await world.here.lose_everything()
     assert world.third.read(object_id, await reading) == other
 
@@ -176,10 +177,10 @@ async def test_a_reader_that_gives_up_and_comes_back_finds_more_than_it_left(wor
     object_id, content, place = await publish(world, world.here)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 6)
+    await until(lambda: sent(world.here, object_id) > 6)
     reading.cancel()
     world.here.source.gate.set()
-    await eventually(lambda: world.third.objects == 1)
+    await until(lambda: world.third.objects == 1)
     copy = await world.locate(world.third, object_id, place)
     assert world.third.read(object_id, copy) == content
     assert sent(world.here, object_id) == RANGES
@@ -189,9 +190,9 @@ async def test_a_reader_that_dies_ends_the_transfer(world) -> None:
     object_id, _, place = await publish(world, world.here)
     world.here.source.most = 6
     reading = asyncio.ensure_future(world.locate(world.third, object_id, place))
-    await eventually(lambda: sent(world.here, object_id) > 6)
+    await until(lambda: sent(world.here, object_id) > 6)
     await world.process.close()
-    await eventually(lambda: memory(world.third) == 0)
+    await until(lambda: memory(world.third) == 0)
     world.here.source.gate.set()
     with pytest.raises(Exception, match="channel"):
         await reading
@@ -201,7 +202,7 @@ async def test_what_is_wanted_ahead_of_need_comes_if_there_is_room(world) -> Non
     object_id, content, place = await publish(world, world.here)
     want = WantObjects([WantedObject(object_id, world.process.address, place)], soon=True)
     world.process.notify(world.third.process.address, NODE, want)
-    await eventually(lambda: world.third.objects == 1)
+    await until(lambda: world.third.objects == 1)
     assert sent(world.here, object_id) == RANGES
     copy = await world.locate(world.third, object_id, place)
     assert world.third.read(object_id, copy) == content
@@ -216,7 +217,7 @@ async def test_what_is_wanted_ahead_of_need_takes_nothing_from_anybody(world) ->
     await asyncio.sleep(0.3)
     assert sent(world.here, object_id) == 0
     world.third.store.freed(next(iter(world.third.store._machine.state.objects.by_key.values())).object_id, kept.offset)
-    await eventually(lambda: world.third.objects == 1)  # now there is room
+    await until(lambda: world.third.objects == 1)  # now there is room
 
 
 async def test_readers_of_more_than_a_store_holds_are_served_one_after_the_other(world) -> None:
@@ -236,14 +237,14 @@ async def test_readers_of_more_than_a_store_holds_are_served_one_after_the_other
         await asyncio.gather(*(read(*each) for each in places))
     stats = world.third.store.stats()
     assert stats.resident + stats.granted <= CAPACITY
-    await eventually(lambda: memory(world.third) == 0)
+    await until(lambda: memory(world.third) == 0)
 
 
 async def test_closing_does_not_wait_for_a_peer_that_has_stopped_reading(world) -> None:
     object_id, _, place = await publish(world, world.here)
     world.here.source.most = 5
     reader = asyncio.ensure_future(world.locate(world.there, object_id, place))
-    await eventually(lambda: object_id in world.there.source.arriving)
+    await until(lambda: object_id in world.there.source.arriving)
     reading = await world.there.source.open(object_id.hex())
     await asyncio.wait_for(world.there.desk.close(), PATIENCE)
     reading.release()

@@ -12,8 +12,9 @@ from limelight.actors.serialization import deserialize_error
 from limelight.cluster.system_process import SystemProcess
 from limelight.transport.error import RemoteCallError
 from limelight.transport.shm.arena import PAGE
+from tests.waiting import until
 
-from .station import MIB, Owner, World, eventually, make_endpoint
+from .station import MIB, Owner, World, make_endpoint
 
 
 @pytest_asyncio.fixture
@@ -29,7 +30,7 @@ async def test_a_copy_is_bit_for_bit_the_object_and_its_owner_hears_of_it(world)
     copy = await world.locate(world.here, object_id, place)
     assert copy.node_id == world.here.node_id
     assert world.here.read(object_id, copy) == content
-    await eventually(lambda: world.owner.copies)
+    await until(lambda: world.owner.copies)
     assert world.owner.copies == [ObjectCopied(object_id, copy)]
 
 
@@ -95,7 +96,7 @@ async def test_an_object_is_freed_on_every_node(world) -> None:
     copies = [await world.locate(station, object_id, place) for station in (world.here, world.third)]
     for location in (place, *copies):
         world.tell(world.here, ObjectFreed(object_id, location))  # the owner speaks to its own node only
-    await eventually(lambda: not (world.here.objects or world.there.objects or world.third.objects))
+    await until(lambda: not (world.here.objects or world.there.objects or world.third.objects))
 
 
 async def test_freeing_one_copy_leaves_the_others(world) -> None:
@@ -103,7 +104,7 @@ async def test_freeing_one_copy_leaves_the_others(world) -> None:
     place = await world.there.write(object_id, world.process.address, b"x" * MIB)
     copy = await world.locate(world.here, object_id, place)
     world.tell(world.here, ObjectFreed(object_id, place))
-    await eventually(lambda: not world.there.objects)
+    await until(lambda: not world.there.objects)
     assert await world.locate(world.here, object_id, place) == copy
 
 
@@ -140,7 +141,7 @@ async def test_a_copy_that_is_to_be_kept_makes_no_room(world) -> None:
     copy = await world.locate(world.here, object_id, place)
     world.tell(world.third, KeepObject(object_id, copy))  # passed on, once the third node has dialled the first
     (stored,) = world.here.store._machine.state.objects.by_key.values()
-    await eventually(lambda: stored.primary)
+    await until(lambda: stored.primary)
     with pytest.raises(Exception, match="store of this node is full"):
         await world.here.write(os.urandom(28), world.process.address, b"y" * 20 * MIB)
     assert world.here.objects == 1
@@ -161,4 +162,4 @@ async def test_copies_end_with_their_owner(world) -> None:
     await world.locate(world.here, object_id, place)
     assert world.here.objects == 1
     await world.process.close()
-    await eventually(lambda: not world.here.objects)
+    await until(lambda: not world.here.objects)

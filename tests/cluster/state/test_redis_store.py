@@ -7,7 +7,7 @@ import pytest
 import redis
 import trustme
 
-from limelight.cluster.state.change import Put
+from limelight.cluster.state.change import Delete, Put
 from limelight.cluster.state.error import StateStoreError
 from limelight.cluster.state.store_url import make_store
 from tests.cluster.state.database_server import PASSWORD, RedisServer, free_port, running
@@ -92,16 +92,17 @@ async def test_a_server_that_evicts_is_refused(server, console):
 async def test_memory_that_runs_out_tears_no_batch_apart(server, console):
     async with opened(f"{server.url('full')}&volatile=accept") as store:
         leadership = await store.acquire(b"", LONG)
-        await leadership.apply([Put("t", "a", b"1")])
+        await leadership.apply([Put("t", "a", b"1"), Put("t", "c", b"1")])
+        batch = [Delete("t", "c"), Put("t", "a", b"2"), Put("t", "b", b"2")]
         console.config_set("maxmemory", "1mb")
         with pytest.raises(
             StateStoreError,
             match=r"no memory left for the state \(maxmemory\): type `redis-cli CONFIG SET",
         ):
-            await leadership.apply([Put("t", "a", b"2"), Put("t", "b", b"2")])
-        assert await store.load("t") == {"a": b"1"}
+            await leadership.apply(batch)
+        assert await store.load("t") == {"a": b"1", "c": b"1"}
         console.config_set("maxmemory", "0")
-        await leadership.apply([Put("t", "a", b"2"), Put("t", "b", b"2")])
+        await leadership.apply(batch)
         assert await store.load("t") == {"a": b"2", "b": b"2"}
 
 

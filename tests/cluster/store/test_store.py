@@ -14,6 +14,7 @@ from limelight.transport.shm.arena import PAGE, Arena
 from limelight.transport.shm.error import ObjectMovedError
 from limelight.transport.shm.nursery import Nursery
 from limelight.transport.shm.stored_object import object_size
+from tests.waiting import until
 
 MIB = 1 << 20
 WRITER, OTHER = "11" * 16, "22" * 16
@@ -90,13 +91,6 @@ async def everything_is_closed(make_store, tmp_path):
     yield
     await make_store.close()
     assert list(tmp_path.iterdir()) == []
-
-
-async def until(condition, seconds=10.0):
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "the condition never came true"
-        await asyncio.sleep(0.005)
 
 
 def content(number, size):

@@ -59,13 +59,24 @@ class TestRecords:
         assert await store.load("actors") == records
 
     @served
-    async def test_clusters_of_one_server_do_not_see_each_other(self, backend, store):
-        await (await lead(store)).apply([Put("t", "a", b"1")])
+    async def test_clusters_of_one_server_have_nothing_in_common(self, backend, store):
+        """Not even where all names are the same."""
         async with backend.store(f"{backend.cluster}-other") as other:
+            await store.claim("me", b"", TTL, None)
+            await store.write("me", 1, [Put("t", "a", b"1"), Put("t", "b", b"1")])
             assert await other.load("t") == {}
-            leadership = await lead(other)
-            await leadership.apply([Put("t", "a", b"2")])
-        assert await store.load("t") == {"a": b"1"}
+            assert await other.leader() is None
+            await other.claim("me", b"", TTL, None)
+            await other.write("me", 1, [Put("t", "a", b"2"), Put("t", "b", b"2")])
+            await store.write("me", 5, [Delete("t", "a")])
+            assert await other.load("t") == {"a": b"2", "b": b"2"}
+            await other.write("me", 2, [Put("t", "a", b"3")])
+            assert await other.load("t") == {"a": b"3", "b": b"2"}
+            await store.extend("me", 0.0)
+            assert (await store.leader(), (await other.leader()).token) == (None, 1)
+            await store.give_up("me")
+            assert (await other.leader()).token == 1
+        assert await store.load("t") == {"b": b"1"}
 
 
 class TestCancellation:
@@ -223,11 +234,15 @@ class TestCrashes:
         await store.open()
         leadership = await lead(store)
         backend.server.pause()
+        loading = asyncio.ensure_future(store.load("t"))
         try:
-            with pytest.raises(StateStoreError, match="out of reach"):
-                await store.load("t")
+            done, _ = await asyncio.wait([loading], timeout=TTL)  # a client that is cancelled may wait for the server
         finally:
             backend.server.resume()
+            await asyncio.wait([loading])
+        assert done, "it waits for as long as the server hangs"
+        with pytest.raises(StateStoreError, match="out of reach"):
+            await loading
         await leadership.apply([Put("t", "a", b"1")])
         assert await store.load("t") == {"a": b"1"}
 
