@@ -18,6 +18,8 @@ LEAVE_ALONE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """Set to "1", workers see what their node sees: for programs that choose devices themselves. Ray's name."""
 HIDE_ON_ZERO = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 """Set to "1", workers that were given no GPU see none. Ray's name."""
+TYPE_PREFIX = "accelerator_type:"
+"""Of the resource that a kind of GPU stands for. Ray's name."""
 
 _LIBRARY = "libnvidia-ml.so.1"
 """NVML, as every NVIDIA driver installs it (Linux)."""
@@ -95,7 +97,7 @@ def resources(gpus: Sequence[Gpu]) -> dict[str, float]:
     if not gpus:
         return {}
     kinds = {kind for gpu in gpus if (kind := accelerator_type(gpu.name))}
-    return {"GPU": float(len(gpus))} | {f"accelerator_type:{kind}": 1.0 for kind in sorted(kinds)}
+    return {"GPU": float(len(gpus))} | {f"{TYPE_PREFIX}{kind}": 1.0 for kind in sorted(kinds)}
 
 
 def assigned_devices(node_devices: Sequence[str], instances: Sequence[int]) -> list[str]:

@@ -15,6 +15,9 @@ OBJECT_ID_SIZE = 28
 NODE_ID_SIZE = 28
 PLACEMENT_GROUP_ID_SIZE = 18
 
+NODE_ID_LABEL = "ray.io/node-id"
+"""Ray's name of the label that every node has of itself; in a `topology_strategy` it stands for the nodes."""
+
 PUT_INDEX = 1 << 30
 """Objects made by `put` are numbered from here, so that they never meet a return's index."""
 

@@ -14,14 +14,12 @@ from typing import Any, Self, cast
 
 from . import runtime
 from .identifier import PlacementGroupID
+from .ids import NODE_ID_LABEL
 from .object_ref import ObjectRef
 from .option_rule import label_selector_problem
 from .scheduling_strategy import is_node_id
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
-
-NODE_ID = "ray.io/node-id"
-"""What Ray calls the label that differs from node to node; in a `topology_strategy` it stands for the nodes."""
 
 
 class PlacementGroup:
@@ -230,11 +228,11 @@ def _topology(strategy: str | None, given: Any) -> tuple[str | None, str]:
     """The strategy of nodes, and the label of which all nodes must have one value; "": none."""
     if given is None:
         return strategy, ""
-    example = f'such as {{"rack": "STRICT_PACK", "{NODE_ID}": "SPREAD"}}'
+    example = f'such as {{"rack": "STRICT_PACK", "{NODE_ID_LABEL}": "SPREAD"}}'
     if strategy is not None:
         raise ValueError(
             "placement_group() takes strategy or topology_strategy, not both: give the strategy of nodes as "
-            f'topology_strategy={{"{NODE_ID}": {strategy!r}, ...}}.'
+            f'topology_strategy={{"{NODE_ID_LABEL}": {strategy!r}, ...}}.'
         )
     if not isinstance(given, dict):
         raise ValueError(  # noqa: TRY004  # as Ray
@@ -247,15 +245,16 @@ def _topology(strategy: str | None, given: Any) -> tuple[str | None, str]:
             raise ValueError(f"topology_strategy: {label!r} is no label; {example}.")
         if value not in VALID_PLACEMENT_GROUP_STRATEGIES:
             raise ValueError(f"topology_strategy[{label!r}]: {value!r} is no strategy: use one of {known}.")
-    strategy = strategies.pop(NODE_ID, None)
+    strategy = strategies.pop(NODE_ID_LABEL, None)
     if len(strategies) > 1:
         raise ValueError(
-            f"topology_strategy may name one label besides {NODE_ID!r}, and names {', '.join(sorted(strategies))}."
+            f"topology_strategy may name one label besides {NODE_ID_LABEL!r}, "
+            f"and names {', '.join(sorted(strategies))}."
         )
     for label, value in strategies.items():
         if value != "STRICT_PACK":
             raise ValueError(
-                f"topology_strategy[{label!r}]: {value!r} is not supported; labels other than {NODE_ID!r} "
+                f"topology_strategy[{label!r}]: {value!r} is not supported; labels other than {NODE_ID_LABEL!r} "
                 "take only 'STRICT_PACK'."
             )
         return strategy, label

@@ -6,7 +6,9 @@ Keys are of the curve P-256. What is made is valid from a day ago, for machines 
 import datetime as dt
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 _AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 730
+
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?", re.ASCII)
+"""As in RFC 1123, and with "_", which containers have in theirs."""
+_NUMBERS = re.compile(r"[\d.]+", re.ASCII)
+"""What was meant for an address."""
 
 
 def new_authority(folder: Path) -> None:
@@ -118,16 +125,15 @@ def _name(text: str) -> "x509.Name":
 def _alternative(name: str) -> "x509.GeneralName":
     from cryptography import x509
 
-    if not name:
-        raise TlsFileError("'' is neither a host name nor an address.")
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(name.encode("idna").decode())
-    except ValueError:  # also of the codec
-        raise TlsFileError(f"{name!r} is neither a host name nor an address.") from None
+    with suppress(ValueError):  # of the codec
+        written = name.encode("idna").decode()
+        if _HOST_NAME.fullmatch(written) and not _NUMBERS.fullmatch(written):
+            return x509.DNSName(written)
+    raise TlsFileError(f"{name!r} is neither a host name nor an address.")
 
 
 def _builder(

@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 TOKEN_VARIABLE = "LIMELIGHT_TOKEN"  # noqa: S105 - a name, not a secret
 FILE_VARIABLE = "LIMELIGHT_TOKEN_FILE"
@@ -42,19 +43,25 @@ def find_token(environment: Mapping[str, str] = os.environ) -> str | None:
         return check_token(given.strip(), token_source(environment))
     path = token_path(environment)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb") as file:
+            return _private_token(file, path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TokenError(f"The cluster's token in {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-            raise TokenError(
-                f"The cluster's token in {path} is not private (owner {status.st_uid}, mode "
-                f"{stat.filemode(status.st_mode)}). If nobody else can have read it, type: chmod 600 {path}"
-            )
-        return check_token(file.read().strip(), str(path))
+        raise TokenError(
+            f"The cluster's token in {path} cannot be read: {error.strerror}. Is that the right file, and yours? "
+            f"{FILE_VARIABLE} names another, and {TOKEN_VARIABLE}=… before the command stands for one."
+        ) from error
+
+
+def _private_token(file: IO[bytes], path: Path) -> str:
+    status = os.fstat(file.fileno())
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise TokenError(
+            f"The cluster's token in {path} is not private (owner {status.st_uid}, mode "
+            f"{stat.filemode(status.st_mode)}). If nobody else can have read it, type: chmod 600 {path}"
+        )
+    return check_token(file.read().decode(errors="replace").strip(), str(path))
 
 
 def make_token(environment: Mapping[str, str] = os.environ) -> str:
@@ -107,6 +114,6 @@ def check_token(token: str, source: str) -> str:
     if len(token) == 2 * _BYTES and all(digit in "0123456789abcdef" for digit in token):
         return token
     raise TokenError(
-        f"What stands in {source} is no token of a cluster: that has {2 * _BYTES} hexadecimal digits, and this has "
-        f"{len(token)} characters. `cluster token` on the head's machine prints it."
+        f"What stands in {source} is no token of a cluster: that has {2 * _BYTES} hexadecimal digits (0 to 9, a "
+        f"to f), and this has {len(token)} characters. `cluster token` on the head's machine prints it."
     )

@@ -103,6 +103,8 @@ _ALERTS = (
     ("wrong version number", _NOT_SPOKEN),
     ("record layer failure", _NOT_SPOKEN),
     ("key values mismatch", "the private key is not that of the certificate"),
+    ("pem lib", "the file of the certificate, or that of the key, is none in PEM; or each is given for the other"),
+    ("no certificate or crl found", "the authority's file beside it holds no certificate"),
 )
 
 

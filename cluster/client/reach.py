@@ -28,7 +28,7 @@ def reach(address: str) -> str:
         raise CommandError(_why(host, port, error)) from None
 
 
-def check_own(address: str) -> None:
+def check_own(address: str, option: str = "--host") -> None:
     """See that this machine can listen at "host:port"; that somebody does so already is for others to say.
 
     Raises:
@@ -42,12 +42,12 @@ def check_own(address: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
     except socket.gaierror as error:
-        raise CommandError(f"--host {host}: {error.strerror}. This machine's addresses: {shown}.") from None
+        raise CommandError(f"{option} {host}: {error.strerror}. This machine's addresses: {shown}.") from None
     except PermissionError:
         raise CommandError(f"Port {port} is not for you to listen at. Choose one of 1024 or more.") from None
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
-            raise CommandError(f"--host {host} is no address of this machine. It has: {shown}.") from None
+            raise CommandError(f"{option} {host} is no address of this machine. It has: {shown}.") from None
 
 
 def _why(host: str, port: int, error: OSError) -> str:

@@ -1,6 +1,7 @@
 """The command line of `cluster`: reads what was typed, and runs the verb."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ from ..token_file import TokenError
 from . import drain, job, join, launch, start, status, stop, token
 
 _VERBS = (start, join, status, job, drain, stop, token, launch)
+_ALIKE = 0.75
+"""From 0 to 1: how alike what was typed and an option are, for it to be proposed."""
 
 
 def run_command(arguments: Sequence[str] | None) -> int:
@@ -24,7 +27,9 @@ def run_command(arguments: Sequence[str] | None) -> int:
     Returns:
         The exit code: 0, 1 where the command failed (the reason is on stderr), 2 where it was typed wrong.
     """
-    options = make_parser().parse_args(arguments)
+    options, unknown = make_parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.refuse(unknown)
     run: Callable[[Any], int] = options.run
     try:
         return run(options)
@@ -44,7 +49,23 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the verbs' parsers are of its class."""
+    """Says what is wrong in one line; the verbs' parsers are of its class.
+
+    The options that one reads have as `parser` the one of the verb, or of the verb's own verb.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.set_defaults(parser=self)
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """End the process, for there are words that it has no use for."""
+        hint = str(self.get_default("on_unknown") or "")
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, _ALIKE)
+        self.error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+            + (f". Did you mean {near[0]}?" if near else f". {hint}" if hint else "")
+        )
 
     def error(self, message: str) -> NoReturn:
         """End the process with code 2."""

@@ -1,6 +1,7 @@
 """`cluster drain NODE`: have a node end in good order, so that its machine can be taken away."""
 
 import argparse
+import math
 import sys
 from typing import Any
 
@@ -20,11 +21,11 @@ def add_parser(verbs: Any) -> None:
         "drain",
         help="have a node end when its work is done",
         description="Have a node end in good order: nothing new comes to it, tasks that run there end, actors that may "
-        "restart do so elsewhere, objects are copied to other nodes. `cluster status` shows when it has left.",
+        "restart do so elsewhere, objects are copied to other nodes. `cluster status` shows whether it has left.",
     )
     parser.add_argument("node", help="its name, its address, or how its id begins, as `cluster status` shows them")
     parser.add_argument(
-        "--deadline", type=float, default=_DEADLINE_S, metavar="SECONDS", help="at most (default: 3600)"
+        "--deadline", type=_seconds, default=_DEADLINE_S, metavar="SECONDS", help="at most (default: 3600)"
     )
     parser.add_argument("--reason", default="asked for by `cluster drain`", help="for people")
     parser.add_argument("--if-idle", action="store_true", help="only if nobody uses it")
@@ -43,9 +44,19 @@ def _run(options: argparse.Namespace) -> int:
         raise CommandError(f"Node {node['NodeID'][:12]} ({node['NodeName']}) is not drained: {answer.text}")
     sys.stdout.write(
         f"Node {node['NodeID'][:12]} ({node['NodeName']}) takes nothing new, and ends when its work is done, in "
-        f"{options.deadline:g} s at the latest. `cluster status` shows how far it is.\n"
+        f"{options.deadline:g} s at the latest. `cluster status` shows whether it has left.\n"
     )
     return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write a number of seconds, 0 or more.")
+    return seconds
 
 
 def _find_node(nodes: list[dict[str, Any]], wanted: str) -> dict[str, Any]:

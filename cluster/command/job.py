@@ -5,7 +5,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +27,7 @@ def add_parser(verbs: Any) -> None:
     parser: argparse.ArgumentParser = verbs.add_parser("job", help=text, description=f"{text.capitalize()}.")
     jobs = parser.add_subparsers(metavar="VERB", required=True)
     submit = _verb(jobs, "submit", "run a command on the cluster, and show what it prints", _submit)
+    submit.set_defaults(on_unknown="What is the command's own stands after `--`: cluster job submit -- python x.py -v")
     add_submit_options(submit)
     status = _verb(jobs, "status", "say how a job goes", _status)
     logs = _verb(jobs, "logs", "show what a job has printed", _logs)
@@ -60,8 +60,6 @@ def _run(run: "Callable[[JobSubmissionClient, argparse.Namespace], int]", option
     from ...exceptions import RayError
     from ..job.submission_client import JobSubmissionClient
 
-    if isinstance(sys.stdout, TextIOWrapper):  # jobs print what the terminal here may have no letters for
-        sys.stdout.reconfigure(errors="replace")
     try:
         return run(JobSubmissionClient(options.address, verify=options.verify), options)
     except (RuntimeError, OSError, ValueError, TypeError, RayError) as error:

@@ -26,9 +26,7 @@ def add_parser(verbs: Any) -> None:
         "join", help="make this machine a node of a cluster", description="Make this machine a node of a cluster."
     )
     parser.add_argument("head", help="where the head listens: its host, or host:port")
-    parser.add_argument(
-        "--host", type=host, default="", help="this machine's address for others (default: as the head sees it)"
-    )
+    parser.add_argument("--host", type=host, help="this machine's address for others (default: as the head sees it)")
     parser.add_argument("--any-python", action="store_true", help="also where the head's Python is 3.x and ours 3.y")
     add_node_options(parser)
     parser.set_defaults(run=lambda options: _run(options, parser))
@@ -49,6 +47,11 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         )
     seen = reach(address)
     own_host = options.host or seen
+    if is_loopback(own_host) and not is_loopback(seen):
+        raise CommandError(
+            f"--host {own_host}: the cluster at {address} could not reach this node there, for only this machine "
+            f"can. Leave --host out, which means {seen}, or say at which address the others reach this machine."
+        )
     own = join_host_port(own_host, options.node_port)
     check_own(own)
     tls = tls_of(options, own_host)

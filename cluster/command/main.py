@@ -15,12 +15,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 where the command failed (the reason is on stderr), 2 where it was typed wrong, 130 where
-        Ctrl-C ended it.
+        Ctrl-C ended it, 141 where whoever read its output has gone.
     """
     try:
-        from .command_line import run_command
+        from .standard_stream import standard_streams
 
-        return run_command(arguments)
+        with standard_streams():
+            from .command_line import run_command
+
+            return run_command(arguments)
     except KeyboardInterrupt:
         return _INTERRUPTED
 

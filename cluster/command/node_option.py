@@ -1,6 +1,7 @@
 """The options that say what a node offers and where it listens, for `cluster start` and `cluster join`."""
 
 import argparse
+import ipaddress
 import json
 from typing import Any
 
@@ -93,7 +94,18 @@ def node_config(options: argparse.Namespace, **more: Any) -> NodeConfig:
 
 def host(text: str) -> str:
     """A host, also as people write it before a port: [::1]."""
-    return text.removeprefix("[").removesuffix("]")
+    name = text.removeprefix("[").removesuffix("]")
+    if not name or "/" in name or (":" in name and not _is_address(name)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host: write a name or an address, and no port.")
+    return name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def size(text: str) -> int:
@@ -110,7 +122,7 @@ def amounts(text: str) -> dict[str, float]:
         found: Any = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"""{text!r} is not JSON ({error}): write them so: --resources '{{"licence": 2}}'"""
+            f"""{text!r} is not JSON ({error}): write them so: '{{"licence": 2}}'"""
         ) from None
     if not isinstance(found, dict) or not all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()
@@ -126,6 +138,8 @@ def labels(text: str) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise argparse.ArgumentTypeError(f"{pair!r} is no label: write key=value, and commas between several.")
+        if key.strip() in found:
+            raise argparse.ArgumentTypeError(f"{text!r} has two values for {key.strip()!r}: a label has one.")
         found[key.strip()] = value.strip()
     return found
 

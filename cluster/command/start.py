@@ -53,9 +53,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--head-only", action="store_true", help="no node: the machine runs no tasks")
     web = parser.add_argument_group("the dashboard, which also takes jobs")
     web.add_argument("--include-dashboard", type=boolean, default=True, metavar="BOOL", help="have one (default: true)")
-    web.add_argument("--dashboard-host", default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)")
+    web.add_argument(
+        "--dashboard-host", type=host, default=LOOPBACK, metavar="H", help="where it listens (default: 127.0.0.1)"
+    )
     web.add_argument("--dashboard-port", type=port, metavar="PORT", help="its port (default: 8265, or the next free)")
     add_node_options(parser)
+    parser.set_defaults(on_unknown="--host says where the head is to be. To join one, type: cluster join HEAD")
     parser.set_defaults(run=lambda options: _run(options, parser))
 
 
@@ -67,6 +70,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(f"--host is the address that others dial, so it must be one of this machine's: {shown}.")
     address = join_host_port(options.host, options.port)
     check_own(address)
+    if options.include_dashboard:
+        check_own(join_host_port(options.dashboard_host, options.dashboard_port or 0), "--dashboard-host")
     tls = tls_of(options, options.host)
     token = make_token()
     waiting = _node_without_head(address)
@@ -100,6 +105,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         # In the foreground under systemd or in a container, what is printed goes to a log that others may read.
         shown, secure = token if sys.stdout.isatty() or not options.block else "", tls is not None
         sys.stdout.write(head_page(ready, options.host, shown, node, waiting, secure=secure))
+        sys.stdout.flush()
         sys.stderr.write(warnings(ready, options.host, options.dashboard_host, secure=secure))
     sys.stdout.flush()
     return foreground.stay(started[::-1]) if foreground is not None else 0

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ...actors.contract import QueryState
+from ...actors.ids import NODE_ID_LABEL
 from ...exceptions.death import format_bytes
 from .node_option import add_cluster_options, tls_of
 from .table import table
@@ -57,16 +58,19 @@ def render(address: str, nodes: list[dict[str, Any]], total: dict[str, int], ava
         if not kind.startswith("node:")
     ]
     lines.append(table(["RESOURCE", "IN USE", "OF"], used))
+    leaving = [(node, f"it is drained ({node['DrainReason']})") for node in alive if node.get("Draining")]
+    if leaving:
+        lines += ["", _reasons("LEAVING", leaving)]
     if dead:
-        lines += ["", _gone(dead)]
+        lines += ["", _reasons("GONE", [(node, str(node["DeathReasonMessage"])) for node in dead])]
     return "\n".join(lines)
 
 
-def _gone(dead: list[dict[str, Any]]) -> str:
-    """Which nodes are no more, and why: in a few words, with all that is known below."""
-    reasons = {node["NodeID"][:12]: str(node["DeathReasonMessage"]) for node in dead}
-    rows = [[node["NodeID"][:12], node["NodeName"], _brief(node["DeathReasonMessage"])] for node in dead]
-    shown = table(["GONE", "NAME", "WHY"], rows)
+def _reasons(title: str, nodes: list[tuple[dict[str, Any], str]]) -> str:
+    """Why which nodes are no more, or soon: in a few words, with all that is known below."""
+    reasons = {node["NodeID"][:12]: reason for node, reason in nodes}
+    rows = [[node["NodeID"][:12], node["NodeName"], _brief(reason)] for node, reason in nodes]
+    shown = table([title, "NAME", "WHY"], rows)
     notes = [f"{name}: {reason}" for name, reason in reasons.items() if reason not in shown]
     return "\n".join([shown, *(["", *notes] if notes else [])])
 
@@ -81,7 +85,7 @@ def _offered(resources: dict[str, float]) -> list[str]:
 
 
 def _labels(labels: dict[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()) if key != NODE_ID_LABEL)
 
 
 def _amount(kind: str, units: int) -> str:

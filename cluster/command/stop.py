@@ -40,7 +40,8 @@ def _run(options: argparse.Namespace) -> int:
         left = wait_for_ends(left, _PATIENCE_S)
     if left:
         raise CommandError(" ".join(map(_held_up, left)) + " `cluster stop --force` kills it.")
-    names = " and ".join(process.what for process in processes)
+    *first, last = (process.what for process in processes)
+    names = f"{', '.join(first)} and {last}" if first else last
     sys.stdout.write(f"Stopped {names}.{' The nodes on other machines end, too.' if over else ''}\n")
     return 0
 

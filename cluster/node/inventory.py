@@ -1,10 +1,12 @@
 """What a machine offers to the cluster."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ...actors import accelerator
+from ...actors.ids import NODE_ID_LABEL
 from ...actors.init_rule import LEAST_STORE
 from ...exceptions.death import format_bytes
 from ..scheduling.labels import check_labels
@@ -14,6 +16,7 @@ from .node_config import NodeConfig
 _STORE_SHARE = 0.3
 """Of the machine's memory, for objects: Ray's default."""
 _MOST_STORE = 200 << 30
+_ACCELERATOR_LABEL = "ray.io/accelerator-type"
 
 
 class Inventory(NamedTuple):
@@ -21,7 +24,7 @@ class Inventory(NamedTuple):
 
     Attributes:
         resources: in fixed point.
-        labels: checked.
+        labels: checked, with those that every node has of itself, by Ray's names.
         store_bytes: size of the object store.
         devices: names of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
     """
@@ -32,7 +35,7 @@ class Inventory(NamedTuple):
     devices: list[str]
 
 
-def take_inventory(config: NodeConfig, host: str) -> Inventory:
+def take_inventory(config: NodeConfig, host: str, node_id: str) -> Inventory:
     """What this machine has, where the config does not say otherwise.
 
     Raises:
@@ -59,7 +62,14 @@ def take_inventory(config: NodeConfig, host: str) -> Inventory:
         **_offered(gpus, config.num_gpus),
         **config.resources,
     }
-    return Inventory(ResourceSet.parse(amounts), check_labels(config.labels), store, _names(gpus, config.num_gpus))
+    labels = {**_accelerator_label(amounts), **check_labels(config.labels), NODE_ID_LABEL: node_id}
+    return Inventory(ResourceSet.parse(amounts), labels, store, _names(gpus, config.num_gpus))
+
+
+def _accelerator_label(amounts: Mapping[str, float]) -> dict[str, str]:
+    """What kind of GPU it has; of several kinds the first."""
+    kinds = sorted(kind for name in amounts if (kind := name.removeprefix(accelerator.TYPE_PREFIX)) != name)
+    return {_ACCELERATOR_LABEL: kinds[0]} if kinds else {}
 
 
 def _offered(gpus: list[accelerator.Gpu], count: float | None) -> dict[str, float]:

@@ -202,7 +202,7 @@ class NodeProcess:
             self._folder.write_info(msgspec.structs.replace(told, tls=self._config.tls))
 
     def _build_store(self) -> ObjectStore:
-        self._inventory = inventory = take_inventory(self._config, self._config.host)
+        self._inventory = inventory = take_inventory(self._config, self._config.host, self._node_id.hex())
         arena = Arena.create(inventory.store_bytes)
         storage = self._spilling()
         return ObjectStore(

@@ -259,7 +259,7 @@ class SqliteStore(StateStore):
         """What failed, and what to do."""
         name = getattr(error, "sqlite_errorname", "")
         if isinstance(error, OSError):
-            return f"The state in {self.place} cannot be opened: {error.strerror}."
+            return f"The state in {self.place} cannot be opened: {error.strerror}. --state names another place."
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return f"The state in {self.place} has been locked by another program for {BUSY_S:.0f} s: {error}."
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or type(error) is sqlite3.DatabaseError:

@@ -107,4 +107,5 @@ def _join(scheme: str, netloc: str, path: str, query: str) -> str:
 
 
 def _refusal(url: str, reason: str) -> StateStoreError:
-    return StateStoreError(f"{safe_url(url)!r} {reason}. Known are:\n{KNOWN}")
+    shown = safe_url(url) if "://" in url or "@" in url else url
+    return StateStoreError(f"{shown!r} {reason}. Known are:\n{KNOWN}")

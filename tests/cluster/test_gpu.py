@@ -77,4 +77,4 @@ def test_more_than_are_visible_cannot_be_offered(monkeypatch):
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES names 1"):
-        take_inventory(NodeConfig(num_gpus=2), "here")
+        take_inventory(NodeConfig(num_gpus=2), "here", "ab" * 28)

@@ -91,6 +91,10 @@ class TestThreeHosts:
         result = stranger.run([sys.executable, "-c", f"import limelight; limelight.init({three.address!r})"])
         assert f"`cluster join {three.address}` first" in result.stderr
         assert three.cluster(stranger, "status", "--address", three.address).startswith("The cluster at")
+        command = [*COMMAND, "join", three.address, "--host", "127.0.0.1"]
+        result = stranger.run(command, env={"LIMELIGHT_TOKEN": three.token})
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "could not reach this node there, for only this machine can. Leave --host out" in result.stderr
         stranger.kill()
 
     def test_a_node_that_leaves_says_so_and_can_join_again(self, three):

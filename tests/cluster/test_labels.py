@@ -30,6 +30,16 @@ def test_every_kind_of_selector_finds_its_node(cluster, selector, side) -> None:
     assert ll.get(actor.where.remote(), timeout=PATIENCE) == ids(cluster)[side]
 
 
+def test_every_node_has_its_id_for_a_label(cluster) -> None:
+    nodes = {node["NodeID"]: node["Labels"] for node in ll.nodes() if node["Alive"]}
+    assert {labels["ray.io/node-id"] for labels in nodes.values()} == set(nodes)
+    assert nodes[cluster.east.node_id] == {**EAST, "ray.io/node-id": cluster.east.node_id}
+    assert ll.get_runtime_context().get_node_labels() == nodes[cluster.head_node.node_id]
+    for node in nodes:
+        selected = where.options(label_selector={"ray.io/node-id": node})
+        assert ll.get(selected.remote(), timeout=PATIENCE) == node
+
+
 def test_a_fallback_serves_where_nothing_better_does(cluster) -> None:
     options = {"label_selector": {"side": "north"}, "fallback_strategy": [{"label_selector": EAST}]}
     assert ll.get(where.options(**options).remote(), timeout=PATIENCE) == cluster.east.node_id

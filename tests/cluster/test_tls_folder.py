@@ -9,6 +9,7 @@ from limelight.cluster import tls_folder
 from limelight.cluster.certificate_authority import new_authority, new_certificate
 from limelight.cluster.command.main import main
 from limelight.cluster.tls_folder import TlsFileError, check_tls, find_tls
+from limelight.transport.tls import TlsConfig
 
 
 @pytest.fixture
@@ -25,6 +26,16 @@ def test_made_certificates_are_good_for_the_names_they_were_made_for(folder) -> 
         check_tls(found, host)
     with pytest.raises(TlsFileError, match=r"not for that host.*--new-cert 10\.0\.0\.1"):
         check_tls(found, "10.0.0.1")
+
+
+def test_files_that_are_something_else_are_told_as_such(folder, tmp_path) -> None:
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    authority = str(folder / "ca.pem")
+    (tmp_path / "words").write_text("words")
+    words = str(tmp_path / "words")
+    for files in ((key, certificate), (words, key), (certificate, words)):
+        assert "each is given for the other" in TlsConfig(*files, authority).problem_at("::1")
+    assert "holds no certificate" in TlsConfig(certificate, key, words).problem_at("::1")
 
 
 def test_another_tool_agrees(folder) -> None:
@@ -53,7 +64,7 @@ def test_without_the_authority_there_are_no_certificates(tmp_path) -> None:
         new_certificate(tmp_path, ["host"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "a" * 64 + ".example", "two..dots"])
+@pytest.mark.parametrize("name", ["", "a" * 64 + ".example", "two..dots", "a b", "10.77.0.300", "me@host", "h:1"])
 def test_what_is_no_host_is_refused(folder, name) -> None:
     with pytest.raises(TlsFileError, match="neither a host name nor an address"):
         new_certificate(folder, ["host", name], folder / "x")

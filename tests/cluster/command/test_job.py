@@ -51,6 +51,19 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
     assert "Job j2 does not exist" in gone.stderr
 
 
+def test_who_reads_no_further_ends_the_following_and_not_the_job(cluster, client):
+    job = client.submit_job(entrypoint="while :; do echo on; sleep 0.1; done")
+    try:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with cluster.popen(["job", "logs", "--follow", job], **pipes) as follower:
+            assert follower.stdout.readline() == "on\n"
+            follower.stdout.close()
+            assert (follower.wait(20), follower.stderr.read()) == (141, "")
+        assert client.get_job_status(job) == "RUNNING"
+    finally:
+        client.stop_job(job)
+
+
 def test_what_the_terminal_has_no_letters_for_is_shown_as_far_as_it_goes(cluster, monkeypatch):
     typed = ["job", "submit", "--submission-id", "letters", r"printf 'caf\303\251 \377\n'"]
     monkeypatch.setitem(cluster.environment, "PYTHONIOENCODING", "ascii")

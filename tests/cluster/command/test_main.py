@@ -33,7 +33,16 @@ def typed_wrong(capsys, *arguments: str) -> str:
         (["join"], "head"),
         (["join", "http://10.0.0.5"], "is no address of a head"),
         (["join", "10.0.0.5:99999"], "is no address of a head"),
-        (["status", "--adress", "x"], "--adress"),
+        (["start", "--head", "10.0.0.5"], "type: cluster join HEAD"),
+        (["start", "--head", "--host", "10.0.0.5:6379"], "no port"),
+        (["start", "--head", "--host", ""], "is no host"),
+        (["start", "--head", "--dashboard-host", "10.0.0.5:8265"], "no port"),
+        (["start", "--head", "--labels", "a=b,a=c"], "two values for 'a'"),
+        (["status", "--adress", "x"], "cluster status: unrecognized arguments: --adress x. Did you mean --address?"),
+        (["job", "list", "--jsno"], "cluster job list: unrecognized arguments: --jsno. Did you mean --json?"),
+        (["job", "submit", "python", "x.py", "-v"], "`--`: cluster job submit -- python x.py"),
+        (["drain", "bee", "--deadline", "-5"], "'-5' is no time"),
+        (["drain", "bee", "--deadline", "nan"], "'nan' is no time"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(capsys, arguments, said):
@@ -79,6 +88,28 @@ def test_ctrl_c_ends_it_without_a_word_also_while_it_begins(when):
     command = [sys.executable, "-c", INTERRUPTED, when]
     result = subprocess.run(command, capture_output=True, text=True, check=False, **heeding)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+START_INTERRUPTED = """
+import os, signal, sys
+from limelight.cluster.command import main, start
+launch = start.launch_node
+def interrupted(config, main=None, **options):
+    if main is not None:
+        return launch(config, main=main, **options)  # the head
+    return launch(config, meanwhile=lambda: os.kill(os.getpid(), signal.SIGINT), **options)
+start.launch_node = interrupted
+sys.exit(main.main(["start", "--head", "--port", "0"]))
+"""
+
+
+def test_ctrl_c_between_the_head_and_its_node_leaves_nothing(own):
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    command = [sys.executable, "-c", START_INTERRUPTED]
+    result = subprocess.run(command, env=own.environment, capture_output=True, text=True, check=False, **heeding)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+    assert own.processes() == []
+    assert own.sessions() == []
 
 
 def test_tls_needs_both_of_its_files(capsys):

@@ -100,6 +100,11 @@ class TestWhoAsks:
         (tmp_path / "token").chmod(0o640)
         assert f"chmod 600 {tmp_path}/token" in guest.refused("join", running.head, **variables)
 
+    def test_with_a_folder_for_a_token_file(self, running, guest, tmp_path):
+        error = guest.refused("join", running.head, LIMELIGHT_TOKEN="", LIMELIGHT_TOKEN_FILE=str(tmp_path))
+        assert f"{tmp_path} cannot be read: Is a directory." in error
+        assert "LIMELIGHT_TOKEN_FILE names another" in error
+
     def test_with_what_is_no_token(self, running, guest):
         error = guest.refused("join", running.head, LIMELIGHT_TOKEN="secret")
         assert "LIMELIGHT_TOKEN is no token" in error
@@ -148,6 +153,10 @@ class TestWhatIsOffered:
     )
     def test_what_makes_no_sense(self, running, guest, options, said):
         assert said in guest.refused("join", running.head, *options)
+
+    @pytest.mark.parametrize("host", ["192.0.2.77", "no-such-host.invalid"])
+    def test_a_dashboard_elsewhere(self, guest, host):
+        assert f"--dashboard-host {host}" in guest.refused("start", "--head", "--port", "0", "--dashboard-host", host)
 
     def test_a_node_that_does_not_start_takes_its_head_with_it(self, guest):
         assert "cannot be negative" in guest.refused("start", "--head", "--port", "0", "--num-cpus", "-1")

@@ -34,6 +34,19 @@ def test_a_status_tells_nodes_use_and_losses():
     assert ["b2b2b2b2b2b2", "bee", "it", "was", "stopped"] in lines
 
 
+def test_a_status_tells_what_leaves():
+    node = {"NodeID": "a1" * 28, "NodeName": "bee", "Alive": True, "Resources": {"CPU": 2.0}, "Labels": {}}
+    page = render("h:1", [{**node, "Draining": True, "DrainReason": "new disk"}], {}, {})
+    assert page.endswith("LEAVING       NAME  WHY\na1a1a1a1a1a1  bee   it is drained (new disk)")
+    assert "LEAVING" not in render("h:1", [{**node, "Draining": False, "DrainReason": ""}], {}, {})
+
+
+def test_the_label_that_repeats_a_nodes_id_is_not_shown():
+    labels = {"zone": "b", "ray.io/node-id": "a1" * 28}
+    node = {"NodeID": "a1" * 28, "NodeName": "bee", "Alive": True, "Resources": {}, "Labels": labels}
+    assert "  zone=b" in render("h:1", [node], {}, {}).splitlines()[3]
+
+
 def test_a_reason_that_does_not_fit_is_told_whole_below(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     node = {"NodeID": "b2" * 28, "NodeName": "bee", "Alive": False, "Resources": {}, "Labels": {}}

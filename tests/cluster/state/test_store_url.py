@@ -41,7 +41,7 @@ def test_a_url_means_a_store_and_is_shown_without_its_password(url, kind, place)
     ("url", "words"),
     [
         ("", "no scheme"),
-        ("cluster.db", "no scheme"),
+        ("cluster.db", "'cluster.db' names no state store that there is"),
         ("mysql://me:hush@db/state", "mysql"),
         ("sqlite://cluster.db", "three slashes"),
         ("sqlite:///", "names no file"),
