@@ -1,6 +1,7 @@
 """The main function of a head in a process of its own."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 
@@ -29,17 +30,15 @@ def main() -> None:
         raise_descriptor_limit()
         config = msgspec.msgpack.decode(birth.config, type=HeadConfig)
         folder = SessionFolder.create(VERSION, log_folder=config.log_folder)
-        birth.redirect_output(folder.logs / "head.log")
-        logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-        gc.enable()  # see launcher.py
-        loop = new_loop()
-        asyncio.set_event_loop(loop)
-        stands_by = False
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(folder.remove)
+            birth.redirect_output(folder.logs / "head.log")
+            logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+            gc.enable()  # see launcher.py
+            loop = new_loop()
+            stack.callback(loop.close)
+            asyncio.set_event_loop(loop)
             stands_by = loop.run_until_complete(run_head(config, folder, birth))
-        finally:
-            loop.close()
-            folder.remove()
     if stands_by:
         birth.begin_anew()
 

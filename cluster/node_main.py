@@ -1,6 +1,7 @@
 """The main function of a node process."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 
@@ -32,24 +33,23 @@ def main() -> None:
 
         config = msgspec.msgpack.decode(birth.config, type=NodeConfig)
         folder = SessionFolder.create(VERSION, birth.driver_pid, log_folder=config.log_folder)
-        birth.redirect_output(folder.logs / "node.log")
-        logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-        heir = SessionHeir(folder.path, birth.driver_pid, birth.driver_identity)
-        # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not even
-        # a closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each child,
-        # by numbers that are a worker's standard streams by then.
-        import_loop()
-        zygote = start_zygote(worker_main, orphaned=heir.inherit)
-        refuse_unpickling()
-        raise_descriptor_limit()
-        gc.enable()  # see launcher.py
-        loop = new_loop()
-        asyncio.set_event_loop(loop)
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(folder.remove)
+            birth.redirect_output(folder.logs / "node.log")
+            logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+            heir = SessionHeir(folder.path, birth.driver_pid, birth.driver_identity)
+            # Before the loop: a fork copies one thread only. It shares the pages of all that was imported by now. Not
+            # even a closed uvloop loop may come before it: libuv then closes the descriptors of its signal pipe in each
+            # child, by numbers that are a worker's standard streams by then.
+            import_loop()
+            zygote = start_zygote(worker_main, orphaned=heir.inherit)
+            refuse_unpickling()
+            raise_descriptor_limit()
+            gc.enable()  # see launcher.py
+            loop = new_loop()
+            stack.callback(loop.close)
+            asyncio.set_event_loop(loop)
             expelled = loop.run_until_complete(run_node(config, folder, zygote, birth))
-        finally:
-            loop.close()
-            folder.remove()
     if expelled:
         birth.begin_anew()
 

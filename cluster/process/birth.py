@@ -101,10 +101,17 @@ class NodeBirth:
         return ProcessWatch(self._order.driver_pid, on_death, self._order.driver_identity)
 
     def _send(self, report: BirthReport) -> None:
+        """Report to the driver.
+
+        Raises:
+            SystemExit: it has given up, by Ctrl-C for example, and nobody else would ever end this process.
+        """
         body = msgspec.msgpack.encode(report)
         data = len(body).to_bytes(LENGTH_SIZE, "little") + body
         try:
             while data:
                 data = data[os.write(self._pipe, data) :]
         except BrokenPipeError:
+            if not self._order.driver_pid:
+                sys.exit("whoever started this process does not wait for it any more")
             return  # the driver is gone; whoever watches it knows

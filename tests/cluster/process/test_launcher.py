@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from limelight.cluster.head.head_config import HeadConfig
 from limelight.cluster.node.node_config import NodeConfig
 from limelight.cluster.process.identity import process_identity
 from limelight.cluster.process.launcher import NodeStartError, launch_node
@@ -107,6 +108,29 @@ def test_what_a_killed_node_had_made_of_its_session_is_removed(made, name, monke
         launch_node(f"linger {made}".encode(), main="node_mains", meanwhile=interrupted_when_it_is_there)
     assert list(other.path.parent.iterdir()) == [other.path]
     other.remove()
+    assert not list(short_folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("main", "config"),
+    [
+        ("limelight.cluster.node_main", NodeConfig()),
+        ("limelight.cluster.head_main", HeadConfig(tcp="127.0.0.1:0", token="ab" * 32, state="memory")),
+    ],
+)
+def test_a_detached_process_that_nobody_has_heard_of_ends(main, config, monkeypatch, short_folder):
+    """Ctrl-C may come when it was forked, and the launcher does not have its pid yet."""
+    monkeypatch.setenv("LIMELIGHT_TMPDIR", str(short_folder))
+    popen, started = subprocess.Popen, []
+
+    def interrupted(*arguments, **settings):
+        started.append(popen(*arguments, **settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch_node(msgspec.msgpack.encode(config), main=main, detached=True)
+    assert started[0].wait(DEADLINE) == 1
     assert not list(short_folder.iterdir())
 
 
