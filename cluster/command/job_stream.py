@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 
+from ..job.job_details import JobStatus
 from ..job.submission_client import JobSubmissionClient
 
 _PATIENCE_S = 60.0
 """How long a head may be away."""
 _PAUSE_S = 0.5
+_WAIT_S = 2.0
+"""A job that waits for longer says why; how often that is looked at."""
 
 
 def show_output(client: JobSubmissionClient, name: str) -> None:
@@ -48,10 +52,12 @@ class _Output:
 
     Attributes:
         shown: characters.
+        reason: why the job waits, as it was told last, without its numbers.
     """
 
     def __init__(self) -> None:
         self.shown = 0
+        self.reason = ""
 
     def write(self, text: str, position: int) -> None:
         """Write text that begins at a position, but for what was shown before."""
@@ -64,6 +70,26 @@ class _Output:
 
 async def _show(client: JobSubmissionClient, name: str, output: _Output) -> None:
     position = 0
-    async for text in client.tail_job_logs(name):
-        output.write(text, position)
-        position += len(text)
+    waiting = asyncio.create_task(_tell_why_it_waits(client, name, output))
+    try:
+        async for text in client.tail_job_logs(name):
+            output.write(text, position)
+            position += len(text)
+    finally:
+        waiting.cancel()
+
+
+async def _tell_why_it_waits(client: JobSubmissionClient, name: str, output: _Output) -> None:
+    """Until the job has begun: one that nothing is heard of may wait for what this cluster will never have."""
+    while True:
+        await asyncio.sleep(_WAIT_S)
+        try:
+            details = await asyncio.to_thread(client.get_job_info, name)
+        except (RuntimeError, ConnectionError):
+            return  # who shows the output is told, too
+        if details.status is not JobStatus.PENDING:
+            return
+        reason = re.sub(r"[\d.]+", "", details.message or "")
+        if reason != output.reason:
+            output.reason = reason
+            sys.stderr.write(f"Job {name} waits: {details.message}\n")

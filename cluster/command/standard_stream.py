@@ -82,5 +82,5 @@ def _speaking(stream: TextIO | None) -> TextIO:
         io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors="replace",
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or stream.write_through,  # the latter with PYTHONUNBUFFERED
     )

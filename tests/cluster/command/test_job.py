@@ -51,6 +51,16 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
     assert "Job j2 does not exist" in gone.stderr
 
 
+def test_a_job_that_finds_no_room_says_so_where_it_was_submitted(cluster, client):
+    typed = ["job", "submit", "--submission-id", "wide", "--entrypoint-num-cpus", "64", "--", "true"]
+    with cluster.popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+        assert follower.stderr.readline().startswith("Job wide is submitted")
+        assert follower.stderr.readline().startswith("Job wide waits: {CPU: 64} is asked for; the most that any node")
+        client.stop_job("wide")
+        assert follower.stderr.readline().startswith("Job wide was stopped")
+        assert follower.wait(20) == 1
+
+
 def test_who_reads_no_further_ends_the_following_and_not_the_job(cluster, client):
     job = client.submit_job(entrypoint="while :; do echo on; sleep 0.1; done")
     try:

@@ -48,6 +48,20 @@ def test_nothing_can_be_said():
     assert run("join", streams=">/dev/full 2>&1").returncode == 1
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_said_in_lines_is_there_at_once(unbuffered):
+    code = (
+        "import os, sys\n"
+        "from limelight.cluster.command.standard_stream import standard_streams\n"
+        "with standard_streams():\n"
+        "    print('a line', file=sys.stderr)\n"
+        "    os._exit(0)"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stderr == "a line\n"
+
+
 def test_letters_that_are_not_to_be_had():
     result = run("start", "--help", stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (result.returncode, result.stderr) == (0, "")
