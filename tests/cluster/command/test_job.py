@@ -54,11 +54,15 @@ def test_submit_need_not_wait_and_stop_ends_the_job(cluster, client):
 def test_a_job_that_finds_no_room_says_so_where_it_was_submitted(cluster, client):
     typed = ["job", "submit", "--submission-id", "wide", "--entrypoint-num-cpus", "64", "--", "true"]
     with cluster.popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
-        assert follower.stderr.readline().startswith("Job wide is submitted")
-        assert follower.stderr.readline().startswith("Job wide waits: {CPU: 64} is asked for; the most that any node")
-        client.stop_job("wide")
-        assert follower.stderr.readline().startswith("Job wide was stopped")
-        assert follower.wait(20) == 1
+        try:
+            told = [follower.stderr.readline() for _ in range(2)]
+        finally:
+            client.stop_job("wide")
+        assert told[0].startswith("Job wide is submitted")
+        assert told[1].startswith("Job wide waits: {CPU: 64} is asked for; the most that any node has")
+        out, error = follower.communicate(timeout=30)
+        assert (follower.returncode, out) == (1, "")
+        assert error.startswith("Job wide was stopped")
 
 
 def test_who_reads_no_further_ends_the_following_and_not_the_job(cluster, client):
