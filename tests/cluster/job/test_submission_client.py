@@ -170,13 +170,12 @@ def test_a_job_that_waits_for_its_environment_is_stopped_at_once_and_holds_nothi
     env = {"py_executable": str(slow)}
     job = client.submit_job(entrypoint="true", runtime_env=env, entrypoint_num_cpus=2)
     eventually((tmp_path / "pid").exists)
-    try:
-        assert client.get_job_status(job) is JobStatus.PENDING
-        assert client.stop_job(job)
-        assert client.get_job_status(job) is JobStatus.STOPPED
-        assert client.get_job_status(run(client, "true", entrypoint_num_cpus=2)) is JobStatus.SUCCEEDED
-    finally:
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert client.get_job_status(job) is JobStatus.PENDING
+    assert client.stop_job(job)
+    assert client.get_job_status(job) is JobStatus.STOPPED
+    assert client.get_job_status(run(client, "true", entrypoint_num_cpus=2)) is JobStatus.SUCCEEDED
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: not psutil.pid_exists(pid))
 
 
 def test_a_jobs_environment_is_its_entrypoints_and_its_tasks(client, tmp_path):
